@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "index/base/digest.h"
+
+#include <openssl/evp.h>
+
+#include <cassert>
+
+namespace layerfs {
+namespace {
+
+constexpr std::string_view kPrefix = "sha256:";
+
+int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+}  // namespace
+
+Result<Digest> Digest::Parse(std::string_view text) {
+  if (!text.starts_with(kPrefix)) {
+    const bool registered = text.starts_with("sha512:") || text.starts_with("blake3:");
+    return Fail(registered ? ErrorCode::kUnsupported : ErrorCode::kInvalidArgument,
+                "digest \"" + std::string(text.substr(0, 160)) + "\": only sha256 is supported");
+  }
+  const std::string_view hex = text.substr(kPrefix.size());
+  Digest digest;
+  if (hex.size() != 2 * kSize) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "digest \"" + std::string(text.substr(0, 160)) + "\": not 64 hexadecimal digits");
+  }
+  for (size_t i = 0; i < kSize; ++i) {
+    const int high = HexValue(hex[2 * i]);
+    const int low = HexValue(hex[2 * i + 1]);
+    if (high < 0 || low < 0) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "digest \"" + std::string(text) + "\": not lowercase hexadecimal");
+    }
+    digest.bytes[i] = static_cast<uint8_t>(high << 4 | low);
+  }
+  return digest;
+}
+
+Digest Digest::Of(ByteSpan data) {
+  Sha256 hasher;
+  hasher.Update(data);
+  return hasher.Finish();
+}
+
+std::string Digest::Hex() const {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  hex.reserve(2 * kSize);
+  for (const uint8_t byte : bytes) {
+    hex.push_back(kDigits[byte >> 4]);
+    hex.push_back(kDigits[byte & 15]);
+  }
+  return hex;
+}
+
+std::string Digest::ToString() const { return std::string(kPrefix) + Hex(); }
+
+struct Sha256::Context {
+  Context() : evp(EVP_MD_CTX_new()) {}
+  ~Context() { EVP_MD_CTX_free(evp); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  EVP_MD_CTX* evp;
+};
+
+namespace {
+
+// Fetched once: an implicit fetch on each init costs more than hashing a small file.
+const EVP_MD* Sha256Algorithm() {
+  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return algorithm;
+}
+
+}  // namespace
+
+Sha256::Sha256() : context_(std::make_unique<Context>()) {
+  [[maybe_unused]] const int ok = EVP_DigestInit_ex2(context_->evp, Sha256Algorithm(), nullptr);
+  assert(ok == 1);
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::Update(ByteSpan data) { EVP_DigestUpdate(context_->evp, data.data(), data.size()); }
+
+Digest Sha256::Finish() {
+  Digest digest;
+  unsigned size = 0;
+  EVP_DigestFinal_ex(context_->evp, digest.bytes.data(), &size);
+  assert(size == Digest::kSize);
+  EVP_DigestInit_ex2(context_->evp, nullptr, nullptr);
+  return digest;
+}
+
+}  // namespace layerfs

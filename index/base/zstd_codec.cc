@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "index/base/zstd_codec.h"
+
+#include <zstd.h>
+
+#include <cassert>
+#include <string>
+
+namespace layerfs {
+
+struct ZstdCompressor::Context {
+  ~Context() { ZSTD_freeCCtx(zstd); }
+  ZSTD_CCtx* zstd = ZSTD_createCCtx();
+};
+
+ZstdCompressor::ZstdCompressor(int level) : context_(std::make_unique<Context>()) {
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_compressionLevel, level);
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_contentSizeFlag, 1);
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_checksumFlag, 0);
+}
+ZstdCompressor::~ZstdCompressor() = default;
+ZstdCompressor::ZstdCompressor(ZstdCompressor&&) noexcept = default;
+ZstdCompressor& ZstdCompressor::operator=(ZstdCompressor&&) noexcept = default;
+
+Status ZstdCompressor::Compress(ByteSpan data, Bytes& out) {
+  out.resize(ZSTD_compressBound(data.size()));
+  const size_t size =
+      ZSTD_compress2(context_->zstd, out.data(), out.size(), data.data(), data.size());
+  if (ZSTD_isError(size) != 0) {
+    return Fail(ErrorCode::kIo, std::string("zstd: ") + ZSTD_getErrorName(size));
+  }
+  out.resize(size);
+  return {};
+}
+
+struct ZstdDecompressor::Context {
+  Context() { ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, kZstdMaxWindowLog); }
+  ~Context() { ZSTD_freeDCtx(zstd); }
+  ZSTD_DCtx* zstd = ZSTD_createDCtx();
+};
+
+ZstdDecompressor::ZstdDecompressor() : context_(std::make_unique<Context>()) {}
+ZstdDecompressor::~ZstdDecompressor() = default;
+ZstdDecompressor::ZstdDecompressor(ZstdDecompressor&&) noexcept = default;
+ZstdDecompressor& ZstdDecompressor::operator=(ZstdDecompressor&&) noexcept = default;
+
+Status ZstdDecompressor::Decompress(ByteSpan frames, MutableByteSpan out) {
+  const size_t size =
+      ZSTD_decompressDCtx(context_->zstd, out.data(), out.size(), frames.data(), frames.size());
+  if (ZSTD_isError(size) != 0) {
+    return Fail(ErrorCode::kCorrupt, std::string("zstd frame: ") + ZSTD_getErrorName(size));
+  }
+  if (size != out.size()) {
+    return Fail(ErrorCode::kCorrupt, "zstd frame: holds " + std::to_string(size) + " bytes, not " +
+                                         std::to_string(out.size()));
+  }
+  return {};
+}
+
+struct ZstdStreamDecoder::Context {
+  Context() { ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, kZstdMaxWindowLog); }
+  ~Context() { ZSTD_freeDCtx(zstd); }
+  ZSTD_DCtx* zstd = ZSTD_createDCtx();
+  bool at_frame_end = true;
+};
+
+ZstdStreamDecoder::ZstdStreamDecoder() : context_(std::make_unique<Context>()) {}
+ZstdStreamDecoder::~ZstdStreamDecoder() = default;
+ZstdStreamDecoder::ZstdStreamDecoder(ZstdStreamDecoder&&) noexcept = default;
+ZstdStreamDecoder& ZstdStreamDecoder::operator=(ZstdStreamDecoder&&) noexcept = default;
+
+Result<size_t> ZstdStreamDecoder::Decode(ByteSpan& input, MutableByteSpan output) {
+  ZSTD_inBuffer in{input.data(), input.size(), 0};
+  ZSTD_outBuffer out{output.data(), output.size(), 0};
+  while (out.pos < out.size) {
+    const size_t in_before = in.pos;
+    const size_t out_before = out.pos;
+    if (in.pos == in.size && context_->at_frame_end) break;
+    const size_t hint = ZSTD_decompressStream(context_->zstd, &out, &in);
+    if (ZSTD_isError(hint) != 0) {
+      return Fail(ErrorCode::kCorrupt, std::string("zstd stream: ") + ZSTD_getErrorName(hint));
+    }
+    context_->at_frame_end = hint == 0;
+    if (in.pos == in_before && out.pos == out_before) break;
+  }
+  input = input.subspan(in.pos);
+  return out.pos;
+}
+
+bool ZstdStreamDecoder::at_frame_end() const { return context_->at_frame_end; }
+
+}  // namespace layerfs
