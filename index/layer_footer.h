@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the index of a converted layer is found: by annotations on the layer's descriptor, or, where
+// only the blob is known, by the footer at its end. FORMAT.md, "In a layer blob".
+// Thread-safe.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "index/base/bytes.h"
+#include "index/base/error.h"
+#include "index/chunk_ref.h"
+
+namespace layerfs {
+
+// Annotation keys on the layer's descriptor.
+inline constexpr char kIndexPositionAnnotation[] = "io.layerfs.index.position";
+inline constexpr char kIndexDigestAnnotation[] = "io.layerfs.index.digest";
+
+// The index as a ChunkRef: codec zstd, digest and size of the decompressed index; size is bounded
+// by kMaxIndexBytes.
+using Annotations = std::map<std::string, std::string>;
+Annotations EncodeIndexAnnotations(const ChunkRef& index);
+// Nothing where the layer is not a converted one; kCorrupt where the annotations are malformed or
+// point outside the blob.
+Result<std::optional<ChunkRef>> DecodeIndexAnnotations(const Annotations& annotations,
+                                                       uint64_t blob_size);
+
+// The footer: a skippable frame of fixed size, the blob's last bytes (or, where the footer of
+// zstd:chunked has been added behind, the bytes before its table of contents).
+inline constexpr size_t kLayerFooterSize = 80;
+Bytes EncodeLayerFooter(const ChunkRef& index);
+// `tail` ends where the blob ends. Nothing where there is no footer.
+Result<std::optional<ChunkRef>> DecodeLayerFooter(ByteSpan tail, uint64_t blob_size);
+
+}  // namespace layerfs
