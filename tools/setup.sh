@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs what building and testing layerfs needs, from the distribution alone, and builds a newer
+# libfuse from Debian's source package into build/deps where the system's is too old.
+# Safe to run again: what is there is left alone, and then neither root nor the network is needed.
+#
+# Exit codes: 0 everything is there; 1 something failed; 3 root is needed; 4 not a Debian system.
+set -euo pipefail
+
+readonly TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly DEPS=${LAYERFS_DEPS_PREFIX:-$TOP/build/deps}
+# FUSE over io_uring came with 3.18, passthrough with 3.17.
+readonly FUSE_WANTED=3.18
+# Debian suites that may have it, the most settled first.
+readonly FUSE_SUITES="trixie forky sid"
+
+readonly BUILD_PACKAGES=(
+  g++ cmake ninja-build pkg-config meson ccache git ca-certificates dpkg-dev
+  libcurl4-openssl-dev libssl-dev libzstd-dev libisal-dev libxxhash-dev libspdlog-dev
+  nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libfuse3-dev fuse3 liburing-dev libnuma-dev
+)
+readonly TEST_PACKAGES=(
+  skopeo umoci podman containerd crun runc docker-registry mmdebstrap debian-archive-keyring
+  jq curl zstd gzip attr acl libcap2-bin fio python3 sudo util-linux procps
+  clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev
+)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { local code=$1; shift; say "$*"; exit "$code"; }
+
+missing_packages() {
+  local package
+  for package in "${BUILD_PACKAGES[@]}" "${TEST_PACKAGES[@]}"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+  done
+}
+
+# Some of the packages are servers; installing them must not start one.
+forbid_service_starts() {
+  local policy=/usr/sbin/policy-rc.d
+  [[ -e $policy ]] && return
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 0755 "$policy"
+  trap "rm -f $policy" EXIT
+}
+
+install_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages)
+  if ((${#missing[@]} == 0)); then
+    say "all packages are installed"
+    return
+  fi
+  say "missing packages: ${missing[*]}"
+  ((EUID == 0)) || fail 3 "root is needed to install them: run 'sudo tools/setup.sh'"
+  forbid_service_starts
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -q update
+  apt-get -q install -y --no-install-recommends "${missing[@]}" </dev/null
+}
+
+# The mirror of Debian's main archive that this machine's own apt uses.
+debian_mirror() {
+  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
+    awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }'
+}
+
+# fuse_is_new_enough [PKG_CONFIG_PATH]
+fuse_is_new_enough() {
+  PKG_CONFIG_PATH=${1:-} pkg-config --atleast-version="$FUSE_WANTED" fuse3
+}
+
+# fetch_fuse_source DIR: the unpacked source of the first suite's fuse3 that is new enough, in
+# DIR/source. apt runs on lists of its own in DIR, so the machine's sources stay as they are, and
+# checks the archive's signature and the files' hashes.
+fetch_fuse_source() {
+  local dir=$1 mirror suite version
+  mirror=$(debian_mirror)
+  [[ -n $mirror ]] || fail 1 "apt has no list of Debian's main archive: run 'apt-get update' as root first"
+  mkdir -p "$dir"/lists/partial "$dir"/cache/archives/partial
+  local apt=(-q -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$dir/debian.sources"
+    -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache")
+  for suite in $FUSE_SUITES; do
+    printf '%s\n' "Types: deb-src" "URIs: $mirror" "Suites: $suite" "Components: main" \
+      "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg" >"$dir/debian.sources"
+    apt-get "${apt[@]}" update >&2 || continue
+    version=$(apt-cache "${apt[@]}" showsrc fuse3 | awk '$1 == "Version:" { print $2 }' | sort -V | tail -1)
+    if [[ -n $version ]] && dpkg --compare-versions "$version" ge "$FUSE_WANTED"; then
+      say "taking fuse3 $version from $suite"
+      (cd "$dir" && apt-get "${apt[@]}" source --download-only "fuse3=$version" >&2 &&
+        dpkg-source -x "$dir"/fuse3_*.dsc source >&2)
+      return
+    fi
+  done
+  fail 1 "none of the suites $FUSE_SUITES at $mirror has fuse3 $FUSE_WANTED or newer"
+}
+
+# Static and without utilities: the executable needs no rpath, and the system's own setuid
+# fusermount3 in /usr/bin stays the one that is used. Custom I/O lets tests speak FUSE over a socket.
+build_fuse() {
+  if fuse_is_new_enough "$DEPS/lib/pkgconfig" || fuse_is_new_enough; then
+    say "libfuse $(PKG_CONFIG_PATH=$DEPS/lib/pkgconfig pkg-config --modversion fuse3) is there"
+    return
+  fi
+  local work
+  work=$(mktemp -d)
+  say "building libfuse into $DEPS"
+  fetch_fuse_source "$work"
+  mkdir -p "$DEPS"
+  {
+    meson setup "$work/build" "$work/source" --prefix="$DEPS" --libdir=lib --bindir=/usr/bin \
+      --buildtype=debugoptimized -Dpkgconfig.relocatable=true -Ddefault_library=static \
+      -Dutils=false -Dexamples=false -Dtests=false -Duseroot=false \
+      -Ddisable-libc-symbol-version=true -Denable-io-uring=true -Denable-custom-io=true &&
+      ninja -C "$work/build" install
+  } >"$work/log" 2>&1 || { cat "$work/log" >&2; fail 1 "building libfuse failed: its output is above"; }
+  rm -rf "$work"
+  fuse_is_new_enough "$DEPS/lib/pkgconfig" || fail 1 "libfuse was built but $DEPS does not have it"
+}
+
+main() {
+  command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
+    fail 4 "this is not a Debian system (no apt-get): see the package lists in tools/setup.sh"
+  install_packages
+  build_fuse
+}
+
+main
