@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// ObjectCache: verified content on the local disk, by digest, shared by all mounts and processes
+// that use one directory. An object is a file's whole content or a chunk that small files share;
+// it may be there in part, known by 4 KiB page.
+// Thread-safe and process-safe. kill -9 at any moment loses at most what was being written.
+//
+// Invariants:
+//   1. A page marked present holds verified bytes: bytes first, then the mark.
+//   2. A whole object is a plain read-only file under its final name, which appears by rename.
+//   3. An object that is open in any process is not evicted.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "index/base/bytes.h"
+#include "index/base/digest.h"
+#include "index/base/error.h"
+#include "index/base/file.h"
+
+namespace layerfs {
+
+inline constexpr uint64_t kCachePageBytes = 4096;
+
+struct ObjectId {
+  Digest digest;
+  uint64_t size = 0;
+  bool operator==(const ObjectId&) const = default;
+};
+
+class CachedObject;
+
+struct CacheStatistics {
+  uint64_t whole_objects = 0;
+  uint64_t partial_objects = 0;
+  uint64_t bytes = 0;        // disk space used by objects
+  uint64_t limit_bytes = 0;  // 0: none
+  uint64_t documents = 0;
+};
+
+class ObjectCache {
+ public:
+  struct Options {
+    std::string directory;     // made where missing, mode 0700
+    uint64_t limit_bytes = 0;  // 0: no limit but the disk's
+  };
+  static Result<std::shared_ptr<ObjectCache>> Open(Options options);
+  ~ObjectCache();
+
+  // The object, opened or (empty) made; handles of one process to one object share one descriptor.
+  // Never touches a network. kNoSpace/kIo when the disk does not take it.
+  Result<std::shared_ptr<CachedObject>> OpenObject(const ObjectId& id);
+  // Only when it is there in whole.
+  std::shared_ptr<CachedObject> FindWhole(const ObjectId& id);
+
+  // Small named documents: manifests, trees, tags. Written atomically; read whole or mapped.
+  Status WriteDocument(std::string_view name, ByteSpan data);
+  Result<Bytes> ReadDocument(std::string_view name, uint64_t limit) const;
+  Result<MappedFile> MapDocument(std::string_view name) const;
+  // Where a document lies, for a tool that wants its path.
+  std::string DocumentPath(std::string_view name) const;
+
+  Result<CacheStatistics> Statistics() const;
+  // Evicts least recently used objects that nobody has open, until at most `target_bytes` are used.
+  // Returns the bytes freed.
+  Result<uint64_t> Prune(uint64_t target_bytes);
+
+ private:
+  friend class CachedObject;
+  struct State;
+  explicit ObjectCache(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+class CachedObject {
+ public:
+  virtual ~CachedObject() = default;
+  virtual const ObjectId& id() const = 0;
+  virtual bool whole() const = 0;
+  // Whether every page of [offset, offset + size) is present.
+  virtual bool Contains(uint64_t offset, uint64_t size) const = 0;
+  // Reads exactly out.size() bytes; the range must be contained.
+  virtual Status Read(uint64_t offset, MutableByteSpan out) const = 0;
+  // Verified bytes. A page is marked present when the object has all of it: `offset` is a multiple
+  // of kCachePageBytes, and so is the end unless it is the object's. The object becomes whole by
+  // itself with its last page.
+  virtual Status Write(uint64_t offset, ByteSpan data) = 0;
+  // Claims the fetching of [offset, offset + size) among processes: true when this process is to
+  // fetch it, false when another one does at this moment (ask again, or watch Contains). Ends
+  // with Unclaim or the process.
+  virtual bool TryClaim(uint64_t offset, uint64_t size) = 0;
+  virtual void Unclaim(uint64_t offset, uint64_t size) = 0;
+  // A descriptor for reading (passthrough, splice); owned by the object.
+  virtual int fd() const = 0;
+};
+
+}  // namespace layerfs
