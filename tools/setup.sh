@@ -61,12 +61,6 @@ install_packages() {
   apt-get -q install -y --no-install-recommends "${missing[@]}" </dev/null
 }
 
-# The mirror of Debian's main archive that this machine's own apt uses.
-debian_mirror() {
-  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
-    awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }'
-}
-
 # fuse_is_new_enough [PKG_CONFIG_PATH]
 fuse_is_new_enough() {
   PKG_CONFIG_PATH=${1:-} pkg-config --atleast-version="$FUSE_WANTED" fuse3
@@ -77,8 +71,7 @@ fuse_is_new_enough() {
 # checks the archive's signature and the files' hashes.
 fetch_fuse_source() {
   local dir=$1 mirror suite version
-  mirror=$(debian_mirror)
-  [[ -n $mirror ]] || fail 1 "apt has no list of Debian's main archive: run 'apt-get update' as root first"
+  read -r mirror _ < <("$TOP/tools/debian_mirror.sh") || exit 1
   mkdir -p "$dir"/lists/partial "$dir"/cache/archives/partial
   local apt=(-q -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$dir/debian.sources"
     -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$dir/lists" -o Dir::Cache="$dir/cache")
