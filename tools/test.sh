@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# test.sh [CTEST OPTION…]: sets the machine up, builds layerfs (release; dev with ASan and UBSan),
+# and runs all tests: lint, unit, golden and corpus tests on the dev build, end-to-end tests on the
+# release build, where they mount, push to a registry of their own and run containers.
+# Options go to ctest, e.g. `tools/test.sh -R merge`.
+#
+# Environment:
+#   CI=true        nothing may be skipped: a test that lacks root, /dev/fuse or a tool fails
+#   TIDY_SECONDS   how long clang-tidy may run (default 300; 0 leaves it out)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly TIDY_SECONDS=${TIDY_SECONDS:-300}
+exec </dev/null
+
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+step "set up"
+tools/setup.sh
+
+# ccache makes the second build of a day cheap; paths relative to the tree let copies of it share.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+for preset in dev release; do
+  step "build $preset"
+  cmake --preset "$preset" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache >"build/$preset-configure.log" 2>&1 || {
+    cat "build/$preset-configure.log"
+    exit 1
+  }
+  cmake --build --preset "$preset"
+done
+
+step "test images"
+if ((EUID == 0)); then
+  tests/images/make_variants.sh build/images
+else
+  echo "not root: tests that need real images are skipped"
+fi
+
+# Every suite runs, whatever came of the one before.
+failed=()
+step "lint, unit, golden and corpus tests (dev)"
+ctest --test-dir build/dev --output-on-failure -j 2 -LE e2e "$@" || failed+=("dev tests")
+
+if ((TIDY_SECONDS > 0 && $# == 0)); then
+  step "clang-tidy, at most ${TIDY_SECONDS} s"
+  tests/lint/run_tidy.py --budget "$TIDY_SECONDS" build/dev || failed+=(clang-tidy)
+fi
+
+step "end-to-end tests (release)"
+ctest --test-dir build/release --output-on-failure -L e2e "$@" || failed+=("end-to-end tests")
+
+step "done"
+if ((${#failed[@]})); then
+  printf 'failed: %s\n' "${failed[@]}"
+  exit 1
+fi
