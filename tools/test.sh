@@ -17,6 +17,7 @@ exec </dev/null
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 step "set up"
+mkdir -p build
 tools/setup.sh
 
 # ccache makes the second build of a day cheap; paths relative to the tree let copies of it share.

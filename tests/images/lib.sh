@@ -15,7 +15,13 @@ readonly LAYER_TYPE=application/vnd.oci.image.layer.v1.tar
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-need_root() { ((EUID == 0)) || die "root is needed (device nodes, owners, capabilities): run it with sudo"; }
+# Exit code 77 is how a test says that it was skipped.
+need_root() {
+  ((EUID == 0)) && return
+  say "root is needed (device nodes, owners, capabilities): run it with sudo"
+  [[ ${CI:-} == true ]] && exit 1
+  exit 77
+}
 
 # init_layout DIR
 init_layout() {
@@ -99,16 +105,25 @@ tag_layout() {
     '{schemaVersion: 2, manifests: [$descriptor + {annotations: {"org.opencontainers.image.ref.name": $tag}}]}' >"$1/index.json"
 }
 
+# decode: a layer on standard input as plain tar, whichever encoding its descriptor names.
+decode() {
+  case $1 in
+    *+gzip | *.gzip) gzip -dc ;;
+    *+zstd) zstd -qdc ;;
+    *) cat ;;
+  esac
+}
+
 # reencode SOURCE DIR CODEC: the image of layout SOURCE with every layer in another encoding.
 reencode() {
-  local source=$1 dir=$2 codec=$3 manifest layer layers=() config
+  local source=$1 dir=$2 codec=$3 manifest layer type layers=() config
   init_layout "$dir"
   manifest=$(blob "$source" "$(only_manifest "$source")")
-  while read -r layer; do
-    zcat "$(blob "$source" "$layer")" >"$dir/tar.tmp"
+  while read -r layer type; do
+    decode "$type" <"$(blob "$source" "$layer")" >"$dir/tar.tmp"
     layers+=("$(put_layer "$dir" "$codec" "$dir/tar.tmp" | jq -c .layer)")
     rm "$dir/tar.tmp"
-  done < <(jq -r '.layers[].digest' "$manifest")
+  done < <(jq -r '.layers[] | "\(.digest) \(.mediaType)"' "$manifest")
   config=$(jq -c .config "$manifest")
   cp "$(blob "$source" "$(jq -r .digest <<<"$config")")" "$dir/blobs/sha256/"
   tag_layout "$dir" latest "$(put_manifest "$dir" "$config" "$(printf '%s\n' "${layers[@]}" | jq -cs .)")"

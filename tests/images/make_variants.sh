@@ -5,6 +5,7 @@
 # that each have one difficulty. All are OCI layouts with the tag `latest` but for the archive.
 #   app-tar, app-zstd, app-multigzip   the same image, its layers in other encodings
 #   app-docker.tar                     the same image as a docker-archive, named app:latest
+#   app-tree                           the same image unpacked by umoci: what a mount must look like
 #   platforms                          an image index: linux/amd64 the same image, linux/arm64 another
 #   hardlinks                          hard links of one layer to files of a lower one
 #   wide                               a directory of 100,000 entries
@@ -36,6 +37,12 @@ from_trees() {
 reencode_app() { reencode "$OUT/app" "$1" "$2"; }
 
 docker_archive() { skopeo copy -q "oci:$OUT/app:latest" "docker-archive:$1:app:latest"; }
+
+unpacked() {
+  umoci unpack --image "$OUT/app:latest" "$1.bundle"
+  mv "$1.bundle/rootfs" "$1"
+  rm -r "$1.bundle"
+}
 
 platforms() {
   local out=$1 tree main other digest size
@@ -109,6 +116,7 @@ in_place "$OUT/app-tar" reencode_app none
 in_place "$OUT/app-zstd" reencode_app zstd
 in_place "$OUT/app-multigzip" reencode_app multigzip
 in_place "$OUT/app-docker.tar" docker_archive
+in_place "$OUT/app-tree" unpacked
 in_place "$OUT/platforms" platforms
 in_place "$OUT/hardlinks" hardlinks
 in_place "$OUT/wide" one_tree fill_wide

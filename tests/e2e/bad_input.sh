@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Malformed images end in one clear error that names the blob, and leave nothing at the destination.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require jq
+init_layout "$WORK/good"
+mkdir -p "$WORK/tree/dir"
+noise() { head -c "$1" /dev/zero | openssl enc -aes-128-ctr -K "$(printf '%032d' 7)" -iv "$(printf '%032d' 0)"; }
+noise 300000 >"$WORK/tree/dir/file"
+tar -C "$WORK/tree" --sort=name --mtime=@0 --owner=0 --group=0 -cf "$WORK/layer.tar" .
+
+# image NAME CODEC LAYER_FILE TAR: a layout with one layer whose bytes are the file's, whatever they are.
+image() {
+  local dir=$WORK/$1 digest size layer diff_id
+  init_layout "$dir"
+  cp "$3" "$dir/layer.tmp"
+  read -r digest size < <(put_blob "$dir" "$dir/layer.tmp")
+  diff_id=sha256:$(sha256sum <"$4" | cut -d' ' -f1)
+  layer=$(jq -nc --arg type "$(layer_type "$2")" --arg digest "$digest" --argjson size "$size" --arg diff_id "$diff_id" \
+    '{layer: {mediaType: $type, digest: $digest, size: $size}, diff_id: $diff_id}')
+  tag_layout "$dir" latest "$(put_image "$dir" amd64 '{}' <<<"$layer")"
+  echo "${digest#sha256:}"
+}
+
+# refused NAME TEXT: conversion of WORK/NAME says TEXT and leaves no image.
+refused() {
+  rm -rf "$WORK/out"
+  expect_error '[1-9][0-9]*' "$2" "$LAYERFS" convert "oci:$WORK/$1:latest" "oci:$WORK/out:latest"
+  [[ ! -e $WORK/out/index.json ]] || expect_equal "$1: images at the destination" 0 "$(jq '.manifests | length' "$WORK/out/index.json")"
+}
+
+gzip -n <"$WORK/layer.tar" >"$WORK/layer.gz"
+zstd -q <"$WORK/layer.tar" >"$WORK/layer.zst"
+
+fact "the sound image converts (so that what follows fails for its own reason)"
+image sound gzip "$WORK/layer.gz" "$WORK/layer.tar" >/dev/null
+"$LAYERFS" convert "oci:$WORK/sound:latest" "oci:$WORK/sound-out:latest"
+
+fact "trailing garbage behind a gzip stream"
+{ cat "$WORK/layer.gz"; echo garbage; } >"$WORK/bytes"
+refused trailing "$(image trailing gzip "$WORK/bytes" "$WORK/layer.tar" | cut -c1-12)"
+
+fact "a truncated gzip stream and a truncated zstd stream"
+head -c 200000 "$WORK/layer.gz" >"$WORK/bytes"
+refused short-gzip "$(image short-gzip gzip "$WORK/bytes" "$WORK/layer.tar" | cut -c1-12)"
+head -c 200000 "$WORK/layer.zst" >"$WORK/bytes"
+refused short-zstd "$(image short-zstd zstd "$WORK/bytes" "$WORK/layer.tar" | cut -c1-12)"
+
+fact "a truncated tar"
+head -c 200000 "$WORK/layer.tar" >"$WORK/bytes"
+refused short-tar "$(image short-tar none "$WORK/bytes" "$WORK/bytes" | cut -c1-12)"
+
+fact "a tar header whose checksum is off"
+cp "$WORK/layer.tar" "$WORK/bytes"
+printf 'X' | dd of="$WORK/bytes" bs=1 seek=513 conv=notrunc status=none
+refused checksum "$(image checksum none "$WORK/bytes" "$WORK/bytes" | cut -c1-12)"
+
+fact "bytes that are not what the descriptor says"
+digest=$(image wrong-digest gzip "$WORK/layer.gz" "$WORK/layer.tar")
+{ cat "$WORK/layer.gz" | head -c -1; printf '\1'; } >"$WORK/wrong-digest/blobs/sha256/$digest"
+refused wrong-digest "${digest:0:12}"
+
+fact "a diff ID that is not the tar's"
+image wrong-diff gzip "$WORK/layer.gz" /etc/hostname >/dev/null
+refused wrong-diff "diff"
+
+fact "names that leave the image"
+python3 - "$WORK" <<'PY'
+import io, sys, tarfile
+for name, member in {"dotdot": "../escape", "inner": "a/../../escape"}.items():
+    with tarfile.open(f"{sys.argv[1]}/{name}.tar", "w") as tar:
+        info = tarfile.TarInfo(member)
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"x"))
+PY
+refused_name() { refused "$1" '\.\./'; }
+for name in dotdot inner; do
+  image "$name" none "$WORK/$name.tar" "$WORK/$name.tar" >/dev/null
+  refused_name "$name"
+done
+
+fact "a missing layer blob"
+digest=$(image missing gzip "$WORK/layer.gz" "$WORK/layer.tar")
+rm "$WORK/missing/blobs/sha256/$digest"
+refused missing "${digest:0:12}"
+
+fact "a manifest of more than 4 MiB, and one that is no JSON"
+cp -a "$WORK/sound" "$WORK/large"
+manifest=$WORK/large/manifest.tmp
+jq -c '. + {annotations: {x: ("x" * 4300000)}}' "$(blob "$WORK/large" "$(only_manifest "$WORK/large")")" >"$manifest"
+replace_manifest() {
+  local digest size
+  read -r digest size < <(put_blob "$1" "$2")
+  jq -c --arg digest "$digest" --argjson size "$size" '.manifests[0] += {digest: $digest, size: $size}' "$1/index.json" >"$1/index.tmp"
+  mv "$1/index.tmp" "$1/index.json"
+}
+replace_manifest "$WORK/large" "$manifest"
+refused large "4 MiB|4194304|too large|larger"
+cp -a "$WORK/sound" "$WORK/nojson"
+echo '{"schemaVersion": 2, "layers": [' >"$WORK/nojson/manifest.tmp"
+replace_manifest "$WORK/nojson" "$WORK/nojson/manifest.tmp"
+refused nojson "$(only_manifest "$WORK/nojson" | cut -c8-19)"
+
+fact "a gzip bomb is bounded by the descriptor's promise or by the disk, not by memory"
+head -c 1073741824 /dev/zero | gzip -n >"$WORK/bomb.gz"
+image bomb gzip "$WORK/bomb.gz" "$WORK/layer.tar" >/dev/null
+rm -rf "$WORK/out"
+(
+  ulimit -v 2000000 # KiB of address space
+  expect_error '[1-9][0-9]*' "" "$LAYERFS" convert "oci:$WORK/bomb:latest" "oci:$WORK/out:latest"
+)

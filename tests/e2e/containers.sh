@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Podman and containerd pull the converted image from a registry and run it as any other.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require podman containerd ctr runc docker-registry
+
+start_registry
+push "oci:$IMAGES/app:latest" test/app:source
+"$LAYERFS" convert "docker://$REGISTRY/test/app:source" "docker://$REGISTRY/test/app:converted"
+
+fact "podman run"
+# runc, because crun refuses machines whose unified cgroup hierarchy is mounted beside the old ones.
+answer=$(podman --root "$WORK/podman" --runroot "$WORK/podman-run" --storage-driver overlay --cgroup-manager cgroupfs \
+  run -q --rm --runtime runc --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \
+  --tls-verify=false "docker://$REGISTRY/test/app:converted")
+expect_equal "state of the program" ready "$(jq -r .state <<<"$answer")"
+expect_equal "system of the program" app "$(jq -r .system <<<"$answer")"
+
+fact "ctr run"
+cat >"$WORK/containerd.toml" <<TOML
+version = 2
+root = "$WORK/containerd"
+state = "$WORK/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "$WORK/containerd.sock"
+TOML
+containerd -c "$WORK/containerd.toml" >"$WORK/containerd.log" 2>&1 &
+PIDS+=($!)
+ctr=(ctr -a "$WORK/containerd.sock")
+wait_until 20 "${ctr[@]}" version || fail "containerd does not answer: $(tail -3 "$WORK/containerd.log")"
+"${ctr[@]}" images pull --plain-http "$REGISTRY/test/app:converted" >/dev/null
+answer=$("${ctr[@]}" run --rm "$REGISTRY/test/app:converted" e2e)
+expect_equal "state of the program" ready "$(jq -r .state <<<"$answer")"

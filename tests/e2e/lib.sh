@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Sourced by the end-to-end tests. In the environment: LAYERFS, the executable; IMAGES, where
+# tests/images/make_variants.sh has put its images. Gives a scratch directory WORK; what is mounted
+# in it and every server started here ends with the test, whatever its outcome.
+
+readonly E2E=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${LAYERFS:?is the layerfs executable}" "${IMAGES:?is the directory of the test images}"
+source "$E2E/../images/lib.sh"
+source "$E2E/../registry.sh"
+
+# /tmp itself may be a tmpfs without user xattrs; what is big belongs on disk.
+WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/layerfs-e2e.XXXXXX")
+PIDS=()
+
+cleanup() {
+  local code=$? mount pid
+  set +e
+  while read -r mount; do
+    umount -l "$mount"
+  done < <(mounts_below "$WORK" | tac)
+  for pid in "${PIDS[@]}"; do kill "$pid" && wait "$pid"; done 2>/dev/null
+  if ((code != 0 && code != 77)) && [[ -n ${KEEP_WORK:-} ]]; then
+    echo "kept: $WORK" >&2
+  else
+    rm -rf --one-file-system "$WORK"
+  fi
+  exit "$code"
+}
+trap cleanup EXIT
+trap 'exit 143' TERM INT
+trap 'echo "failed at ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
+
+# A test that lacks something says so and is skipped; in CI that is a failure.
+skip() {
+  echo "skipped: $*"
+  [[ ${CI:-} == true ]] && { echo "nothing may be skipped with CI=true"; exit 1; }
+  exit 77
+}
+require_root() { ((EUID == 0)) || skip "needs root"; }
+require_fuse() { [[ -c /dev/fuse ]] || skip "needs /dev/fuse"; }
+require_images() { [[ -d $IMAGES/app-tree ]] || skip "needs the test images, which root builds (tests/images/make_variants.sh)"; }
+require() { local tool; for tool; do command -v "$tool" >/dev/null || skip "needs $tool"; done; }
+
+fact() { printf -- '- %s\n' "$*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+expect_equal() { [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"; }
+expect_contains() { [[ $2 == *"$3"* ]] || fail "$1: no '$3' in: $2"; }
+expect_same_tree() { "$E2E/compare_trees.py" "$1" "$2" || fail "$2 is not the tree of $1"; }
+
+# expect_error CODES TEXT COMMAND…: the command ends with one of the exit codes ("1" or "1|2"), says
+# TEXT on standard error, and does not crash.
+expect_error() {
+  local codes=$1 text=$2 code=0 output
+  shift 2
+  output=$("$@" 2>&1 >/dev/null) || code=$?
+  [[ $code =~ ^($codes)$ ]] || fail "'$*' ended with $code, not $codes: $output"
+  grep -qiE -- "$text" <<<"$output" || fail "'$*' does not say '$text': $output"
+}
+
+mounts_below() { awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts; }
+is_mounted() { grep -qF " $1 fuse" /proc/self/mounts; }
+
+# push IMAGE REPOSITORY[:TAG] [SKOPEO OPTION…]
+push() {
+  local from=$1 to=$2
+  shift 2
+  skopeo copy -q --dest-tls-verify=false "$@" "$from" "docker://$REGISTRY/$to"
+}
+
+manifest_of() { jq -c . "$(blob "$1" "$(only_manifest "$1")")"; }
+
+# convert SOURCE NAME [OPTION…]: into the layout WORK/NAME.
+convert() {
+  local source=$1 name=$2
+  shift 2
+  "$LAYERFS" convert "$@" "$source" "oci:$WORK/$name:latest"
+}
+
+# mount_image IMAGE DIR [OPTION…]: in the background, with the cache WORK/cache unless one is named.
+mount_image() {
+  local image=$1 dir=$2
+  shift 2
+  mkdir -p "$dir"
+  [[ " $* " == *" --cache "* ]] || set -- --cache "$WORK/cache" "$@"
+  "$LAYERFS" mount "$@" "$image" "$dir"
+  is_mounted "$dir" || fail "'layerfs mount' returned, but $dir is not mounted"
+}
+
+unmount_image() {
+  "$LAYERFS" umount "$1"
+  ! is_mounted "$1" || fail "$1 is still mounted"
+}
+
+require_images

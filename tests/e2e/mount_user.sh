@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# An ordinary user mounts through fusermount3. Root is needed only to become that user.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require fusermount3 setpriv
+
+convert "oci:$IMAGES/app:latest" app
+readonly M=$WORK/home/mnt
+mkdir -p "$M"
+chmod 0755 "$WORK"
+chmod -R go+rX "$WORK/app"
+chown -R 65534:65534 "$WORK/home"
+# The executable may lie where the user cannot go.
+install -m 0755 "$LAYERFS" "$WORK/layerfs"
+as_user() { setpriv --reuid 65534 --regid 65534 --clear-groups env HOME="$WORK/home" XDG_CACHE_HOME="$WORK/home/.cache" "$@"; }
+
+fact "the user mounts, reads, and unmounts"
+as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$M"
+is_mounted "$M" || fail "not mounted"
+as_user cmp "$M/app/data/noise.bin" "$IMAGES/app-tree/app/data/noise.bin"
+as_user find "$M" -xdev | wc -l | { read -r count; ((count > 10000)) || fail "only $count entries are seen"; }
+options=$(grep -F " $M fuse" /proc/self/mounts)
+expect_contains "mount options" "$options" nosuid
+expect_contains "mount options" "$options" nodev
+
+fact "nobody else sees into it, not even root"
+expect_error 1 "permission denied" ls "$M"
+
+as_user "$WORK/layerfs" umount "$M"
+! is_mounted "$M" || fail "still mounted"
+
+fact "a directory that is not the user's cannot be covered"
+mkdir "$WORK/roots"
+expect_error '[1-9][0-9]*' "permi" as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$WORK/roots"
