@@ -2,7 +2,8 @@
 // ObjectCache: verified content on the local disk, by digest, shared by all mounts and processes
 // that use one directory. An object is a file's whole content or a chunk that small files share;
 // it may be there in part, known by 4 KiB page.
-// Thread-safe and process-safe. kill -9 at any moment loses at most what was being written.
+// Thread-safe and process-safe. kill -9 at any moment loses at most what was being written. The
+// directory's layout is described in CACHE.md.
 //
 // Invariants:
 //   1. A page marked present holds verified bytes: bytes first, then the mark.
@@ -29,10 +30,17 @@ inline constexpr uint64_t kCachePageBytes = 4096;
 struct ObjectId {
   Digest digest;
   uint64_t size = 0;
+  // Whose word it is that the pages written are this object's: an index can claim any digest for a
+  // file, and only the whole content proves it. A partial object is therefore shared only among
+  // handles with one scope (the digest of the tree or index that names the chunks); a whole one,
+  // whose digest has been checked, is shared by all. Zero where digest covers each Write by itself
+  // (an object that is one chunk).
+  Digest scope;
   bool operator==(const ObjectId&) const = default;
 };
 
 class CachedObject;
+struct CacheState;
 
 struct CacheStatistics {
   uint64_t whole_objects = 0;
@@ -47,12 +55,13 @@ class ObjectCache {
   struct Options {
     std::string directory;     // made where missing, mode 0700
     uint64_t limit_bytes = 0;  // 0: no limit but the disk's
+    bool read_only = false;    // uses what is there; writes are kPermission
   };
   static Result<std::shared_ptr<ObjectCache>> Open(Options options);
   ~ObjectCache();
 
   // The object, opened or (empty) made; handles of one process to one object share one descriptor.
-  // Never touches a network. kNoSpace/kIo when the disk does not take it.
+  // Never touches a network, and makes no file before the first Write. kTooLarge beyond 1 TiB.
   Result<std::shared_ptr<CachedObject>> OpenObject(const ObjectId& id);
   // Only when it is there in whole.
   std::shared_ptr<CachedObject> FindWhole(const ObjectId& id);
@@ -70,10 +79,9 @@ class ObjectCache {
   Result<uint64_t> Prune(uint64_t target_bytes);
 
  private:
-  friend class CachedObject;
-  struct State;
-  explicit ObjectCache(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  explicit ObjectCache(std::shared_ptr<CacheState> state);
+  // Shared with the objects, which may outlive the cache.
+  std::shared_ptr<CacheState> state_;
 };
 
 class CachedObject {
@@ -87,14 +95,19 @@ class CachedObject {
   virtual Status Read(uint64_t offset, MutableByteSpan out) const = 0;
   // Verified bytes. A page is marked present when the object has all of it: `offset` is a multiple
   // of kCachePageBytes, and so is the end unless it is the object's. The object becomes whole by
-  // itself with its last page.
+  // itself with its last page; the content is then checked against id().digest: kDigestMismatch,
+  // and nothing of it kept, where the writers were lied to. kNoSpace/kIo when the disk does not
+  // take it, kPermission in a read-only cache; what was there before stays usable.
   virtual Status Write(uint64_t offset, ByteSpan data) = 0;
+  // The whole object at once, where the caller has checked `data` against id().digest already.
+  virtual Status WriteWhole(ByteSpan data) = 0;
   // Claims the fetching of [offset, offset + size) among processes: true when this process is to
   // fetch it, false when another one does at this moment (ask again, or watch Contains). Ends
   // with Unclaim or the process.
   virtual bool TryClaim(uint64_t offset, uint64_t size) = 0;
   virtual void Unclaim(uint64_t offset, uint64_t size) = 0;
-  // A descriptor for reading (passthrough, splice); owned by the object.
+  // A descriptor for reading (passthrough, splice); owned by the object, and the same from the
+  // first moment that it is valid. -1 while nothing of the object is there.
   virtual int fd() const = 0;
 };
 

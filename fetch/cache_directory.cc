@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/cache_directory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+
+namespace layerfs {
+namespace {
+
+constexpr char kVersion[] = "layerfs cache 1\n";
+constexpr char kVersionName[] = "version";
+constexpr char kBootName[] = "boot";
+constexpr uint64_t kMaxSmallFile = 4096;
+// No write of a temporary file takes this long; what is older was left by a process that died.
+constexpr int64_t kTemporaryAgeSeconds = 600;
+
+struct BootState {
+  std::string boot_id;
+  bool clean = false;
+  int64_t suspect_before_ns = 0;
+};
+
+int64_t WallClockNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+// The kernel's id of this boot (random(4)); empty where there is no /proc, which makes every start
+// look like one after a crash of the machine: safe, and slow only.
+std::string CurrentBootId() {
+  Result<Bytes> raw = ReadFile("/proc/sys/kernel/random/boot_id", kMaxSmallFile);
+  if (!raw.has_value()) return "";
+  std::string id(AsText(*raw));
+  while (!id.empty() && id.back() == '\n') id.pop_back();
+  return id;
+}
+
+BootState ReadBootState(const std::string& path) {
+  BootState state;
+  Result<Bytes> raw = ReadFile(path, kMaxSmallFile);
+  if (!raw.has_value()) return state;
+  const std::string text(AsText(*raw));
+  char id[64] = "";
+  char word[16] = "";
+  long long suspect = 0;
+  if (std::sscanf(text.c_str(), "%63s %15s %lld", id, word, &suspect) != 3) return state;
+  return {id, std::strcmp(word, "clean") == 0, suspect};
+}
+
+Status WriteBootState(const std::string& path, const BootState& state) {
+  const std::string text = state.boot_id + (state.clean ? " clean " : " written ") +
+                           std::to_string(state.suspect_before_ns) + "\n";
+  return WriteFileAtomically(path, AsBytes(text), {.mode = 0600});
+}
+
+std::string FannedOut(const char* kind, const Digest& digest) {
+  const std::string hex = digest.Hex();
+  return std::string(kind) + "/" + hex.substr(0, 2) + "/" + hex;
+}
+
+void MakeParentAt(int root, const std::string& name) {
+  for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1))
+    ::mkdirat(root, name.substr(0, slash).c_str(), 0700);
+}
+
+// Whether there is anything in the directory but what a cache that was being made would leave.
+Result<bool> HoldsOtherThings(const std::string& path) {
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return FailErrno(path, errno);
+  bool found = false;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != ".." && name != "lock" && !name.starts_with(kVersionName)) {
+      found = true;
+    }
+  }
+  ::closedir(directory);
+  return found;
+}
+
+}  // namespace
+
+std::string WholeObjectName(const Digest& digest) { return FannedOut("objects", digest); }
+
+std::string PartialObjectName(const ObjectId& id) {
+  if (id.scope.is_zero()) return FannedOut("partial", id.digest);
+  Sha256 hasher;
+  hasher.Update(id.digest.bytes);
+  hasher.Update(id.scope.bytes);
+  return FannedOut("partial", hasher.Finish());
+}
+
+CacheDirectory::CacheDirectory(Options options)
+    : path_(std::move(options.path)), read_only_(options.read_only) {}
+
+Result<std::unique_ptr<CacheDirectory>> CacheDirectory::Open(Options options) {
+  if (options.path.empty()) return Fail(ErrorCode::kInvalidArgument, "cache directory: no path");
+  std::unique_ptr<CacheDirectory> cache(new CacheDirectory(std::move(options)));
+  const std::string object = "cache directory " + cache->path_;
+  if (!cache->read_only_) LAYERFS_CHECK_OK_IN(MakeDirectories(cache->path_, 0700), object);
+  LAYERFS_TRY_IN(root, OpenFile(cache->path_, O_RDONLY | O_DIRECTORY), object);
+  cache->root_ = std::move(root);
+  LAYERFS_CHECK_OK_IN(cache->CheckOwner(), object);
+  if (::faccessat(cache->fd(), ".", W_OK, AT_EACCESS) != 0) cache->read_only_ = true;
+  LAYERFS_CHECK_OK_IN(cache->Prepare(), object);
+  return cache;
+}
+
+Status CacheDirectory::CheckOwner() const {
+  struct stat attributes;
+  if (::fstat(fd(), &attributes) != 0) return FailErrno("stat", errno);
+  if (attributes.st_uid != ::geteuid()) {
+    return Fail(ErrorCode::kPermission, "it belongs to user " + std::to_string(attributes.st_uid) +
+                                            ", not to user " + std::to_string(::geteuid()) +
+                                            "; name another one with --cache");
+  }
+  if ((attributes.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return Fail(ErrorCode::kPermission,
+                "others may write to it; take that away with chmod go-w, or name another one with "
+                "--cache");
+  }
+  return {};
+}
+
+Status CacheDirectory::Prepare() {
+  if (read_only_) {
+    LAYERFS_CHECK_OK(CheckVersion());
+    suspect_before_ns_ = ReadBootState(path_ + "/" + kBootName).suspect_before_ns;
+    return {};
+  }
+  LAYERFS_TRY(lock, OpenFileAt(fd(), "lock", O_RDWR | O_CREAT, 0600));
+  lock_ = std::move(lock);
+  const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
+  LAYERFS_CHECK_OK(opening.status());
+  LAYERFS_CHECK_OK(CheckVersion());
+  for (const char* name : {"objects", "partial", "documents", "tmp"}) {
+    if (::mkdirat(fd(), name, 0700) != 0 && errno != EEXIST) return FailErrno(name, errno);
+  }
+  LAYERFS_CHECK_OK(NoteBoot());
+  RemoveOldTemporaries();
+  return LockRangeWait(lock_fd(), cache_lock::kInUse, LockKind::kShared);
+}
+
+Status CacheDirectory::CheckVersion() {
+  Result<Bytes> version = ReadFile(path_ + "/" + kVersionName, kMaxSmallFile);
+  if (version.has_value()) {
+    if (AsText(*version) == kVersion) return {};
+    return Fail(ErrorCode::kUnsupported, "it has another version (" +
+                                             std::string(AsText(*version).substr(0, 32)) +
+                                             "); remove it, or name another one with --cache");
+  }
+  if (version.error().code != ErrorCode::kNotFound) return Fail(version.error());
+  LAYERFS_TRY(foreign, HoldsOtherThings(path_));
+  if (foreign || read_only_) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "it is not a cache of layerfs; name an empty or a new directory with --cache");
+  }
+  return WriteFileAtomically(path_ + "/" + kVersionName, AsBytes(kVersion), {.mode = 0600});
+}
+
+Status CacheDirectory::NoteBoot() {
+  const std::string path = path_ + "/" + kBootName;
+  BootState state = ReadBootState(path);
+  suspect_before_ns_ = state.suspect_before_ns;
+  const std::string boot_id = CurrentBootId();
+  if (!boot_id.empty() && state.boot_id == boot_id) return {};
+  if (!state.clean) suspect_before_ns_ = WallClockNs();
+  return WriteBootState(path, {boot_id, true, suspect_before_ns_});
+}
+
+void CacheDirectory::MarkWritten() {
+  if (written_.exchange(true) || read_only_) return;
+  const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
+  BootState state = ReadBootState(path_ + "/" + kBootName);
+  if (!state.clean) return;
+  state.clean = false;
+  // Not synced: the journals of the file systems that we know keep the order of renames, so that
+  // this one is on disk by the time that any object's is. A missing file counts as unclean.
+  if (!WriteBootState(path_ + "/" + kBootName, state).has_value()) {
+    ::unlinkat(fd(), kBootName, 0);
+  }
+}
+
+CacheDirectory::~CacheDirectory() {
+  if (!lock_.valid()) return;
+  const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
+  const Result<bool> alone = TryLockRange(lock_fd(), cache_lock::kInUse, LockKind::kExclusive);
+  if (!opening.status().has_value() || !alone.has_value() || !*alone) return;
+  BootState state = ReadBootState(path_ + "/" + kBootName);
+  if (state.clean || ::syncfs(fd()) != 0) return;
+  state.clean = true;
+  // Where it cannot be written, the next start after a boot verifies more than it would have to.
+  static_cast<void>(WriteBootState(path_ + "/" + kBootName, state));
+}
+
+void CacheDirectory::RemoveOldTemporaries() const {
+  Result<UniqueFd> opened = OpenFileAt(fd(), "tmp", O_RDONLY | O_DIRECTORY);
+  if (!opened.has_value()) return;
+  DIR* directory = ::fdopendir(opened->get());
+  if (directory == nullptr) return;
+  const int directory_fd = opened->Release();
+  const int64_t now = WallClockNs() / 1'000'000'000;
+  while (const dirent* entry = ::readdir(directory)) {
+    struct stat attributes;
+    if (::fstatat(directory_fd, entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (!S_ISREG(attributes.st_mode)) continue;
+    if (now - attributes.st_mtim.tv_sec > kTemporaryAgeSeconds) {
+      ::unlinkat(directory_fd, entry->d_name, 0);
+    }
+  }
+  ::closedir(directory);
+}
+
+std::string CacheDirectory::NewTemporaryName() const {
+  static std::atomic<uint64_t> sequence{0};
+  return "tmp/" + std::to_string(::getpid()) + "." + std::to_string(sequence.fetch_add(1)) + "." +
+         std::to_string(WallClockNs());
+}
+
+Result<UniqueFd> CacheDirectory::OpenAt(const std::string& name, int flags, mode_t mode) const {
+  Result<UniqueFd> opened = OpenFileAt(fd(), name, flags | O_NOFOLLOW, mode);
+  if (opened.has_value() || (flags & O_CREAT) == 0 || opened.error().system_errno != ENOENT) {
+    return opened;
+  }
+  MakeParentAt(fd(), name);
+  return OpenFileAt(fd(), name, flags | O_NOFOLLOW, mode);
+}
+
+Status CacheDirectory::Rename(const std::string& from, const std::string& to) const {
+  if (::renameat(fd(), from.c_str(), fd(), to.c_str()) == 0) return {};
+  if (errno == ENOENT) {
+    MakeParentAt(fd(), to);
+    if (::renameat(fd(), from.c_str(), fd(), to.c_str()) == 0) return {};
+  }
+  return FailErrno(to, errno);
+}
+
+}  // namespace layerfs

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/cache_eviction.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+
+namespace layerfs {
+namespace {
+
+constexpr uint64_t kStatBlockBytes = 512;  // of st_blocks, stat(2)
+// Evicting goes down to this share of the limit, so that it is rare.
+constexpr uint64_t kLowMarkPercent = 90;
+// How far the cache may grow over its limit while nothing can be evicted.
+constexpr uint64_t kHardLimitPercent = 110;
+// After a disk was found full, this share of what the cache uses is given up.
+constexpr uint64_t kDiskFullPercent = 90;
+// A search that could not free enough is not repeated before this time.
+constexpr std::chrono::seconds kEvictionPause{1};
+
+struct DirectoryCloser {
+  void operator()(DIR* directory) const { ::closedir(directory); }
+};
+using DirectoryPointer = std::unique_ptr<DIR, DirectoryCloser>;
+
+DirectoryPointer OpenDirectory(const CacheDirectory& cache, const std::string& name) {
+  Result<UniqueFd> opened = cache.OpenAt(name, O_RDONLY | O_DIRECTORY);
+  if (!opened.has_value()) return nullptr;
+  DirectoryPointer directory(::fdopendir(opened->get()));
+  if (directory != nullptr) static_cast<void>(opened->Release());
+  return directory;
+}
+
+int64_t ToNs(const struct timespec& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+void ScanFan(const CacheDirectory& cache, const std::string& fan, bool whole,
+             std::vector<ScannedObject>& found) {
+  const DirectoryPointer directory = OpenDirectory(cache, fan);
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory.get())) {
+    struct stat attributes;
+    if (::fstatat(::dirfd(directory.get()), entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(attributes.st_mode)) {
+      continue;
+    }
+    found.push_back({fan + "/" + entry->d_name, whole,
+                     static_cast<uint64_t>(attributes.st_blocks) * kStatBlockBytes,
+                     std::max(ToNs(attributes.st_atim), ToNs(attributes.st_mtim))});
+  }
+}
+
+void ScanKind(const CacheDirectory& cache, const std::string& kind, bool whole,
+              std::vector<ScannedObject>& found) {
+  const DirectoryPointer directory = OpenDirectory(cache, kind);
+  if (directory == nullptr) return;
+  while (const dirent* entry = ::readdir(directory.get())) {
+    if (entry->d_name[0] != '.') ScanFan(cache, kind + "/" + entry->d_name, whole, found);
+  }
+}
+
+// Whether it was evicted; not when a process has it open.
+bool Evict(const CacheDirectory& cache, const ScannedObject& object) {
+  Result<UniqueFd> file = cache.OpenAt(object.name, O_RDONLY);
+  if (!file.has_value() || !TryMarkUnused(file->get())) return false;
+  // Between the opening and the mark others may have evicted or renamed it, and made another one.
+  struct stat opened;
+  struct stat named;
+  if (::fstat(file->get(), &opened) != 0 ||
+      ::fstatat(cache.fd(), object.name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+      opened.st_ino != named.st_ino) {
+    return false;
+  }
+  return ::unlinkat(cache.fd(), object.name.c_str(), 0) == 0;
+}
+
+int64_t SteadyNs() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
+
+// Evicts on behalf of a writer, unless another thread or process is at it or it was in vain just
+// now.
+void MakeRoom(CacheState& state, uint64_t target_bytes) {
+  const std::unique_lock one_thread(state.evicting, std::try_to_lock);
+  if (!one_thread.owns_lock() || SteadyNs() < state.next_eviction_ns.load()) return;
+  const int lock_fd = state.directory->lock_fd();
+  const Result<bool> locked = TryLockRange(lock_fd, cache_lock::kEvicting, LockKind::kExclusive);
+  if (!locked.value_or(false)) return;
+  const Result<uint64_t> freed = EvictTo(state, target_bytes);
+  UnlockRange(lock_fd, cache_lock::kEvicting);
+  if (!freed.has_value() || *freed == 0) {
+    state.next_eviction_ns.store(SteadyNs() + std::chrono::nanoseconds(kEvictionPause).count());
+  }
+}
+
+uint64_t Percent(uint64_t bytes, uint64_t percent) { return bytes / 100 * percent; }
+
+}  // namespace
+
+Result<std::vector<ScannedObject>> ScanObjects(const CacheDirectory& directory) {
+  std::vector<ScannedObject> found;
+  ScanKind(directory, "objects", true, found);
+  ScanKind(directory, "partial", false, found);
+  return found;
+}
+
+Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes) {
+  LAYERFS_TRY(objects, ScanObjects(*state.directory));
+  uint64_t used = 0;
+  for (const ScannedObject& object : objects) used += object.bytes;
+  std::sort(objects.begin(), objects.end(),
+            [](const ScannedObject& a, const ScannedObject& b) { return a.used_ns < b.used_ns; });
+  uint64_t freed = 0;
+  for (const ScannedObject& object : objects) {
+    if (used - freed <= target_bytes) break;
+    if (Evict(*state.directory, object)) freed += object.bytes;
+  }
+  state.usage.Set(static_cast<int64_t>(used - freed));
+  return freed;
+}
+
+Status WithRoomFor(CacheState& state, uint64_t bytes, const std::function<Status()>& write) {
+  const uint64_t limit = state.options.limit_bytes;
+  const auto used = static_cast<uint64_t>(state.usage.Add(0));
+  if (limit != 0 && used + bytes > limit) {
+    const uint64_t low_mark = Percent(limit, kLowMarkPercent);
+    MakeRoom(state, low_mark > bytes ? low_mark - bytes : 0);
+    const auto left = static_cast<uint64_t>(state.usage.Add(0));
+    if (left + bytes > Percent(limit, kHardLimitPercent)) {
+      return Fail(ErrorCode::kNoSpace, "the limit of " + std::to_string(limit) +
+                                           " bytes is reached, and all that is cached is in use");
+    }
+  }
+  Status written = write();
+  if (!written.has_value() && written.error().code == ErrorCode::kNoSpace) {
+    MakeRoom(state, Percent(static_cast<uint64_t>(state.usage.Add(0)), kDiskFullPercent));
+    written = write();
+  }
+  if (written.has_value()) {
+    state.usage.Add(static_cast<int64_t>(AlignUp(bytes, kCachePageBytes)));
+  }
+  return written;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the cache holds, and which of it goes when it is too much: least recently used first, never
+// what a process has open.
+// Thread-safe and process-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "fetch/cache_state.h"
+#include "index/base/error.h"
+
+namespace layerfs {
+
+struct ScannedObject {
+  std::string name;  // under the cache's directory
+  bool whole = false;
+  uint64_t bytes = 0;  // on disk
+  int64_t used_ns = 0;
+};
+
+Result<std::vector<ScannedObject>> ScanObjects(const CacheDirectory& directory);
+
+// Evicts until at most `target_bytes` are used; puts the usage count right. Returns the bytes
+// freed.
+Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes);
+
+// Runs `write`, which puts `bytes` more on disk, within the limit: evicts before, where they would
+// not fit, and once more after a kNoSpace of the disk. kNoSpace when all that could go is open.
+Status WithRoomFor(CacheState& state, uint64_t bytes, const std::function<Status()>& write);
+
+}  // namespace layerfs

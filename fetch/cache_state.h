@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// CacheState: what the cache and its open objects share within a process.
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "fetch/cache_claims.h"
+#include "fetch/cache_directory.h"
+#include "fetch/cache_usage.h"
+#include "fetch/object_cache.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+
+class DiskObject;
+
+struct ObjectIdHash {
+  size_t operator()(const ObjectId& id) const noexcept { return std::hash<Digest>()(id.digest); }
+};
+
+struct CacheState {
+  CacheState(std::unique_ptr<CacheDirectory> opened, ObjectCache::Options given)
+      : directory(std::move(opened)),
+        options(std::move(given)),
+        usage(*directory),
+        claims(*directory) {}
+
+  const std::unique_ptr<CacheDirectory> directory;
+  const ObjectCache::Options options;
+  CacheUsage usage;
+  CacheClaims claims;
+  // The objects that somebody in this process has open.
+  Synchronized<std::unordered_map<ObjectId, std::weak_ptr<DiskObject>, ObjectIdHash>> objects;
+  // Lets one thread at a time look for objects to evict. Held across I/O: who comes while another
+  // one is at it goes on without.
+  std::mutex evicting;
+  std::atomic<int64_t> next_eviction_ns{0};
+};
+
+}  // namespace layerfs

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/object_cache.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "fetch/cache_eviction.h"
+#include "fetch/cache_object.h"
+#include "fetch/cache_state.h"
+
+namespace layerfs {
+namespace {
+
+// What a claim's range can name (cache_claims.h).
+constexpr uint64_t kMaxObjectBytes = uint64_t{1} << 40;
+
+// A document's name is a relative path of ordinary components.
+Status CheckDocumentName(std::string_view name) {
+  size_t begin = 0;
+  while (begin <= name.size()) {
+    const size_t end = std::min(name.find('/', begin), name.size());
+    const std::string_view part = name.substr(begin, end - begin);
+    if (part.empty() || part.front() == '.' || part.find('\0') != std::string_view::npos) {
+      return Fail(ErrorCode::kInvalidArgument, "document name \"" + std::string(name) + "\"");
+    }
+    begin = end + 1;
+  }
+  return {};
+}
+
+}  // namespace
+
+ObjectCache::ObjectCache(std::shared_ptr<CacheState> state) : state_(std::move(state)) {}
+ObjectCache::~ObjectCache() = default;
+
+Result<std::shared_ptr<ObjectCache>> ObjectCache::Open(Options options) {
+  LAYERFS_TRY(directory, CacheDirectory::Open({options.directory, options.read_only}));
+  auto state = std::make_shared<CacheState>(std::move(directory), std::move(options));
+  if (state->options.limit_bytes != 0 && !state->directory->read_only() &&
+      state->usage.Load() < 0) {
+    LAYERFS_CHECK_OK(EvictTo(*state, state->options.limit_bytes));
+  }
+  return std::shared_ptr<ObjectCache>(new ObjectCache(std::move(state)));
+}
+
+Result<std::shared_ptr<CachedObject>> ObjectCache::OpenObject(const ObjectId& id) {
+  if (id.size > kMaxObjectBytes) {
+    return Fail(ErrorCode::kTooLarge,
+                "cache object " + id.digest.ToString() + ": " + std::to_string(id.size) + " bytes");
+  }
+  std::shared_ptr<DiskObject> object = state_->objects.With([&](auto& objects) {
+    std::weak_ptr<DiskObject>& entry = objects[id];
+    std::shared_ptr<DiskObject> open = entry.lock();
+    if (open == nullptr) entry = open = std::make_shared<DiskObject>(state_, id);
+    return open;
+  });
+  if (object->fd() < 0) {
+    LAYERFS_CHECK_OK_IN(object->OpenExisting(), "cache object " + id.digest.ToString());
+    if (id.size == 0 && !object->whole()) LAYERFS_CHECK_OK(object->WriteWhole({}));
+  }
+  return object;
+}
+
+std::shared_ptr<CachedObject> ObjectCache::FindWhole(const ObjectId& id) {
+  Result<std::shared_ptr<CachedObject>> object = OpenObject(id);
+  if (!object.has_value() || !(*object)->whole()) return nullptr;
+  return *object;
+}
+
+std::string ObjectCache::DocumentPath(std::string_view name) const {
+  return state_->directory->path() + "/documents/" + std::string(name);
+}
+
+Status ObjectCache::WriteDocument(std::string_view name, ByteSpan data) {
+  LAYERFS_CHECK_OK(CheckDocumentName(name));
+  if (state_->directory->read_only()) {
+    return Fail(ErrorCode::kPermission,
+                "document " + std::string(name) + ": the cache is read-only");
+  }
+  state_->directory->MarkWritten();
+  const std::string path = DocumentPath(name);
+  LAYERFS_CHECK_OK(MakeDirectories(std::filesystem::path(path).parent_path().string(), 0700));
+  const std::string temporary = state_->directory->NewTemporaryName();
+  LAYERFS_TRY(file, state_->directory->OpenAt(temporary, O_WRONLY | O_CREAT | O_EXCL));
+  Status written = WriteFull(file.get(), data);
+  if (written.has_value()) {
+    written = state_->directory->Rename(temporary, "documents/" + std::string(name));
+  }
+  if (!written.has_value()) {
+    ::unlinkat(state_->directory->fd(), temporary.c_str(), 0);
+    return Fail(std::move(written).error().In("document " + std::string(name)));
+  }
+  return {};
+}
+
+Result<Bytes> ObjectCache::ReadDocument(std::string_view name, uint64_t limit) const {
+  LAYERFS_CHECK_OK(CheckDocumentName(name));
+  LAYERFS_TRY(mapped, MapDocument(name));
+  if (mapped.bytes().size() > limit) {
+    return Fail(ErrorCode::kTooLarge, "document " + std::string(name) + ": more than " +
+                                          std::to_string(limit) + " bytes");
+  }
+  return Bytes(mapped.bytes().begin(), mapped.bytes().end());
+}
+
+Result<MappedFile> ObjectCache::MapDocument(std::string_view name) const {
+  LAYERFS_CHECK_OK(CheckDocumentName(name));
+  LAYERFS_TRY(file, state_->directory->OpenAt("documents/" + std::string(name), O_RDONLY));
+  struct stat attributes;
+  if (::fstat(file.get(), &attributes) != 0) return FailErrno(DocumentPath(name), errno);
+  const int64_t modified_ns =
+      int64_t{attributes.st_mtim.tv_sec} * 1'000'000'000 + attributes.st_mtim.tv_nsec;
+  if (modified_ns <= state_->directory->suspect_before_ns()) {
+    return Fail(ErrorCode::kNotFound, DocumentPath(name) + ": left by a crash of the machine");
+  }
+  return MappedFile::Map(file, DocumentPath(name));
+}
+
+Result<CacheStatistics> ObjectCache::Statistics() const {
+  CacheStatistics statistics;
+  statistics.limit_bytes = state_->options.limit_bytes;
+  LAYERFS_TRY(objects, ScanObjects(*state_->directory));
+  for (const ScannedObject& object : objects) {
+    (object.whole ? statistics.whole_objects : statistics.partial_objects) += 1;
+    statistics.bytes += object.bytes;
+  }
+  std::error_code ignored;
+  using Walk = std::filesystem::recursive_directory_iterator;
+  for (Walk walk(DocumentPath(""), ignored), end; !ignored && walk != end;
+       walk.increment(ignored)) {
+    if (walk->is_regular_file(ignored)) ++statistics.documents;
+  }
+  return statistics;
+}
+
+Result<uint64_t> ObjectCache::Prune(uint64_t target_bytes) {
+  if (state_->directory->read_only()) {
+    return Fail(ErrorCode::kPermission,
+                "cache directory " + state_->directory->path() + ": it is read-only");
+  }
+  const std::lock_guard one_thread(state_->evicting);
+  return EvictTo(*state_, target_bytes);
+}
+
+}  // namespace layerfs
