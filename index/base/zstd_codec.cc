@@ -2,6 +2,7 @@
 #include "index/base/zstd_codec.h"
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <cassert>
 #include <string>
@@ -57,6 +58,22 @@ Status ZstdDecompressor::Decompress(ByteSpan frames, MutableByteSpan out) {
   return {};
 }
 
+namespace {
+
+Error StreamError(size_t code) {
+  switch (ZSTD_getErrorCode(code)) {
+    case ZSTD_error_frameParameter_windowTooLarge:
+      return {ErrorCode::kTooLarge, "zstd stream: a window of more than " +
+                                        std::to_string(1 << (kZstdMaxWindowLog - 20)) + " MiB"};
+    case ZSTD_error_dictionary_wrong:
+      return {ErrorCode::kUnsupported, "zstd stream: a frame that needs a dictionary"};
+    default:
+      return {ErrorCode::kCorrupt, std::string("zstd stream: ") + ZSTD_getErrorName(code)};
+  }
+}
+
+}  // namespace
+
 struct ZstdStreamDecoder::Context {
   Context() { ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, kZstdMaxWindowLog); }
   ~Context() { ZSTD_freeDCtx(zstd); }
@@ -78,7 +95,8 @@ Result<size_t> ZstdStreamDecoder::Decode(ByteSpan& input, MutableByteSpan output
     if (in.pos == in.size && context_->at_frame_end) break;
     const size_t hint = ZSTD_decompressStream(context_->zstd, &out, &in);
     if (ZSTD_isError(hint) != 0) {
-      return Fail(ErrorCode::kCorrupt, std::string("zstd stream: ") + ZSTD_getErrorName(hint));
+      input = input.subspan(in.pos);
+      return Fail(StreamError(hint));
     }
     context_->at_frame_end = hint == 0;
     if (in.pos == in_before && out.pos == out_before) break;

@@ -60,7 +60,9 @@ class ZstdStreamDecoder {
   ZstdStreamDecoder& operator=(ZstdStreamDecoder&&) noexcept;
 
   // Consumes from the front of `input` and fills the front of `output`; returns the bytes written.
-  // Call until `input` is empty and less than output.size() came out.
+  // Call until `input` is empty and less than output.size() came out. kCorrupt: a broken frame, or
+  // anything but another frame behind a frame; kTooLarge: a window over kZstdMaxWindowLog. Then
+  // `input` begins about where the trouble is.
   Result<size_t> Decode(ByteSpan& input, MutableByteSpan output);
   // Whether the input so far ends at a frame's end.
   bool at_frame_end() const;

@@ -75,11 +75,19 @@ TarWriter WithPax(const TarPairs& records) {
   return writer;
 }
 
+// A test's name from a case's: letters and digits only.
+std::string CaseName(const std::string& name) {
+  std::string safe = name;
+  for (char& c : safe) c = std::isalnum(static_cast<uint8_t>(c)) != 0 ? c : '_';
+  return safe;
+}
+
 struct GoodCase {
   std::string name;
   Bytes tar;
   std::string expected;
 };
+void PrintTo(const GoodCase& good, std::ostream* out) { *out << CaseName(good.name); }
 
 std::vector<GoodCase> GoodCases() {
   const std::string long_name = Repeat('n', 300);
@@ -337,12 +345,6 @@ TEST_P(GoodTar, GivesTheSameInPiecesOfAnySize) {
   }
 }
 
-std::string CaseName(const std::string& name) {
-  std::string safe = name;
-  for (char& c : safe) c = std::isalnum(static_cast<uint8_t>(c)) != 0 ? c : '_';
-  return safe;
-}
-
 INSTANTIATE_TEST_SUITE_P(Tars, GoodTar, testing::ValuesIn(GoodCases()),
                          [](const auto& info) { return CaseName(info.param.name); });
 
@@ -352,6 +354,7 @@ struct BadCase {
   ErrorCode code;
   std::string message;  // a part of it
 };
+void PrintTo(const BadCase& bad, std::ostream* out) { *out << CaseName(bad.name); }
 
 std::vector<BadCase> BadCases() {
   std::vector<BadCase> cases;
