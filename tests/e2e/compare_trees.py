@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""compare_trees.py [--max N] EXPECTED ACTUAL: are two trees the same, in all that a layer carries?
+"""compare_trees.py [--max N] [--ignore-directory-times] EXPECTED ACTUAL: are two trees the same, in all that a layer carries?
 
 Compares names, types, modes, owners, modification times to the nanosecond, sizes, device numbers,
 symbolic link targets, hard link groups, extended attributes (ACLs and capabilities are such) and
@@ -83,9 +83,11 @@ def first_difference(one, other):
             offset += len(x)
 
 
-def compare_entry(expected, actual, path, status, other, report):
+def compare_entry(expected, actual, path, status, other, report, ignore_directory_times):
     mine, theirs = os.path.join(expected, path), os.path.join(actual, path)
     a, b = attributes(mine, status), attributes(theirs, other)
+    if ignore_directory_times and stat.S_ISDIR(status.st_mode):
+        del a["mtime"]
     for name in a:
         if a[name] != b.get(name):
             report(path, f"{name}: {a[name]} became {b.get(name)}")
@@ -95,7 +97,7 @@ def compare_entry(expected, actual, path, status, other, report):
             report(path, f"contents differ from byte {where} on")
 
 
-def compare(expected, actual, report):
+def compare(expected, actual, report, ignore_directory_times=False):
     ours, theirs = walk(expected), walk(actual)
     for path in sorted(ours.keys() | theirs.keys()):
         if path not in theirs:
@@ -103,7 +105,7 @@ def compare(expected, actual, report):
         elif path not in ours:
             report(path, "should not be there")
         else:
-            compare_entry(expected, actual, path, ours[path], theirs[path], report)
+            compare_entry(expected, actual, path, ours[path], theirs[path], report, ignore_directory_times)
     groups, their_groups = link_groups(ours), link_groups(theirs)
     for path in sorted(groups.keys() & their_groups.keys()):
         if groups[path] != their_groups[path]:
@@ -170,6 +172,7 @@ def self_test():
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--max", type=int, default=40)
+    parser.add_argument("--ignore-directory-times", action="store_true")
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("trees", nargs="*")
     args = parser.parse_args()
@@ -179,7 +182,8 @@ def main():
         return 1 if failures else 0
     differences = []
     expected, actual = map(os.fsencode, args.trees)
-    count = compare(expected, actual, lambda path, what: differences.append((path, what)))
+    count = compare(expected, actual, lambda path, what: differences.append((path, what)),
+                    args.ignore_directory_times)
     for path, what in differences[:args.max]:
         print(f"{os.fsdecode(path).encode('unicode_escape').decode() or '/'}: {what}")
     print(f"{count} entries, {len(differences)} differences")

@@ -13,7 +13,7 @@ push "oci:$IMAGES/app:latest" test/app:source
 
 fact "podman run"
 # runc, because crun refuses machines whose unified cgroup hierarchy is mounted beside the old ones.
-answer=$(podman --root "$WORK/podman" --runroot "$WORK/podman-run" --storage-driver overlay --cgroup-manager cgroupfs \
+answer=$(podman --root "$WORK/podman" --runroot "$WORK/run" --storage-driver overlay --cgroup-manager cgroupfs \
   run -q --rm --runtime runc --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \
   --tls-verify=false "docker://$REGISTRY/test/app:converted")
 expect_equal "state of the program" ready "$(jq -r .state <<<"$answer")"

@@ -9,8 +9,10 @@ readonly E2E=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$E2E/../images/lib.sh"
 source "$E2E/../registry.sh"
 
-# /tmp itself may be a tmpfs without user xattrs; what is big belongs on disk.
-WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/layerfs-e2e.XXXXXX")
+# /tmp itself may be a tmpfs without user xattrs; what is big belongs on disk. Lower case, because
+# Podman makes an image's name from its layout's path, and short, because its run directory must be.
+WORK=${TMPDIR:-/var/tmp}/layerfs-e2e.$$
+mkdir -m 0700 "$WORK"
 PIDS=()
 
 cleanup() {
@@ -46,7 +48,8 @@ fact() { printf -- '- %s\n' "$*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 expect_equal() { [[ $2 == "$3" ]] || fail "$1: expected '$2', got '$3'"; }
 expect_contains() { [[ $2 == *"$3"* ]] || fail "$1: no '$3' in: $2"; }
-expect_same_tree() { "$E2E/compare_trees.py" "$1" "$2" || fail "$2 is not the tree of $1"; }
+# expect_same_tree EXPECTED ACTUAL [OPTION…]
+expect_same_tree() { "$E2E/compare_trees.py" "$@" || fail "$2 is not the tree of $1"; }
 
 # expect_error CODES TEXT COMMAND…: the command ends with one of the exit codes ("1" or "1|2"), says
 # TEXT on standard error, and does not crash.

@@ -17,9 +17,13 @@ reencode "$WORK/app" "$WORK/as-gzip" gzip
 umoci unpack --image "$WORK/as-gzip:latest" "$WORK/bundle"
 expect_same_tree "$IMAGES/app-tree" "$WORK/bundle/rootfs"
 
-fact "Podman stores the same tree"
-podman=(podman --root "$WORK/podman" --runroot "$WORK/podman-run" --storage-driver overlay)
-id=$("${podman[@]}" pull -q "oci:$WORK/app:latest")
-tree=$("${podman[@]}" image mount "$id")
-expect_same_tree "$IMAGES/app-tree" "$tree"
-"${podman[@]}" image umount "$id" >/dev/null
+fact "Podman stores the same tree as from the source"
+# A store each, or the second pull would take the first one's layers. Podman does not keep the times
+# of directories that several layers have.
+pulled() {
+  local podman=(podman --root "$WORK/$1" --runroot "$WORK/run" --storage-driver overlay)
+  "${podman[@]}" image mount "$("${podman[@]}" pull -q "$2")"
+}
+expected=$(pulled source "oci:$IMAGES/app:latest")
+actual=$(pulled converted "oci:$WORK/app:latest")
+expect_same_tree "$expected" "$actual" --ignore-directory-times
