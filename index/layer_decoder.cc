@@ -32,8 +32,8 @@ Result<LayerEncoding> Sniff(ByteSpan head) {
   const std::string_view text = AsText(head);
   if (text.starts_with(kGzipMagic)) return LayerEncoding::kGzip;
   if (IsZstdMagic(head)) return LayerEncoding::kZstd;
-  const bool is_bzip2 = text.starts_with(kBzip2Magic) &&
-                        text.substr(kBzip2Magic.size() + 1).starts_with(kBzip2BlockMagic);
+  const bool is_bzip2 = text.size() == kSniffSize && text.starts_with(kBzip2Magic) &&
+                        text.ends_with(kBzip2BlockMagic);
   if (text.starts_with(kXzMagic) || is_bzip2) {
     return Fail(ErrorCode::kUnsupported, "blob offset 0: the layer is compressed with " +
                                              std::string(is_bzip2 ? "bzip2" : "xz") +

@@ -86,7 +86,8 @@ Status ApplySparse(PaxSparse& sparse, std::string_view key, std::string_view val
   } else if (name == "realsize" || name == "size") {
     return SetNumber(sparse.real_size, key, value, kMaxTarOffset);
   } else if (name == "numblocks") {
-    sparse.has_map = true;  // The records that follow say the number too.
+    sparse.has_map = true;
+    return SetNumber(sparse.run_count, key, value, kMaxTarOffset);
   } else if (name == "offset") {
     if (sparse.pending_offset.has_value()) return BadValue(key);
     sparse.has_map = true;

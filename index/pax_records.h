@@ -39,6 +39,7 @@ struct PaxSparse {
   std::optional<uint64_t> real_size;               // GNU.sparse.realsize or GNU.sparse.size
   std::vector<std::pair<uint64_t, uint64_t>> map;  // 0.0 and 0.1: (offset, size)
   std::optional<uint64_t> pending_offset;          // 0.0: an offset that waits for its numbytes
+  std::optional<uint64_t> run_count;               // how many runs the map claims to have
   bool has_map = false;
 };
 

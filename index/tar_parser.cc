@@ -399,6 +399,9 @@ Status TarParser::Impl::BeginPaxSparse() {
     return {};
   }
   sparse_map_ = std::move(sparse.map);
+  if (sparse.run_count.has_value() && *sparse.run_count != sparse_map_.size()) {
+    return Fail(ErrorCode::kCorrupt, "sparse map: not as many runs as it says");
+  }
   return CompleteSparse();
 }
 

@@ -209,8 +209,8 @@ Result<size_t> GzipStreamDecoder::State::DecodeBody(ByteSpan& input, MutableByte
   inflate_.next_out = out.data();
   inflate_.avail_out = static_cast<uint32_t>(out.size());
   const int code = isal_inflate(&inflate_);
+  if (code < 0) return Corrupt(InflateErrorName(code));  // The counts mean nothing then.
   input = input.subspan(in.size() - inflate_.avail_in);
-  if (code < 0) return Corrupt(InflateErrorName(code));
   const size_t written = out.size() - inflate_.avail_out;
   crc_ = UpdateCrc(crc_, out.first(written));
   size_ += static_cast<uint32_t>(written);

@@ -491,6 +491,8 @@ std::vector<BadCase> BadCases() {
       "longer than the payload");
   add("should-fail-sparse-shorter-than-payload", sparse({{"GNU.sparse.map", "0,2"}}),
       "shorter than the payload");
+  add("should-fail-sparse-wrong-run-count",
+      sparse({{"GNU.sparse.numblocks", "2"}, {"GNU.sparse.map", "0,3"}}), "as many runs");
   add("should-fail-sparse-offset-twice",
       sparse({{"GNU.sparse.offset", "1"}, {"GNU.sparse.offset", "1"}}), "malformed");
   add("should-fail-sparse-offset-alone", sparse({{"GNU.sparse.offset", "1"}}), "missing");
