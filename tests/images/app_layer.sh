@@ -3,7 +3,8 @@
 #
 # app_layer.sh ROOTFS TAR: writes the application layer of the test image. ROOTFS is the system
 # below it, which is only looked at: what the layer deletes or replaces must be there.
-# Every kind of file and attribute that a layer can carry is in it. Needs root.
+# Every kind of file and attribute that a layer can carry is in it. The same each time, but for the
+# process ID that GNU tar puts into the header names of sparse files. Needs root.
 set -euo pipefail
 readonly HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$HERE/lib.sh"

@@ -11,12 +11,13 @@ set -euo pipefail
 readonly HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$HERE/lib.sh"
 
-# bootstrap TAR [PACKAGES]
+# bootstrap TAR [PACKAGES]: nothing of this machine's own configuration goes in.
 bootstrap() {
   local mirror codename
   read -r mirror codename < <("$HERE/../../tools/debian_mirror.sh")
   mmdebstrap --quiet --variant=minbase ${2:+--include="$2"} --aptopt='Acquire::Languages "none"' \
-    --dpkgopt='path-exclude=/usr/share/man/*' "$codename" "$1" "deb $mirror $codename main"
+    --dpkgopt='path-exclude=/usr/share/man/*' --customize-hook='rm -f "$1/etc/resolv.conf" "$1/etc/hostname"' \
+    "$codename" "$1" "deb $mirror $codename main"
 }
 
 build_app_image() {
