@@ -8,48 +8,12 @@
 #include <string_view>
 
 #include "index/pax_records.h"
+#include "index/tar_entry.h"
 #include "index/tar_header.h"
 #include "index/tar_sparse.h"
 
 namespace layerfs {
 namespace {
-
-std::optional<TarEntryType> TypeOf(char typeflag) {
-  switch (typeflag) {
-    case '\0':
-    case '0':
-    case '7':  // contiguous
-    case 'S':  // old GNU sparse
-      return TarEntryType::kRegular;
-    case '1':
-      return TarEntryType::kHardLink;
-    case '2':
-      return TarEntryType::kSymlink;
-    case '3':
-      return TarEntryType::kCharDevice;
-    case '4':
-      return TarEntryType::kBlockDevice;
-    case '5':
-    case 'D':  // GNU's incremental dump: a directory whose payload is the list of its names
-      return TarEntryType::kDirectory;
-    case '6':
-      return TarEntryType::kFifo;
-    default:
-      return std::nullopt;
-  }
-}
-
-// Other types have no payload, whatever their size field says. Go's archive/tar reads it like this
-// and so do the runtimes that are built on it; POSIX allows data behind a hard link, but such a tar
-// has never been an image layer that anybody could unpack.
-bool HasPayload(char typeflag, TarEntryType type) {
-  return type == TarEntryType::kRegular || typeflag == 'D';
-}
-
-std::string TypeflagName(char typeflag) {
-  if (typeflag > ' ' && typeflag < 0x7f) return std::string("'") + typeflag + "'";
-  return std::to_string(static_cast<uint8_t>(typeflag));
-}
 
 bool AllZero(ByteSpan bytes) { return bytes.empty() || IsZeroBlock(bytes); }
 
@@ -90,10 +54,7 @@ class TarParser::Impl {
   Status TakePaxSparseBlock(ByteSpan block);
   Status BeginExtension(const TarHeader& header);
   Status FinishExtension();
-  Status BeginEntry(const TarHeader& header, TarEntryType type);
-  Status SetNames(const TarHeader& header);
-  Status SetAttributes(const TarHeader& header);
-  Status SetPayload(const TarHeader& header);
+  Status BeginEntry(const TarHeader& header);
   Status BeginPaxSparse();
   Status CompleteSparse();
   Status Emit();
@@ -123,9 +84,7 @@ class TarParser::Impl {
   bool has_extension_ = false;
   uint64_t extension_start_ = 0;
   uint64_t extension_sum_ = 0;
-  PaxOverrides pax_;
-  std::string gnu_path_;
-  std::string gnu_link_target_;
+  TarExtensions extensions_;
 
   TarEntry entry_;
   bool emit_ = false;
@@ -237,14 +196,8 @@ Status TarParser::Impl::TakeHeader(ByteSpan block) {
     case 'K':
       return BeginExtension(header);
     default:
-      break;
+      return BeginEntry(header);
   }
-  const std::optional<TarEntryType> type = TypeOf(header.typeflag());
-  if (!type.has_value()) {
-    return Fail(ErrorCode::kUnsupported,
-                "entries of type " + TypeflagName(header.typeflag()) + " are not supported");
-  }
-  return BeginEntry(header, *type);
 }
 
 Status TarParser::Impl::BeginExtension(const TarHeader& header) {
@@ -272,17 +225,17 @@ Status TarParser::Impl::FinishExtension() {
   const std::string_view text = AsText(extension_);
   switch (extension_type_) {
     case 'L':
-      gnu_path_ = text.substr(0, text.find('\0'));
+      extensions_.gnu_path = text.substr(0, text.find('\0'));
       break;
     case 'K':
-      gnu_link_target_ = text.substr(0, text.find('\0'));
+      extensions_.gnu_link_target = text.substr(0, text.find('\0'));
       break;
     case 'g':
       LAYERFS_CHECK_OK(ForEachPaxRecord(extension_, [](auto, auto) { return Status(); }));
       break;
     default:
       LAYERFS_CHECK_OK(ForEachPaxRecord(extension_, [&](auto key, auto value) {
-        return pax_.Apply(key, value, limits_.sparse_extents);
+        return extensions_.pax.Apply(key, value, limits_.sparse_extents);
       }));
   }
   payload_end_ = offset_;
@@ -291,14 +244,10 @@ Status TarParser::Impl::FinishExtension() {
   return {};
 }
 
-Status TarParser::Impl::BeginEntry(const TarHeader& header, TarEntryType type) {
-  entry_ = TarEntry();
-  entry_.type = type;
+Status TarParser::Impl::BeginEntry(const TarHeader& header) {
+  LAYERFS_TRY(entry, MakeTarEntry(header, offset_, limits_.path_bytes, extensions_));
+  entry_ = std::move(entry);
   entry_.header_offset = has_extension_ ? extension_start_ : block_offset_;
-  entry_.data_offset = offset_;
-  LAYERFS_CHECK_OK(SetNames(header));
-  LAYERFS_CHECK_OK(SetAttributes(header));
-  LAYERFS_CHECK_OK(SetPayload(header));
   if (header.typeflag() == 'S') {
     if (!header.is_gnu()) {
       return Fail(ErrorCode::kUnsupported, "sparse files in star's format are not supported");
@@ -311,77 +260,16 @@ Status TarParser::Impl::BeginEntry(const TarHeader& header, TarEntryType type) {
     state_ = State::kOldSparse;
     return {};
   }
-  const PaxSparse& sparse = pax_.sparse;
-  if (type == TarEntryType::kRegular && (!sparse.major.empty() || sparse.has_map)) {
+  const PaxSparse& sparse = extensions_.pax.sparse;
+  if (entry_.type == TarEntryType::kRegular && (!sparse.major.empty() || sparse.has_map)) {
     return BeginPaxSparse();
   }
   emit_ = true;
   return {};
 }
 
-Status TarParser::Impl::SetNames(const TarHeader& header) {
-  // The order in which Go's archive/tar lets one replace the other.
-  if (!pax_.sparse.name.empty()) {
-    entry_.path = std::move(pax_.sparse.name);
-  } else if (!gnu_path_.empty()) {
-    entry_.path = std::move(gnu_path_);
-  } else if (pax_.path.has_value()) {
-    entry_.path = std::move(*pax_.path);
-  } else {
-    entry_.path = header.Path();
-  }
-  // Before there was a type for directories, a slash at the end marked them.
-  if (header.typeflag() == '\0' && entry_.path.ends_with('/')) {
-    entry_.type = TarEntryType::kDirectory;
-  }
-  if (entry_.type == TarEntryType::kHardLink || entry_.type == TarEntryType::kSymlink) {
-    if (!gnu_link_target_.empty()) {
-      entry_.link_target = std::move(gnu_link_target_);
-    } else if (pax_.link_target.has_value()) {
-      entry_.link_target = std::move(*pax_.link_target);
-    } else {
-      entry_.link_target = header.LinkTarget();
-    }
-    if (entry_.link_target.empty()) return Fail(ErrorCode::kCorrupt, "a link without a target");
-  }
-  if (std::max(entry_.path.size(), entry_.link_target.size()) > limits_.path_bytes) {
-    return Fail(ErrorCode::kTooLarge,
-                "a path of more than " + std::to_string(limits_.path_bytes) + " bytes");
-  }
-  return {};
-}
-
-Status TarParser::Impl::SetAttributes(const TarHeader& header) {
-  LAYERFS_TRY(permissions, header.Permissions());
-  LAYERFS_TRY(uid, pax_.uid.has_value() ? Result<uint32_t>(*pax_.uid) : header.Uid());
-  LAYERFS_TRY(gid, pax_.gid.has_value() ? Result<uint32_t>(*pax_.gid) : header.Gid());
-  LAYERFS_TRY(mtime, pax_.mtime.has_value() ? Result<Timestamp>(*pax_.mtime) : header.Mtime());
-  entry_.permissions = permissions;
-  entry_.uid = uid;
-  entry_.gid = gid;
-  entry_.mtime = mtime;
-  if (entry_.type == TarEntryType::kCharDevice || entry_.type == TarEntryType::kBlockDevice) {
-    LAYERFS_TRY(device, header.Device());
-    entry_.rdev = device;
-  }
-  entry_.xattrs.reserve(pax_.xattrs.size());
-  for (auto& [name, xattr] : pax_.xattrs) entry_.xattrs.emplace_back(name, std::move(xattr.value));
-  return {};
-}
-
-Status TarParser::Impl::SetPayload(const TarHeader& header) {
-  if (!HasPayload(header.typeflag(), entry_.type)) return {};
-  LAYERFS_TRY(size, pax_.size.has_value() ? Result<uint64_t>(*pax_.size) : header.Size());
-  if (size > kMaxTarOffset - offset_) {
-    return Fail(ErrorCode::kCorrupt, "the entry's end is beyond the largest offset");
-  }
-  entry_.data_size = size;
-  if (entry_.type == TarEntryType::kRegular) entry_.size = size;
-  return {};
-}
-
 Status TarParser::Impl::BeginPaxSparse() {
-  PaxSparse& sparse = pax_.sparse;
+  PaxSparse& sparse = extensions_.pax.sparse;
   const bool is_0 = sparse.major == "0" && (sparse.minor == "0" || sparse.minor == "1");
   const bool is_0_unsaid = sparse.major.empty() && sparse.minor.empty();
   const bool is_1 = sparse.major == "1" && sparse.minor == "0";
@@ -434,9 +322,7 @@ Status TarParser::Impl::Emit() {
   if (has_extension_) {
     has_extension_ = false;
     extension_sum_ = 0;
-    pax_ = PaxOverrides();
-    gnu_path_.clear();
-    gnu_link_target_.clear();
+    extensions_ = TarExtensions();
   }
   return on_entry_(std::move(entry_));
 }
