@@ -3,7 +3,8 @@
 """run_tidy.py [--budget SECONDS] [--jobs N] BUILD_DIR: clang-tidy over the sources of a build.
 
 A file that was clean is not looked at again until it, a header of the tree or .clang-tidy changes
-(BUILD_DIR/tidy remembers). Files changed last come first; when the budget is spent no further file
+(BUILD_DIR/tidy remembers). The product comes before tests and benchmarks, and of each the files
+changed last before the others; when the budget is spent no further file
 is begun, and how many were left is said. Exit code 1 if a file has a finding.
 """
 import argparse
@@ -23,13 +24,14 @@ def sources(build):
     commands = json.loads((build / "compile_commands.json").read_text())
     paths = {pathlib.Path(command["directory"], command["file"]).resolve() for command in commands}
     own = [path for path in paths if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in TOPS]
-    return sorted(own, key=last_change, reverse=True)
+    return sorted(own, key=urgency, reverse=True)
 
 
-def last_change(path):
+def urgency(path):
     stamp = subprocess.run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", str(path)],
                            capture_output=True, text=True).stdout.strip()
-    return (int(stamp or 0), str(path))
+    product = path.relative_to(ROOT).parts[0] not in ("tests", "bench")
+    return (product, int(stamp or 0), str(path))
 
 
 def surroundings():
