@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "index/layer_index_builder.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "index/mutable_tree.h"
+#include "index/path.h"
+#include "index/tree_serializer.h"
+#include "index/tree_walk.h"
+
+namespace layerfs {
+namespace {
+
+constexpr std::string_view kWhiteoutPrefix = ".wh.";
+// AUFS's own files; of these only the opaque marker means anything to OCI.
+constexpr std::string_view kAufsPrefix = ".wh..wh.";
+constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
+
+uint32_t FileType(TarEntryType type) {
+  switch (type) {
+    case TarEntryType::kRegular:
+      return 0100000;
+    case TarEntryType::kHardLink:
+      return 0;
+    case TarEntryType::kSymlink:
+      return 0120000;
+    case TarEntryType::kCharDevice:
+      return 0020000;
+    case TarEntryType::kBlockDevice:
+      return 0060000;
+    case TarEntryType::kDirectory:
+      return 0040000;
+    case TarEntryType::kFifo:
+      return 0010000;
+  }
+  return 0;
+}
+
+// Linux keeps user.* only on regular files and directories (xattr(7)); containerd drops others.
+bool TakesXattr(const TarEntry& entry, std::string_view name) {
+  return entry.type == TarEntryType::kRegular || entry.type == TarEntryType::kDirectory ||
+         !name.starts_with("user.");
+}
+
+Status CheckSymlinkTarget(std::string_view target) {
+  if (target.empty()) return Fail(ErrorCode::kCorrupt, "a symlink without a target");
+  if (target.contains('\0')) return Fail(ErrorCode::kCorrupt, "NUL in the symlink's target");
+  if (target.size() > kMaxSymlinkTargetBytes) {
+    return Fail(ErrorCode::kCorrupt, "the symlink's target has more than " +
+                                         std::to_string(kMaxSymlinkTargetBytes) + " bytes");
+  }
+  return {};
+}
+
+}  // namespace
+
+class LayerIndexBuilder::Impl {
+ public:
+  Status Add(const TarEntry& entry) {
+    LAYERFS_TRY(path, SplitEntryPath(entry.path));
+    if (path.empty()) return SetRoot(entry);
+    const std::string_view name = path.back();
+    path.pop_back();
+    if (name.starts_with(kWhiteoutPrefix)) return AddWhiteout(path, name);
+    LAYERFS_TRY(directory, MakeParents(path));
+    LAYERFS_CHECK_OK(AddNamed(directory, name, entry));
+    tree_.Recycle();
+    return {};
+  }
+
+  Result<Bytes> Finish(const LayerFacts& facts) {
+    for (const auto& [directory, name] : aufs_names_) {
+      if (const EntryId id = tree_.Find(directory, name); id != kNoEntry) tree_.Remove(id);
+    }
+    const LayerInfo layer = {.diff_id = facts.diff_id,
+                             .tar_size = facts.tar_size,
+                             .segment_count = static_cast<uint32_t>(facts.segments.size())};
+    return SerializeTree(tree_, IndexKind::kLayer, {&layer, 1}, facts.segments);
+  }
+
+ private:
+  using Components = std::vector<std::string_view>;
+
+  Status SetRoot(const TarEntry& entry) {
+    if (entry.type != TarEntryType::kDirectory) {
+      return Fail(ErrorCode::kCorrupt, "the root is not a directory");
+    }
+    SetAttributes(kRootInode, entry);
+    return {};
+  }
+
+  Status AddWhiteout(const Components& parents, std::string_view marker) {
+    if (marker.starts_with(kAufsPrefix) && marker != kOpaqueMarker) return {};
+    const std::string_view name = marker.substr(kWhiteoutPrefix.size());
+    if (name.empty() || name == "." || name == "..") {
+      return Fail(ErrorCode::kCorrupt, "a whiteout that names nothing inside its directory");
+    }
+    LAYERFS_TRY(directory, MakeParents(parents));
+    if (marker == kOpaqueMarker) {
+      tree_.SetOpaque(directory, true);
+      return {};
+    }
+    const EntryId id = tree_.Find(directory, name);
+    if (id == kNoEntry) {
+      LAYERFS_TRY(added, tree_.Put(directory, name, kNoInode));
+      static_cast<void>(added);
+    } else if (const InodeNumber node = tree_.entry(id).node; node != kNoInode) {
+      HideLower(node);
+    }
+    return {};
+  }
+
+  // A name of this layer whose lower namesake is gone, by a whiteout or by an earlier entry of the
+  // layer: of a directory nothing below may show through. Other types hide it by being there.
+  void HideLower(InodeNumber node) {
+    if (!tree_.IsDirectory(node)) return;
+    tree_.SetOpaque(node, true);
+    // An implicit directory would be looked for in the lower layers.
+    tree_.SetImplicit(node, false);
+  }
+
+  // The directory that an entry goes into: symlinks of this layer are followed, what is missing
+  // becomes an implicit directory.
+  Result<InodeNumber> MakeParents(const Components& path) {
+    LAYERFS_TRY(walked, WalkToDirectory(tree_, path));
+    InodeNumber directory = walked.directory;
+    for (const std::string_view name : walked.missing) {
+      LAYERFS_TRY(made, tree_.AddNode({.inode = {.mode = 0040755, .implicit = true}}));
+      LAYERFS_CHECK_OK(Name(directory, name, made));
+      directory = made;
+    }
+    return directory;
+  }
+
+  Status AddNamed(InodeNumber directory, std::string_view name, const TarEntry& entry) {
+    if (entry.type == TarEntryType::kHardLink) return AddHardLink(directory, name, entry);
+    if (entry.type == TarEntryType::kSymlink) {
+      LAYERFS_CHECK_OK(CheckSymlinkTarget(entry.link_target));
+    }
+    if (entry.type == TarEntryType::kDirectory) {
+      const EntryId id = tree_.Find(directory, name);
+      const InodeNumber existing = id == kNoEntry ? kNoInode : tree_.entry(id).node;
+      if (existing != kNoInode && tree_.IsDirectory(existing)) {
+        SetAttributes(existing, entry);
+        return {};
+      }
+    }
+    LAYERFS_TRY(node, tree_.AddNode(NodeOf(entry)));
+    return Name(directory, name, node);
+  }
+
+  Status Name(InodeNumber directory, std::string_view name, InodeNumber node) {
+    if (tree_.Find(directory, name) != kNoEntry) HideLower(node);
+    LAYERFS_TRY(id, tree_.Put(directory, name, node));
+    static_cast<void>(id);
+    if (name.starts_with(kAufsPrefix)) aufs_names_.emplace_back(directory, name);
+    return {};
+  }
+
+  Status AddHardLink(InodeNumber directory, std::string_view name, const TarEntry& entry) {
+    LAYERFS_TRY_IN(target, SplitLinkTarget(entry.link_target), "hard link's target");
+    if (target.empty()) return Fail(ErrorCode::kCorrupt, "a hard link to a directory");
+    const std::string_view last = target.back();
+    target.pop_back();
+    LAYERFS_TRY_IN(parent, WalkToDirectory(tree_, target), "hard link's target");
+    if (parent.missing.empty()) {
+      if (parent.directory == directory && last == name) {
+        return Fail(ErrorCode::kCorrupt, "a hard link to itself");
+      }
+      const EntryId id = tree_.Find(parent.directory, last);
+      const InodeNumber node = id == kNoEntry ? kNoInode : tree_.entry(id).node;
+      if (node != kNoInode && !tree_.IsDirectory(node)) return Name(directory, name, node);
+      if (node != kNoInode && !tree_.node(node).inode.implicit) {
+        return Fail(ErrorCode::kCorrupt,
+                    "a hard link to the directory " + Quoted(entry.link_target));
+      }
+    }
+    return AddUnresolved(directory, name, parent, last);
+  }
+
+  // The target lies in a lower layer, if anywhere: its path is kept for the merge. (What is an
+  // implicit directory here may be a symlink there.)
+  Status AddUnresolved(InodeNumber directory, std::string_view name, const WalkedDirectory& parent,
+                       std::string_view last) {
+    Components rest = parent.missing;
+    rest.push_back(last);
+    std::string path = tree_.PathOf(parent.directory);
+    if (!path.empty()) path += '/';
+    path += JoinPath(rest);
+    LAYERFS_TRY(node, tree_.AddNode({.inode = {.unresolved_link = true}, .target = path}));
+    return Name(directory, name, node);
+  }
+
+  MutableTree::NewNode NodeOf(const TarEntry& entry) {
+    xattrs_.clear();
+    for (const auto& [name, value] : entry.xattrs) {
+      if (TakesXattr(entry, name)) xattrs_.push_back({.name = name, .value = value});
+    }
+    MutableTree::NewNode node;
+    node.xattrs = xattrs_;
+    Inode& inode = node.inode;
+    inode.mode = FileType(entry.type) | (entry.permissions & 07777);
+    inode.uid = entry.uid;
+    inode.gid = entry.gid;
+    inode.mtime = entry.mtime;
+    switch (entry.type) {
+      case TarEntryType::kRegular:
+        inode.size = entry.size;
+        inode.data_offset = entry.data_offset;
+        node.sparse = entry.sparse;
+        node.extents = entry.extents;
+        break;
+      case TarEntryType::kSymlink:
+        inode.mode = FileType(entry.type) | 0777;  // as lstat(2) gives it, whatever the tar says
+        inode.size = entry.link_target.size();
+        node.target = entry.link_target;
+        break;
+      case TarEntryType::kCharDevice:
+      case TarEntryType::kBlockDevice:
+        inode.rdev = entry.rdev;
+        break;
+      default:
+        break;
+    }
+    return node;
+  }
+
+  void SetAttributes(InodeNumber directory, const TarEntry& entry) {
+    tree_.SetAttributes(directory, NodeOf(entry));
+  }
+
+  MutableTree tree_;
+  std::vector<Xattr> xattrs_;  // of the entry at hand
+  // Names that AUFS left behind: they may be targets of hard links, and go at the end.
+  std::vector<std::pair<InodeNumber, std::string>> aufs_names_;
+};
+
+LayerIndexBuilder::LayerIndexBuilder() : impl_(std::make_unique<Impl>()) {}
+LayerIndexBuilder::~LayerIndexBuilder() = default;
+
+Status LayerIndexBuilder::Add(const TarEntry& entry) {
+  Status status = impl_->Add(entry);
+  if (status.has_value()) return {};
+  return Fail(std::move(status).error().In("entry " + Quoted(entry.path) + " at tar offset " +
+                                           std::to_string(entry.header_offset)));
+}
+
+Result<Bytes> LayerIndexBuilder::Finish(const LayerFacts& facts) {
+  const std::unique_ptr<Impl> finished = std::exchange(impl_, std::make_unique<Impl>());
+  return finished->Finish(facts);
+}
+
+}  // namespace layerfs

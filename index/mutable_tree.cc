@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "index/mutable_tree.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <random>
+
+#include "index/base/bytes.h"
+#include "index/base/xxh3.h"
+#include "index/path.h"
+
+namespace layerfs {
+namespace {
+
+constexpr size_t kFirstSlots = 64;
+
+uint64_t RandomSalt() {
+  std::random_device random;
+  return (uint64_t{random()} << 32) | random();
+}
+
+}  // namespace
+
+std::string_view StringArena::Store(std::string_view text) {
+  if (text.empty()) return {};
+  if (text.size() > left_) {
+    const size_t size = std::max(kBlockBytes, text.size());
+    blocks_.push_back(std::make_unique_for_overwrite<char[]>(size));
+    next_ = blocks_.back().get();
+    left_ = size;
+  }
+  char* stored = next_;
+  std::copy(text.begin(), text.end(), stored);
+  next_ += text.size();
+  left_ -= text.size();
+  return {stored, text.size()};
+}
+
+MutableTree::MutableTree()
+    : nodes_(2),
+      entries_(1),
+      slots_(kFirstSlots),
+      salt_(RandomSalt()),
+      xattr_sets_(1),
+      extents_(1) {
+  Node& root = MutableNode(kRootInode);
+  root.inode = {.mode = 0040755, .nlink = 2, .implicit = true};
+  root.alive = true;
+  live_nodes_ = 1;
+}
+
+std::string MutableTree::PathOf(InodeNumber directory) const {
+  std::vector<std::string_view> names;
+  for (; directory != kRootInode; directory = node(directory).inode.parent) {
+    names.push_back(entry(node(directory).name).name);
+  }
+  std::string path;
+  for (size_t i = names.size(); i-- > 0;) {
+    path += names[i];
+    if (i != 0) path += '/';
+  }
+  return path;
+}
+
+Result<InodeNumber> MutableTree::AddNode(const NewNode& from) {
+  if (live_nodes_ >= kMaxTreeNodes) {
+    return Fail(ErrorCode::kTooLarge, "more than " + std::to_string(kMaxTreeNodes) + " inodes");
+  }
+  InodeNumber number;
+  if (free_nodes_.empty()) {
+    number = InodeNumber(nodes_.size());
+    nodes_.emplace_back();
+  } else {
+    number = free_nodes_.back();
+    free_nodes_.pop_back();
+  }
+  Node& node = MutableNode(number);
+  node = {};
+  FillNode(node, from);
+  node.inode.nlink = node.inode.is_directory() ? 2 : 0;
+  node.inode.entry_count = 0;
+  node.inode.parent = kNoInode;
+  node.alive = true;
+  ++live_nodes_;
+  return number;
+}
+
+void MutableTree::FillNode(Node& node, const NewNode& from) {
+  node.inode = from.inode;
+  node.target = strings_.Store(from.target);
+  node.xattr_set = InternXattrs(from.xattrs);
+  node.extent_list = 0;
+  if (from.sparse) {
+    node.extent_list = static_cast<uint32_t>(extents_.size());
+    extents_.emplace_back(from.extents.begin(), from.extents.end());
+  }
+}
+
+uint32_t MutableTree::InternXattrs(std::span<const Xattr> xattrs) {
+  if (xattrs.empty()) return 0;
+  std::vector<Xattr> sorted(xattrs.begin(), xattrs.end());
+  std::ranges::sort(sorted, {}, &Xattr::name);
+  std::string key;
+  for (const Xattr& xattr : sorted) {
+    for (const std::string_view part : {xattr.name, xattr.value}) {
+      key += std::to_string(part.size()) + ':';
+      key += part;
+    }
+  }
+  const auto number = static_cast<uint32_t>(xattr_sets_.size());
+  const auto [found, added] = xattr_set_numbers_.try_emplace(std::move(key), number);
+  if (!added) return found->second;
+  for (Xattr& xattr : sorted) {
+    xattr = {.name = strings_.Store(xattr.name), .value = strings_.Store(xattr.value)};
+  }
+  xattr_sets_.push_back(std::move(sorted));
+  return number;
+}
+
+void MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
+  Node& node = MutableNode(directory);
+  const Inode before = node.inode;
+  FillNode(node, from);
+  node.inode.nlink = before.nlink;
+  node.inode.parent = before.parent;
+  node.inode.entry_count = before.entry_count;
+  node.inode.opaque |= before.opaque;
+}
+
+void MutableTree::SetOpaque(InodeNumber directory, bool opaque) {
+  MutableNode(directory).inode.opaque = opaque;
+}
+
+void MutableTree::SetImplicit(InodeNumber directory, bool implicit) {
+  MutableNode(directory).inode.implicit = implicit;
+}
+
+Status MutableTree::CheckDepth(InodeNumber directory, InodeNumber node) const {
+  if (node == kNoInode || !IsDirectory(node)) return {};
+  if (this->node(directory).depth < kMaxTreeDepth) return {};
+  return Fail(ErrorCode::kTooLarge,
+              "more than " + std::to_string(kMaxTreeDepth) + " directories deep");
+}
+
+Result<EntryId> MutableTree::Put(InodeNumber directory, std::string_view name, InodeNumber node) {
+  if (const EntryId existing = Find(directory, name); existing != kNoEntry) {
+    LAYERFS_CHECK_OK(Replace(existing, node));
+    return existing;
+  }
+  LAYERFS_CHECK_OK(CheckDepth(directory, node));
+  EntryId id;
+  if (free_entries_.empty()) {
+    id = EntryId(entries_.size());
+    entries_.emplace_back();
+  } else {
+    id = free_entries_.back();
+    free_entries_.pop_back();
+  }
+  Node& parent = MutableNode(directory);
+  MutableEntry(id) = {
+      .directory = directory, .next = parent.first_entry, .name = strings_.Store(name)};
+  if (parent.first_entry != kNoEntry) MutableEntry(parent.first_entry).previous = id;
+  parent.first_entry = id;
+  ++parent.inode.entry_count;
+  AddToTable(id);
+  Attach(id, node);
+  return id;
+}
+
+Status MutableTree::Replace(EntryId id, InodeNumber node) {
+  const InodeNumber before = entry(id).node;
+  if (before == node) return {};
+  LAYERFS_CHECK_OK(CheckDepth(entry(id).directory, node));
+  // The new node is named first: it may lie below the old one.
+  Detach(id);
+  Attach(id, node);
+  if (before != kNoInode) Unlink(before);
+  return {};
+}
+
+void MutableTree::Attach(EntryId id, InodeNumber number) {
+  Entry& entry = MutableEntry(id);
+  entry.node = number;
+  if (number == kNoInode) return;
+  Node& node = MutableNode(number);
+  if (!node.inode.is_directory()) {
+    ++node.inode.nlink;
+    return;
+  }
+  Node& parent = MutableNode(entry.directory);
+  node.name = id;
+  node.inode.parent = entry.directory;
+  node.depth = static_cast<uint16_t>(parent.depth + 1);
+  ++parent.inode.nlink;
+}
+
+void MutableTree::Detach(EntryId id) {
+  Entry& entry = MutableEntry(id);
+  if (entry.node != kNoInode && IsDirectory(entry.node)) {
+    --MutableNode(entry.directory).inode.nlink;
+  }
+  entry.node = kNoInode;
+}
+
+void MutableTree::Unlink(InodeNumber number) {
+  Node& node = MutableNode(number);
+  if (node.inode.is_directory()) return Drop(number);
+  if (--node.inode.nlink == 0) Die(number);
+}
+
+void MutableTree::Remove(EntryId id) {
+  const InodeNumber node = entry(id).node;
+  Detach(id);
+  RemoveName(id);
+  if (node != kNoInode) Unlink(node);
+}
+
+void MutableTree::RemoveName(EntryId id) {
+  RemoveFromTable(id);
+  const Entry& entry = MutableEntry(id);
+  Node& parent = MutableNode(entry.directory);
+  if (entry.previous == kNoEntry) {
+    parent.first_entry = entry.next;
+  } else {
+    MutableEntry(entry.previous).next = entry.next;
+  }
+  if (entry.next != kNoEntry) MutableEntry(entry.next).previous = entry.previous;
+  --parent.inode.entry_count;
+  dead_entries_.push_back(id);
+}
+
+void MutableTree::Clear(InodeNumber directory) {
+  while (node(directory).first_entry != kNoEntry) Remove(node(directory).first_entry);
+}
+
+// Not by recursion: a tree may be deeper than the stack.
+void MutableTree::Drop(InodeNumber subtree) {
+  std::vector<InodeNumber> pending = {subtree};
+  while (!pending.empty()) {
+    const InodeNumber directory = pending.back();
+    pending.pop_back();
+    while (node(directory).first_entry != kNoEntry) {
+      const EntryId id = node(directory).first_entry;
+      const InodeNumber child = entry(id).node;
+      Detach(id);
+      RemoveName(id);
+      if (child == kNoInode) continue;
+      if (IsDirectory(child)) {
+        pending.push_back(child);
+      } else {
+        Unlink(child);
+      }
+    }
+    Die(directory);
+  }
+}
+
+void MutableTree::Die(InodeNumber number) {
+  Node& node = MutableNode(number);
+  node.alive = false;
+  if (node.extent_list != 0) extents_[node.extent_list] = {};
+  --live_nodes_;
+  dead_nodes_.push_back(number);
+}
+
+void MutableTree::Recycle() {
+  free_nodes_.insert(free_nodes_.end(), dead_nodes_.begin(), dead_nodes_.end());
+  free_entries_.insert(free_entries_.end(), dead_entries_.begin(), dead_entries_.end());
+  dead_nodes_.clear();
+  dead_entries_.clear();
+}
+
+uint32_t MutableTree::HashOf(InodeNumber directory, std::string_view name) const {
+  std::array<uint8_t, sizeof salt_ + sizeof directory + kMaxNameBytes> key;
+  const size_t size = std::min(name.size(), kMaxNameBytes);
+  std::memcpy(key.data(), &salt_, sizeof salt_);
+  std::memcpy(key.data() + sizeof salt_, &directory, sizeof directory);
+  std::memcpy(key.data() + sizeof salt_ + sizeof directory, name.data(), size);
+  const ByteSpan used(key.data(), sizeof salt_ + sizeof directory + size);
+  return static_cast<uint32_t>(Xxh3(used));
+}
+
+size_t MutableTree::FindSlot(InodeNumber directory, std::string_view name, uint32_t hash) const {
+  const size_t mask = slots_.size() - 1;
+  size_t position = hash & mask;
+  for (; slots_[position].id != kNoEntry; position = (position + 1) & mask) {
+    if (slots_[position].hash != hash) continue;
+    const Entry& found = entry(slots_[position].id);
+    if (found.directory == directory && found.name == name) break;
+  }
+  return position;
+}
+
+EntryId MutableTree::Find(InodeNumber directory, std::string_view name) const {
+  return slots_[FindSlot(directory, name, HashOf(directory, name))].id;
+}
+
+void MutableTree::AddToTable(EntryId id) {
+  if ((used_slots_ + 1) * 4 > slots_.size() * 3) GrowTable();
+  const Entry& added = entry(id);
+  const uint32_t hash = HashOf(added.directory, added.name);
+  slots_[FindSlot(added.directory, added.name, hash)] = {.id = id, .hash = hash};
+  ++used_slots_;
+}
+
+// Moves the followers of a probe sequence up, so that the table needs no tombstones.
+void MutableTree::RemoveFromTable(EntryId id) {
+  const Entry& removed = entry(id);
+  const size_t mask = slots_.size() - 1;
+  size_t hole = FindSlot(removed.directory, removed.name, HashOf(removed.directory, removed.name));
+  slots_[hole] = {};
+  --used_slots_;
+  for (size_t next = (hole + 1) & mask; slots_[next].id != kNoEntry; next = (next + 1) & mask) {
+    const size_t home = slots_[next].hash & mask;
+    // It may move only if its home is not between the hole and where it is.
+    if (((next - home) & mask) < ((next - hole) & mask)) continue;
+    slots_[hole] = std::exchange(slots_[next], {});
+    hole = next;
+  }
+}
+
+void MutableTree::GrowTable() {
+  std::vector<Slot> before(slots_.size() * 2);
+  before.swap(slots_);
+  const size_t mask = slots_.size() - 1;
+  for (const Slot& slot : before) {
+    if (slot.id == kNoEntry) continue;
+    size_t position = slot.hash & mask;
+    while (slots_[position].id != kNoEntry) position = (position + 1) & mask;
+    slots_[position] = slot;
+  }
+}
+
+}  // namespace layerfs

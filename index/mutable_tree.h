@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// MutableTree: a tree of inodes and names in memory that can be changed, which the layer index
+// builder and the merge work on. Made for millions of entries: a node and an entry are a record in
+// an array each, and a name is found through one hash table over (directory, name), so that adding
+// or replacing a name costs the same in a directory of ten and of a million.
+// One thread at a time.
+//
+// Invariants:
+//   1. Node 1 is the root and a directory. Nodes are numbered as inodes are (kNoInode is nobody),
+//      but in order of creation and with gaps.
+//   2. A directory but the root has one entry, its name; another node has inode.nlink entries.
+//   3. inode.nlink of a directory is 2 + its subdirectories, as ext4 counts.
+//   4. A node that loses its last name (and is not held) is dead; its number is used again only
+//      after Recycle.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "index/base/error.h"
+#include "index/index.h"
+
+namespace layerfs {
+
+// Against archives that describe endless trees: far above real images (a few million entries, a few
+// dozen levels), and low enough that a tree at the limit still fits in memory and in the format.
+inline constexpr uint32_t kMaxTreeNodes = uint32_t{1} << 24;
+inline constexpr uint32_t kMaxTreeDepth = 4096;
+
+enum class EntryId : uint32_t {};
+inline constexpr EntryId kNoEntry{0};
+
+// Bytes that stay where they are until the arena goes.
+class StringArena {
+ public:
+  std::string_view Store(std::string_view text);
+
+ private:
+  static constexpr size_t kBlockBytes = size_t{256} << 10;
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  char* next_ = nullptr;
+  size_t left_ = 0;
+};
+
+class MutableTree {
+ public:
+  struct Node {
+    Inode inode;              // parent, nlink and entry_count are kept by the tree
+    std::string_view target;  // symlinks and unresolved links; lives in the tree
+    uint32_t xattr_set = 0;   // see Xattrs()
+    uint32_t extent_list = 0;
+    EntryId first_entry = kNoEntry;  // directories only
+    EntryId name = kNoEntry;         // directories only: the entry that names it
+    uint16_t depth = 0;              // directories only: components from the root
+    bool alive = false;
+  };
+  struct Entry {
+    InodeNumber directory = kNoInode;
+    InodeNumber node = kNoInode;  // kNoInode: a whiteout
+    EntryId next = kNoEntry;      // the directory's entries, in no order
+    EntryId previous = kNoEntry;
+    std::string_view name;
+  };
+  // What a new node is made of; the views need to live only for the call.
+  struct NewNode {
+    Inode inode;
+    std::string_view target;
+    std::span<const Xattr> xattrs;
+    bool sparse = false;
+    std::span<const DataExtent> extents;
+  };
+
+  // A root directory with the attributes of an implicit one.
+  MutableTree();
+
+  const Node& node(InodeNumber number) const { return nodes_[ToUint(number)]; }
+  const Entry& entry(EntryId id) const { return entries_[static_cast<uint32_t>(id)]; }
+  std::span<const Xattr> Xattrs(const Node& node) const { return xattr_sets_[node.xattr_set]; }
+  std::span<const DataExtent> Extents(const Node& node) const { return extents_[node.extent_list]; }
+  bool IsSparse(const Node& node) const { return node.extent_list != 0; }
+  bool IsDirectory(InodeNumber number) const { return node(number).inode.is_directory(); }
+  uint32_t node_count() const { return live_nodes_; }
+  // Every node's number is smaller.
+  size_t number_limit() const { return nodes_.size(); }
+  // "a/b" of a directory; empty for the root.
+  std::string PathOf(InodeNumber directory) const;
+
+  // A node without a name. kTooLarge beyond kMaxTreeNodes.
+  Result<InodeNumber> AddNode(const NewNode& from);
+  // Gives a directory other attributes; names and what lies below stay.
+  void SetAttributes(InodeNumber directory, const NewNode& from);
+  void SetOpaque(InodeNumber directory, bool opaque);
+  void SetImplicit(InodeNumber directory, bool implicit);
+
+  // kNoEntry where there is none; also for a dead directory.
+  EntryId Find(InodeNumber directory, std::string_view name) const;
+  // Names `node` (kNoInode: a whiteout) in a live directory; what had the name goes, with
+  // everything below it. kTooLarge beyond kMaxTreeDepth. A directory may get one name only.
+  Result<EntryId> Put(InodeNumber directory, std::string_view name, InodeNumber node);
+  // Puts another node behind an existing name.
+  Status Replace(EntryId id, InodeNumber node);
+  void Remove(EntryId id);
+  // Removes everything below.
+  void Clear(InodeNumber directory);
+
+  // Keeps a node (not a directory) alive without a name, and lets it go.
+  void Hold(InodeNumber node) { ++MutableNode(node).inode.nlink; }
+  void Release(InodeNumber node) { Unlink(node); }
+
+  // Lets the numbers of dead nodes and entries be used again: whoever remembers numbers of dead
+  // nodes forgets them before.
+  void Recycle();
+
+ private:
+  Node& MutableNode(InodeNumber number) { return nodes_[ToUint(number)]; }
+  Entry& MutableEntry(EntryId id) { return entries_[static_cast<uint32_t>(id)]; }
+  void FillNode(Node& node, const NewNode& from);
+  uint32_t InternXattrs(std::span<const Xattr> xattrs);
+  Status CheckDepth(InodeNumber directory, InodeNumber node) const;
+  void Attach(EntryId id, InodeNumber node);
+  void Detach(EntryId id);         // the name no longer names its node; nothing dies
+  void Unlink(InodeNumber node);   // one name less; dies at the last
+  void RemoveName(EntryId id);     // out of the directory's list and the hash table
+  void Drop(InodeNumber subtree);  // everything below and the node itself
+  void Die(InodeNumber number);
+
+  // The hash table: open addressing with linear probing; kNoEntry is an empty slot. Salted, so that
+  // nobody can make an archive whose names all collide.
+  struct Slot {
+    EntryId id = kNoEntry;
+    uint32_t hash = 0;
+  };
+  uint32_t HashOf(InodeNumber directory, std::string_view name) const;
+  // The slot that holds the name, or the empty one where it would go.
+  size_t FindSlot(InodeNumber directory, std::string_view name, uint32_t hash) const;
+  void AddToTable(EntryId id);
+  void RemoveFromTable(EntryId id);
+  void GrowTable();
+
+  std::deque<Node> nodes_;
+  std::deque<Entry> entries_;
+  std::vector<Slot> slots_;
+  size_t used_slots_ = 0;
+  uint64_t salt_;
+  uint32_t live_nodes_ = 0;
+  std::vector<InodeNumber> free_nodes_, dead_nodes_;
+  std::vector<EntryId> free_entries_, dead_entries_;
+  StringArena strings_;
+  std::vector<std::vector<Xattr>> xattr_sets_;  // 0: none
+  std::unordered_map<std::string, uint32_t> xattr_set_numbers_;
+  std::vector<std::vector<DataExtent>> extents_;  // 0: not sparse
+};
+
+}  // namespace layerfs
