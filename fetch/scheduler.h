@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scheduler: the one place of the process that decides what is fetched next. It knows each wanted
 // chunk once (single flight), by class; joins neighbours into one range request; decompresses,
-// verifies, puts into the cache, and completes the waiters.
+// verifies, puts into the cache, and completes the waiters. It logs what it gives up on (image,
+// reader, blob, range and cause in one line): whoever gets the error need not.
 // Thread-safe.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "fetch/blob_source.h"
+#include "fetch/clock.h"
 #include "fetch/object_cache.h"
 #include "index/base/bytes.h"
 #include "index/base/error.h"
@@ -42,13 +44,15 @@ struct ChunkRequest {
   std::string reason;  // names the reader for messages: "file /usr/bin/python3"; may be empty
 };
 
-// Gets the chunk's verified bytes, or the error after the retries. Called once, from a worker
-// thread or, where the cache has it already, from inside Fetch.
+// Gets the chunk's verified bytes, or the error after the retries. Called once, from a thread of
+// the scheduler, from inside Abandon or, where the cache has it already, from inside Fetch (which
+// then returns 0). Must not block.
 using ChunkDone = std::function<void(Result<SharedBytes>)>;
 
 struct SchedulerStatistics {
   uint64_t requests = 0;  // range requests sent
   uint64_t retries = 0;
+  uint64_t hedges = 0;           // requests sent again because the answer was slow to come
   uint64_t chunks = 0;           // verified
   uint64_t body_bytes = 0;       // that came over the link
   uint64_t class_bytes[4] = {};  // stored bytes of delivered chunks by FetchClass
@@ -60,9 +64,11 @@ struct SchedulerStatistics {
 class Scheduler {
  public:
   struct Options {
-    int workers = 2;  // threads that decompress and verify
+    int workers = 2;                             // threads that decompress and verify
+    uint64_t memory_bytes = uint64_t{64} << 20;  // on their way or not yet decompressed, at most
+    Clock* clock = nullptr;                      // null: the steady clock
   };
-  Scheduler(Options options);
+  explicit Scheduler(Options options);
   // Outstanding requests end with kCancelled before it returns.
   ~Scheduler();
   Scheduler(const Scheduler&) = delete;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/link_estimator.h"
+
+#include <algorithm>
+
+namespace layerfs {
+namespace {
+
+// Before anything is known: what a slow line (10 Mbit/s) carries in a fifth of a second; it doubles
+// with each round trip while the link is faster than that.
+constexpr uint64_t kFirstWindowBytes = 256 * 1024;
+constexpr uint64_t kFirstBridgeBytes = 32 * 1024;
+// Two windows of a round trip: one on the wire, one to keep it full when the first has ended.
+constexpr double kWindowRoundTrips = 2.0;
+// A round trip shorter than this is of no use as a measure of delay: threads are scheduled and
+// chunks are decompressed on this scale.
+constexpr double kLeastRoundTripSeconds = 0.002;
+// Below this many samples a 95th percentile says nothing.
+constexpr size_t kLeastSamples = 8;
+
+double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+Duration FromSeconds(double seconds) {
+  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace
+
+void LinkEstimator::OnTransfer(const TransferResult& result, TimePoint started, TimePoint ended,
+                               uint64_t link_bytes) {
+  if (result.body_bytes == 0) return;
+  const double first_byte = Seconds(result.first_byte);
+  if (first_byte > 0) {
+    if (result.new_connection) {
+      first_byte_with_connecting_ = first_byte;
+    } else {
+      first_byte_.Add(first_byte, ended);
+    }
+    recent_first_bytes_[recent_count_++ % recent_first_bytes_.size()] = first_byte;
+  }
+  const double seconds = Seconds(ended - started);
+  if (seconds > 0) rate_.Add(static_cast<double>(link_bytes) / seconds, ended);
+}
+
+std::optional<Duration> LinkEstimator::round_trip() const {
+  if (first_byte_.value() > 0) return FromSeconds(first_byte_.value());
+  if (first_byte_with_connecting_ > 0) return FromSeconds(first_byte_with_connecting_);
+  return std::nullopt;
+}
+
+std::optional<Duration> LinkEstimator::first_byte_p95() const {
+  const size_t count = std::min(recent_count_, recent_first_bytes_.size());
+  if (count < kLeastSamples) return std::nullopt;
+  std::array<double, 64> sorted = recent_first_bytes_;
+  const size_t rank = count * 95 / 100;
+  const auto nth = sorted.begin() + static_cast<ptrdiff_t>(rank);
+  std::nth_element(sorted.begin(), nth, sorted.begin() + static_cast<ptrdiff_t>(count));
+  return FromSeconds(*nth);
+}
+
+uint64_t LinkEstimator::window_bytes() const {
+  const std::optional<Duration> trip = round_trip();
+  if (!trip.has_value() || bytes_per_second() <= 0) return kFirstWindowBytes;
+  const double seconds = std::max(Seconds(*trip), kLeastRoundTripSeconds);
+  return static_cast<uint64_t>(kWindowRoundTrips * seconds * bytes_per_second());
+}
+
+uint64_t LinkEstimator::bridge_bytes() const {
+  const std::optional<Duration> trip = round_trip();
+  if (!trip.has_value() || bytes_per_second() <= 0) return kFirstBridgeBytes;
+  return static_cast<uint64_t>(Seconds(*trip) * bytes_per_second());
+}
+
+Duration LinkEstimator::TimeFor(uint64_t bytes) const {
+  if (bytes_per_second() <= 0)
+    return bytes > kFirstWindowBytes ? Duration::max() : Duration::zero();
+  return FromSeconds(static_cast<double>(bytes) / bytes_per_second());
+}
+
+void LinkEstimator::Extreme::Add(double sample, TimePoint now) {
+  if (now - began_ > period_) {
+    previous_ = now - began_ > 2 * period_ ? 0 : current_;
+    current_ = 0;
+    began_ = now;
+  }
+  current_ = Choose(current_, sample);
+}
+
+double LinkEstimator::Extreme::value() const { return Choose(current_, previous_); }
+
+double LinkEstimator::Extreme::Choose(double a, double b) const {
+  if (a == 0 || b == 0) return std::max(a, b);
+  return greatest_ ? std::max(a, b) : std::min(a, b);
+}
+
+}  // namespace layerfs

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/scheduler.h"
+
+#include <pthread.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "fetch/chunk_decoder.h"
+#include "fetch/priority_workers.h"
+#include "fetch/scheduler_core.h"
+#include "index/base/log.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+
+// The threads around the core: callers of Fetch, the sources' threads, the workers, and one of its
+// own that watches the time and sends what has become possible. Each takes the core's lock for a
+// moment, and carries out what comes of it after.
+struct Scheduler::Impl {
+  explicit Impl(const Options& options);
+  ~Impl();
+
+  WaiterId Fetch(ChunkRequest request, ChunkDone done);
+  void Run(Actions actions);
+  // Starts what may start. Not from a source's thread.
+  void Pump();
+  void Watch();
+  void Start(const TransferPointer& transfer);
+  bool OnData(const TransferPointer& transfer, ByteSpan data);
+  void OnDone(const TransferPointer& transfer, const TransferResult& result);
+  void OnPartArrived(const TransferPointer& transfer, size_t part, Bytes stored);
+  void Decode(const FlightPointer& flight, const Bytes& stored);
+  void ReadPresent(const FlightPointer& flight);
+  void Look(const FlightPointer& flight);
+  static CacheAnswer Ask(const Flight& flight);
+  void Store(const Flight& flight, ByteSpan content);
+  void Decoded(const FlightPointer& flight, Result<SharedBytes> result);
+
+  Clock& clock;
+  Synchronized<SchedulerCore> core;
+  WakeSignal wake;
+  std::atomic<bool> stopping{false};
+  std::atomic<bool> warned_uncached{false};
+  std::optional<PriorityWorkers> workers;
+  std::jthread watcher;
+};
+
+Scheduler::Impl::Impl(const Options& options)
+    : clock(options.clock != nullptr ? *options.clock : SteadyClock()),
+      core(SchedulerCore({options.memory_bytes}, std::random_device()())),
+      workers(std::in_place, options.workers),
+      watcher([this] {
+        pthread_setname_np(pthread_self(), "scheduler");
+        Watch();
+      }) {}
+
+Scheduler::Impl::~Impl() {
+  stopping.store(true);
+  wake.Notify();
+  watcher.join();
+  Actions actions;
+  core.With([&](SchedulerCore& c) { c.Stop(actions); });
+  Run(std::move(actions));
+  core.WaitThen([](SchedulerCore& c) { return c.idle(); }, [](SchedulerCore&) {});
+  workers.reset();
+}
+
+Scheduler::WaiterId Scheduler::Impl::Fetch(ChunkRequest request, ChunkDone done) {
+  const Status possible = CheckChunkRef(request.chunk, request.blob->size);
+  if (!possible.has_value()) {
+    done(Fail(possible.error().In("blob " + request.blob->digest.ToString())));
+    return 0;
+  }
+  if (request.object != nullptr &&
+      request.object->Contains(request.object_offset, request.chunk.size)) {
+    auto content = std::make_shared<Bytes>(request.chunk.size);
+    if (request.object->Read(request.object_offset, *content).has_value()) {
+      done(SharedBytes(std::move(content)));
+      return 0;
+    }
+  }
+  const TimePoint now = clock.Now();
+  const WaiterId waiter = core.With(
+      [&](SchedulerCore& c) { return c.Submit(std::move(request), std::move(done), now); });
+  Pump();
+  wake.Notify();
+  return waiter;
+}
+
+void Scheduler::Impl::Run(Actions actions) {
+  for (const FlightPointer& flight : actions.unclaim) {
+    flight->object->Unclaim(flight->key.object_offset, flight->chunk.size);
+  }
+  for (const Actions::Cancellation& cancel : actions.cancel) cancel.source->Cancel(cancel.transfer);
+  for (const std::string& line : actions.failures) LogError(line);
+  for (Actions::Completion& completion : actions.completions) {
+    completion.done(std::move(completion.result));
+  }
+  for (const FlightPointer& flight : actions.look) Look(flight);
+}
+
+void Scheduler::Impl::Watch() {
+  while (!stopping.load()) {
+    Actions actions;
+    const TimePoint now = clock.Now();
+    std::vector<std::shared_ptr<Link>> unused;
+    core.With([&](SchedulerCore& c) {
+      c.OnTimer(now, actions);
+      unused = c.TakeUnusedLinks();
+    });
+    unused.clear();  // Here, and not on a source's own thread, a source may end.
+    Run(std::move(actions));
+    Pump();
+    const TimePoint next = core.With([&](SchedulerCore& c) { return c.NextWake(clock.Now()); });
+    wake.WaitUntil(clock, next);
+  }
+}
+
+void Scheduler::Impl::Pump() {
+  while (const TransferPointer transfer =
+             core.With([&](SchedulerCore& c) { return c.Plan(clock.Now()); })) {
+    Start(transfer);
+  }
+}
+
+CacheAnswer Scheduler::Impl::Ask(const Flight& flight) {
+  if (flight.object == nullptr) return CacheAnswer::kFetch;
+  CachedObject& object = *flight.object;
+  const uint64_t offset = flight.key.object_offset;
+  // The claim comes first: who had it before may have ended in between.
+  const bool claimed = flight.claimed || object.TryClaim(offset, flight.chunk.size);
+  if (!flight.bypass_cache && object.Contains(offset, flight.chunk.size)) {
+    if (claimed && !flight.claimed) object.Unclaim(offset, flight.chunk.size);
+    return CacheAnswer::kPresent;
+  }
+  return claimed || flight.impatient ? CacheAnswer::kFetch : CacheAnswer::kElsewhere;
+}
+
+void Scheduler::Impl::Start(const TransferPointer& transfer) {
+  std::vector<CacheAnswer> answers;
+  answers.reserve(transfer->parts.size());
+  for (const TransferPart& part : transfer->parts) answers.push_back(Ask(*part.flight));
+  // Kept, because the transfer may be through before its starting returns.
+  const std::shared_ptr<Link> link = transfer->link;
+  std::vector<FlightPointer> present;
+  Actions actions;
+  const bool go = core.WithNotify(
+      [&](SchedulerCore& c) { return c.Admit(transfer, answers, present, clock.Now(), actions); });
+  Run(std::move(actions));
+  for (const FlightPointer& flight : present) {
+    workers->Submit(FetchClass::kDemand, [this, flight] { ReadPresent(flight); });
+  }
+  if (!go) return;
+  BlobSource& source = *link->source;
+  const BlobSource::TransferId id =
+      source.Start(transfer->range, transfer->fetch_class,
+                   {[this, transfer](ByteSpan data) { return OnData(transfer, data); },
+                    [this, transfer](const TransferResult& result) { OnDone(transfer, result); }});
+  if (!core.With([&](SchedulerCore& c) { return c.OnStarted(transfer, id); })) source.Cancel(id);
+}
+
+// Cuts the stream into the parts' bytes; what is between them has only been fetched along.
+bool Scheduler::Impl::OnData(const TransferPointer& transfer, ByteSpan data) {
+  if (transfer->stop.load()) return false;
+  uint64_t position = transfer->received.load();
+  transfer->received.store(position + data.size());
+  transfer->link->received.fetch_add(data.size());
+  while (!data.empty() && transfer->assembling < transfer->parts.size()) {
+    const TransferPart& part = transfer->parts[transfer->assembling];
+    const uint64_t stored = part.flight->chunk.stored_size;
+    if (position < part.offset) {
+      const uint64_t gap = std::min<uint64_t>(part.offset - position, data.size());
+      position += gap;
+      data = data.subspan(gap);
+      continue;
+    }
+    Bytes& buffer = transfer->buffer;
+    if (buffer.empty()) buffer.reserve(stored);
+    const uint64_t take = std::min<uint64_t>(stored - buffer.size(), data.size());
+    buffer.insert(buffer.end(), data.begin(), data.begin() + static_cast<ptrdiff_t>(take));
+    position += take;
+    data = data.subspan(take);
+    if (buffer.size() == stored) {
+      OnPartArrived(transfer, transfer->assembling++, std::exchange(buffer, {}));
+    }
+  }
+  return true;
+}
+
+void Scheduler::Impl::OnPartArrived(const TransferPointer& transfer, size_t part, Bytes stored) {
+  const FlightPointer flight = transfer->parts[part].flight;
+  FetchClass fetch_class = FetchClass::kDemand;
+  const bool wanted = core.With([&](SchedulerCore& c) {
+    fetch_class = flight->fetch_class;
+    return c.OnArrived(transfer, part);
+  });
+  if (wanted) {
+    workers->Submit(fetch_class,
+                    [this, flight, bytes = std::move(stored)] { Decode(flight, bytes); });
+  }
+  wake.Notify();  // There is room on the link.
+}
+
+void Scheduler::Impl::OnDone(const TransferPointer& transfer, const TransferResult& result) {
+  // On a worker, because waiters may be told, and the destructor waits for the workers.
+  workers->Submit(FetchClass::kDemand, [this, transfer, result] {
+    Actions actions;
+    core.WithNotify(
+        [&](SchedulerCore& c) { c.OnTransferDone(transfer, result, clock.Now(), actions); });
+    Run(std::move(actions));
+    wake.Notify();
+  });
+}
+
+void Scheduler::Impl::Decode(const FlightPointer& flight, const Bytes& stored) {
+  Result<SharedBytes> content = DecodeChunk(flight->chunk, stored);
+  if (content.has_value() && flight->object != nullptr) Store(*flight, **content);
+  Decoded(flight, std::move(content));
+}
+
+void Scheduler::Impl::Decoded(const FlightPointer& flight, Result<SharedBytes> result) {
+  Actions actions;
+  core.WithNotify(
+      [&](SchedulerCore& c) { c.OnDecoded(flight, std::move(result), clock.Now(), actions); });
+  Run(std::move(actions));
+  wake.Notify();
+}
+
+// What the cache does not take is handed on all the same; one line says so until it takes it again.
+void Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
+  CachedObject& object = *flight.object;
+  const bool is_object =
+      object.id().digest == flight.chunk.digest && object.id().size == content.size();
+  const Status stored =
+      is_object ? object.WriteWhole(content) : object.Write(flight.key.object_offset, content);
+  if (stored.has_value()) {
+    warned_uncached.store(false);
+  } else if (!warned_uncached.exchange(true)) {
+    LogWarning("image " + flight.blob->image +
+               ": reading without the cache: " + stored.error().context);
+  }
+}
+
+void Scheduler::Impl::ReadPresent(const FlightPointer& flight) {
+  auto content = std::make_shared<Bytes>(flight->chunk.size);
+  const Status read = flight->object->Read(flight->key.object_offset, *content);
+  if (read.has_value()) return Decoded(flight, SharedBytes(std::move(content)));
+  Decoded(flight, Fail(read.error()));
+}
+
+void Scheduler::Impl::Look(const FlightPointer& flight) {
+  const CacheAnswer answer = Ask(*flight);
+  Actions actions;
+  const bool present =
+      core.With([&](SchedulerCore& c) { return c.OnLooked(flight, answer, clock.Now(), actions); });
+  Run(std::move(actions));
+  if (present) ReadPresent(flight);
+  wake.Notify();
+}
+
+Scheduler::Scheduler(Options options) : impl_(std::make_unique<Impl>(options)) {}
+Scheduler::~Scheduler() = default;
+
+Scheduler::WaiterId Scheduler::Fetch(ChunkRequest request, ChunkDone done) {
+  return impl_->Fetch(std::move(request), std::move(done));
+}
+
+void Scheduler::Abandon(WaiterId waiter) {
+  Actions actions;
+  impl_->core.With([&](SchedulerCore& core) { core.Abandon(waiter, actions); });
+  impl_->Run(std::move(actions));
+}
+
+Result<SharedBytes> Scheduler::FetchAndWait(ChunkRequest request) {
+  auto answer = std::make_shared<Synchronized<std::optional<Result<SharedBytes>>>>();
+  Fetch(std::move(request), [answer](Result<SharedBytes> result) {
+    answer->WithNotify([&](auto& slot) { slot = std::move(result); });
+  });
+  return answer->WaitThen([](auto& slot) { return slot.has_value(); },
+                          [](auto& slot) { return std::move(*slot); });
+}
+
+SchedulerStatistics Scheduler::Statistics() const {
+  return impl_->core.With([](const SchedulerCore& core) { return core.Statistics(); });
+}
+
+}  // namespace layerfs

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+// SchedulerCore's half that decides what goes over the links: which flights make up the next range
+// request, and what becomes of them when it ends.
+#include <algorithm>
+
+#include "fetch/scheduler_core.h"
+
+namespace layerfs {
+namespace {
+
+// Requests on their way over one link. A demand read waits for a place only behind this many
+// others; the rest leaves the link's window in fewer, larger pieces as far as the chunks allow.
+constexpr int kMaxDemandTransfers = 32;
+constexpr int kMaxLowTransfers = 16;
+// The window is filled by this many requests, so that it stays full while one of them ends.
+constexpr uint64_t kRequestsPerWindow = 4;
+// While somebody waits for a demand read, all else gets this part of the window.
+constexpr uint64_t kLowShareBesideDemand = 4;
+
+constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
+constexpr auto kLongestBackoff = std::chrono::seconds(5);
+// After this many transfers in a row that brought nothing, the link as a whole is given a rest.
+constexpr int kFailuresUntilPause = 3;
+// Hedges are at most this share of all requests: they help against the odd slow answer, and would
+// make a link that is slow as a whole slower.
+constexpr uint64_t kRequestsPerHedge = 20;
+
+bool IsOurCancel(const Transfer& transfer, const TransferResult& result) {
+  return transfer.cancelled && !result.status.has_value() &&
+         result.status.error().code == ErrorCode::kCancelled;
+}
+
+}  // namespace
+
+TransferPointer SchedulerCore::Plan(TimePoint now) {
+  if (stopped_) return nullptr;
+  for (const auto& [source, link] : links_) {
+    if (TransferPointer transfer = PlanOn(link, now)) return transfer;
+  }
+  return nullptr;
+}
+
+TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoint now) {
+  const FlightPointer head = link->queue.Head();
+  if (head == nullptr || link->paused_until > now) return nullptr;
+  const bool demand = head->fetch_class == FetchClass::kDemand;
+  const uint64_t stored = head->chunk.stored_size;
+  const uint64_t memory = demand ? limits_.held_bytes : limits_.held_bytes / 2;
+  if (held_bytes_ > 0 && held_bytes_ + stored > memory) return nullptr;
+
+  const uint64_t window = link->estimator.window_bytes();
+  const uint64_t low_window = link->demand_transfers > 0 ? window / kLowShareBesideDemand : window;
+  const uint64_t room = low_window > link->low_bytes ? low_window - link->low_bytes : 0;
+  if (demand) {
+    if (link->demand_transfers >= kMaxDemandTransfers) return nullptr;
+  } else {
+    if (link->low_transfers >= kMaxLowTransfers) return nullptr;
+    if (link->low_bytes > 0 && stored > room) return nullptr;
+  }
+  const uint64_t piece = demand ? window : std::min(room, window / kRequestsPerWindow);
+  const uint64_t memory_left = memory > held_bytes_ ? memory - held_bytes_ : 0;
+  return MakeTransfer(link, link->queue.TakeJoined({std::min(piece, memory_left),
+                                                    link->estimator.bridge_bytes(), room}));
+}
+
+TransferPointer SchedulerCore::MakeTransfer(const std::shared_ptr<Link>& link,
+                                            std::vector<FlightPointer> flights) {
+  auto transfer = std::make_shared<Transfer>();
+  transfer->id = next_id_++;
+  transfer->link = link;
+  for (FlightPointer& flight : flights) {
+    ++flight->transfers;
+    transfer->fetch_class = std::min(transfer->fetch_class, flight->fetch_class);
+    transfer->parts.push_back({std::move(flight), 0, false});
+  }
+  Shape(*transfer);
+  const bool demand = transfer->fetch_class == FetchClass::kDemand;
+  ++(demand ? link->demand_transfers : link->low_transfers);
+  transfers_.emplace(transfer->id, transfer);
+  return transfer;
+}
+
+// Computes what follows from the parts, and counts it.
+void SchedulerCore::Shape(Transfer& transfer) {
+  const Flight& first = *transfer.parts.front().flight;
+  const uint64_t begin = first.begin();
+  uint64_t end = begin;
+  for (TransferPart& part : transfer.parts) {
+    part.offset = part.flight->begin() - begin;
+    end = std::max(end, part.flight->end());
+    if (part.flight->fetch_class != FetchClass::kDemand) {
+      transfer.low_bytes += part.flight->chunk.stored_size;
+    }
+  }
+  transfer.range = {first.blob->digest, first.blob->size, begin, end - begin};
+  transfer.held_bytes = transfer.range.size;
+  held_bytes_ += transfer.held_bytes;
+  transfer.link->low_bytes += transfer.low_bytes;
+}
+
+void SchedulerCore::Release(Transfer& transfer) {
+  held_bytes_ -= transfer.held_bytes;
+  transfer.held_bytes = 0;
+  transfer.link->low_bytes -= transfer.low_bytes;
+  transfer.low_bytes = 0;
+}
+
+bool SchedulerCore::Admit(const TransferPointer& transfer, const std::vector<CacheAnswer>& answers,
+                          std::vector<FlightPointer>& present, TimePoint now, Actions& actions) {
+  std::vector<TransferPart> kept;
+  for (size_t i = 0; i < transfer->parts.size(); ++i) {
+    const FlightPointer flight = transfer->parts[i].flight;
+    NoteClaim(flight, answers[i], actions);
+    if (!flight->done && !flight->decoding && answers[i] == CacheAnswer::kFetch) {
+      kept.push_back(transfer->parts[i]);
+      continue;
+    }
+    --flight->transfers;
+    if (flight->done || flight->decoding) continue;
+    if (answers[i] == CacheAnswer::kPresent) {
+      StartDecoding(flight, 0);
+      present.push_back(flight);
+    } else if (!flight->elsewhere && flight->transfers == 0) {
+      flight->elsewhere = true;
+      flight->elsewhere_since = now;
+      flight->poll_delay = std::chrono::milliseconds(2);
+      flight->poll_at = now + flight->poll_delay;
+      SetTimer(flight);
+    }
+  }
+  Release(*transfer);
+  transfer->parts = std::move(kept);
+  if (!transfer->parts.empty() && !transfer->cancelled) {
+    Shape(*transfer);
+    transfer->started = now;
+    transfer->link_bytes_before = transfer->link->received.load();
+    if (transfer->fetch_class == FetchClass::kDemand) {
+      const auto p95 = transfer->link->estimator.first_byte_p95();
+      if (p95.has_value()) transfer->hedge_at = now + *p95;
+    }
+    return true;
+  }
+  const bool demand = transfer->fetch_class == FetchClass::kDemand;
+  --(demand ? transfer->link->demand_transfers : transfer->link->low_transfers);
+  transfers_.erase(transfer->id);
+  return false;
+}
+
+bool SchedulerCore::OnStarted(const TransferPointer& transfer, BlobSource::TransferId source_id) {
+  ++statistics_.requests;
+  transfer->source_id = source_id;
+  return !transfer->cancelled;
+}
+
+bool SchedulerCore::OnArrived(const TransferPointer& transfer, size_t part_number) {
+  TransferPart& part = transfer->parts[part_number];
+  const FlightPointer& flight = part.flight;
+  part.arrived = true;
+  --flight->transfers;
+  const uint64_t low = std::min<uint64_t>(transfer->low_bytes, flight->chunk.stored_size);
+  transfer->low_bytes -= low;
+  transfer->link->low_bytes -= low;
+  if (flight->done || flight->decoding) return false;
+  const uint64_t held = std::min<uint64_t>(transfer->held_bytes, flight->chunk.stored_size);
+  transfer->held_bytes -= held;
+  StartDecoding(flight, held);
+  return true;
+}
+
+void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const TransferResult& result,
+                                   TimePoint now, Actions& actions) {
+  const std::shared_ptr<Link> keep = transfer->link;
+  Link& link = *keep;
+  const bool demand = transfer->fetch_class == FetchClass::kDemand;
+  --(demand ? link.demand_transfers : link.low_transfers);
+  Release(*transfer);
+  transfers_.erase(transfer->id);
+  statistics_.body_bytes += result.body_bytes;
+  link.estimator.OnTransfer(result, transfer->started, now,
+                            link.received.load() - transfer->link_bytes_before);
+  const bool progress = std::any_of(transfer->parts.begin(), transfer->parts.end(),
+                                    [](const TransferPart& part) { return part.arrived; });
+  if (progress) {
+    link.failures = 0;
+  } else if (!IsOurCancel(*transfer, result)) {
+    ++link.failures;
+  }
+  if (result.retry_after.has_value()) {
+    link.paused_until = std::max(link.paused_until, now + *result.retry_after);
+  } else if (link.failures >= kFailuresUntilPause) {
+    link.paused_until = now + Backoff(link, link.failures - kFailuresUntilPause + 1);
+  }
+  const Error error = result.status.has_value()
+                          ? Error{ErrorCode::kNetwork, link.source->name() + ": ended early", true}
+                          : result.status.error();
+  for (TransferPart& part : transfer->parts) {
+    if (part.arrived) continue;
+    --part.flight->transfers;
+    OnUndelivered(part.flight, error, progress || IsOurCancel(*transfer, result), link, now,
+                  actions);
+  }
+  // The source's thread may be the last to let go of the transfer, and must not be the one that
+  // destroys the source.
+  transfer->parts.clear();
+  transfer->link.reset();
+}
+
+void SchedulerCore::OnUndelivered(const FlightPointer& flight, const Error& error, bool progress,
+                                  Link& link, TimePoint now, Actions& actions) {
+  if (flight->done || flight->decoding || flight->queued || flight->transfers > 0) return;
+  const bool retryable = error.retryable || error.code == ErrorCode::kCancelled;
+  if (!retryable) return FailFlight(flight, error, actions);
+  ++statistics_.retries;
+  flight->error = error;
+  flight->failures = progress ? 0 : flight->failures + 1;
+  if (flight->failures == 0) return Enqueue(flight);
+  Delay(flight, std::max(now + Backoff(link, flight->failures), link.paused_until));
+}
+
+// Exponential, between half and one and a half of the nominal time, so that waiters and processes
+// do not come back all at once.
+Duration SchedulerCore::Backoff(const Link& link, int failures) {
+  const Duration first =
+      std::max<Duration>(kFirstBackoff, link.estimator.round_trip().value_or(Duration::zero()));
+  const Duration nominal =
+      std::min<Duration>(first * (int64_t{1} << std::min(failures - 1, 10)), kLongestBackoff);
+  random_ ^= random_ << 13;
+  random_ ^= random_ >> 7;
+  random_ ^= random_ << 17;
+  return nominal / 2 +
+         Duration(static_cast<int64_t>(random_ % static_cast<uint64_t>(nominal.count())));
+}
+
+bool SchedulerCore::IsNearArrival(const Flight* flight) const {
+  for (const auto& [id, transfer] : transfers_) {
+    for (const TransferPart& part : transfer->parts) {
+      if (part.flight.get() != flight || part.arrived) continue;
+      const uint64_t received = transfer->received.load();
+      const uint64_t ahead = part.offset > received ? part.offset - received : 0;
+      const LinkEstimator& estimator = transfer->link->estimator;
+      const Duration patience = estimator.round_trip().value_or(Duration::zero());
+      if (estimator.TimeFor(ahead) <= patience) return true;
+    }
+  }
+  return false;
+}
+
+// Ends those transfers that the flight was in and that bring nothing more that is wanted, unless
+// they are nearly through: ending one can cost its connection.
+void SchedulerCore::CancelUnwanted(const Flight* flight, Actions& actions) {
+  for (const auto& [id, transfer] : transfers_) {
+    if (transfer->cancelled) continue;
+    bool concerned = false;
+    bool wanted = false;
+    for (const TransferPart& part : transfer->parts) {
+      concerned = concerned || (part.flight.get() == flight && !part.arrived);
+      wanted = wanted || (!part.arrived && !part.flight->done && !part.flight->decoding);
+    }
+    const uint64_t left =
+        transfer->range.size - std::min(transfer->range.size, transfer->received.load());
+    if (!concerned || wanted || left <= transfer->link->estimator.bridge_bytes()) continue;
+    Cancel(*transfer, actions);
+  }
+}
+
+void SchedulerCore::Cancel(Transfer& transfer, Actions& actions) {
+  transfer.cancelled = true;
+  transfer.stop.store(true);
+  // Where it is only just being started, OnStarted says that it is cancelled.
+  if (transfer.source_id.has_value()) {
+    actions.cancel.push_back({transfer.link->source, *transfer.source_id});
+  }
+}
+
+// Asks again, over another connection, for what demand reads wait for longer than all but a few
+// had to.
+void SchedulerCore::Hedge(TimePoint now) {
+  for (const auto& [id, transfer] : transfers_) {
+    if (transfer->hedge_at > now) continue;
+    transfer->hedge_at = TimePoint::max();
+    const bool affordable = (statistics_.hedges + 1) * kRequestsPerHedge <= statistics_.requests;
+    if (transfer->received.load() > 0 || transfer->cancelled || !affordable) continue;
+    ++statistics_.hedges;
+    for (const TransferPart& part : transfer->parts) {
+      if (!part.flight->done && !part.flight->decoding) Enqueue(part.flight);
+    }
+  }
+}
+
+}  // namespace layerfs
