@@ -58,14 +58,22 @@ class SchedulerTest : public testing::Test {
                             FetchClass fetch_class = FetchClass::kDemand) {
     return scheduler_->Fetch(RequestOf(chunk, fetch_class), answer.Done());
   }
-  // Lets time pass until there are `count` requests.
+  // Lets time pass until there are `count` requests, slowly enough that the threads keep up.
   bool AdvanceUntilRequests(size_t count) {
-    for (int step = 0; step < 2000; ++step) {
-      if (source_->request_count() >= count) return true;
+    return AdvanceUntil([&] { return source_->request_count() >= count; });
+  }
+  bool AdvanceUntil(const std::function<bool()>& reached) {
+    const auto give_up = std::chrono::steady_clock::now() + kTestPatience;
+    while (!reached()) {
+      if (std::chrono::steady_clock::now() > give_up) return false;
       clock_.Advance(milliseconds(10));
-      std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::microseconds(500));
     }
-    return source_->WaitForRequests(count);
+    return true;
+  }
+  // Until the scheduler has taken note of so many failed attempts.
+  void WaitForRetries(uint64_t count) {
+    while (scheduler_->Statistics().retries < count) std::this_thread::yield();
   }
 
   TestBlob blob_;
@@ -175,7 +183,7 @@ TEST_F(SchedulerTest, RetryAfterHoldsBackEveryRequestToThatSource) {
   ASSERT_TRUE(source_->WaitForRequests(1));
   const TimePoint failed_at = clock_.Now();
   source_->End(0, Fail(ErrorCode::kNetwork, "HTTP 503", true), milliseconds(5000));
-  while (scheduler_->Statistics().retries == 0) std::this_thread::yield();
+  WaitForRetries(1);
   Answer other;
   Fetch(other, 5);
   ASSERT_TRUE(AdvanceUntilRequests(2));
@@ -203,9 +211,10 @@ TEST_F(SchedulerTest, TheDeadlineEndsRetriesWithAnErrorThatNamesEverything) {
   while (answer.calls() == 0) {
     if (source_->request_count() > failed) {
       source_->End(failed++, Fail(ErrorCode::kNetwork, "connection refused", true));
+      WaitForRetries(failed);
     }
     clock_.Advance(milliseconds(20));
-    std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
   EXPECT_GE(clock_.Now() - began, seconds(10));
   const Result<SharedBytes> result = answer.Wait();
@@ -261,11 +270,10 @@ TEST_F(SchedulerTest, BytesThatStayWrongAreADigestMismatch) {
   Answer answer;
   scheduler_->Fetch(request, answer.Done());
   size_t served = 0;
-  while (answer.calls() == 0) {
+  ASSERT_TRUE(AdvanceUntil([&] {
     if (source->request_count() > served) source->Serve(served++);
-    clock_.Advance(milliseconds(10));
-    std::this_thread::yield();
-  }
+    return answer.calls() > 0;
+  }));
   EXPECT_EQ(ErrorCode::kDigestMismatch, answer.WaitError());
   EXPECT_EQ(3U, served);
   EXPECT_FALSE(object_->Contains(0, kChunkBytes));
@@ -320,10 +328,7 @@ TEST_F(SchedulerTest, ChunkThatAnotherProcessFetchesIsWaitedForAndNotFetched) {
   EXPECT_EQ(0, answer.calls());
   ASSERT_TRUE(their_object->Write(0, blob_.contents[0]).has_value());
   their_object->Unclaim(0, kChunkBytes);
-  while (answer.calls() == 0) {
-    clock_.Advance(milliseconds(10));
-    std::this_thread::yield();
-  }
+  ASSERT_TRUE(AdvanceUntil([&] { return answer.calls() > 0; }));
   EXPECT_EQ(blob_.contents[0], answer.WaitBytes());
   EXPECT_EQ(0U, source_->request_count());
 }
