@@ -16,7 +16,8 @@ wait_until() {
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # start_registry [PORT]: over what WORK/registry holds. Sets REGISTRY (host:port), REGISTRY_PID and
-# REGISTRY_LOG.
+# REGISTRY_LOG. REGISTRY_TLS, "CERTIFICATE KEY", makes it speak https; REGISTRY_HTPASSWD, a file,
+# makes it ask for a password.
 start_registry() {
   REGISTRY=127.0.0.1:${1:-$(free_port)}
   REGISTRY_LOG=$WORK/registry.log
@@ -25,12 +26,13 @@ start_registry() {
 version: 0.1
 log: {level: error}
 storage: {filesystem: {rootdirectory: $WORK/registry}}
-http: {addr: "$REGISTRY"}
+http: {addr: "$REGISTRY"${REGISTRY_TLS:+, tls: {certificate: ${REGISTRY_TLS% *}, key: ${REGISTRY_TLS#* }}}}
+${REGISTRY_HTPASSWD:+auth: {htpasswd: {realm: test, path: $REGISTRY_HTPASSWD}}}
 YML
   docker-registry serve "$WORK/registry.yml" >>"$REGISTRY_LOG" 2>&1 &
   REGISTRY_PID=$!
   PIDS+=("$REGISTRY_PID")
-  wait_until 20 curl -sf "http://$REGISTRY/v2/" || {
+  wait_until 20 curl -sk -o "$WORK/greeting" "http${REGISTRY_TLS:+s}://$REGISTRY/v2/" || {
     echo "the registry does not answer: $(tail -3 "$REGISTRY_LOG")" >&2
     return 1
   }

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A registry that speaks https with a certificate of its own authority and asks for a password.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require docker-registry openssl skopeo jq
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=authority \
+  -keyout "$WORK/ca.key" -out "$WORK/ca.crt" 2>/dev/null
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=registry \
+  -keyout "$WORK/server.key" -out "$WORK/server.csr" 2>/dev/null
+openssl x509 -req -in "$WORK/server.csr" -CA "$WORK/ca.crt" -CAkey "$WORK/ca.key" -CAcreateserial -days 2 \
+  -extfile <(echo subjectAltName=IP:127.0.0.1) -out "$WORK/server.crt" 2>/dev/null
+REGISTRY_TLS="$WORK/server.crt $WORK/server.key"
+REGISTRY_HTPASSWD=$WORK/htpasswd
+python3 -W ignore -c 'import crypt; print("user:" + crypt.crypt("secret-word", crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))' >"$REGISTRY_HTPASSWD"
+start_registry
+
+# auth_file FILE PASSWORD: as `docker login` writes it.
+auth_file() {
+  jq -n --arg host "$REGISTRY" --arg auth "$(printf 'user:%s' "$2" | base64)" '{auths: {($host): {auth: $auth}}}' >"$1"
+}
+auth_file "$WORK/auth.json" secret-word
+auth_file "$WORK/wrong.json" guess
+skopeo copy -q --dest-tls-verify=false --dest-creds user:secret-word "oci:$IMAGES/hardlinks:latest" "docker://$REGISTRY/test/app:source"
+readonly SOURCE=docker://$REGISTRY/test/app:source
+export HOME=$WORK/home
+mkdir -p "$HOME/.docker"
+
+fact "with the authority and the password, it converts"
+"$LAYERFS" convert --ca "$WORK/ca.crt" --authfile "$WORK/auth.json" "$SOURCE" "docker://$REGISTRY/test/app:converted"
+
+fact "credentials come from REGISTRY_AUTH_FILE, and from Docker's own file"
+REGISTRY_AUTH_FILE=$WORK/auth.json "$LAYERFS" inspect --ca "$WORK/ca.crt" "$SOURCE" >/dev/null
+cp "$WORK/auth.json" "$HOME/.docker/config.json"
+"$LAYERFS" inspect --ca "$WORK/ca.crt" "$SOURCE" >/dev/null
+
+fact "and from a credential helper"
+mkdir "$WORK/bin"
+cat >"$WORK/bin/docker-credential-test" <<'SH'
+#!/bin/sh
+[ "$1" = get ] && read -r host && printf '{"ServerURL":"%s","Username":"user","Secret":"secret-word"}' "$host"
+SH
+chmod +x "$WORK/bin/docker-credential-test"
+jq -n --arg host "$REGISTRY" '{credHelpers: {($host): "test"}}' >"$HOME/.docker/config.json"
+PATH=$WORK/bin:$PATH "$LAYERFS" inspect --ca "$WORK/ca.crt" "$SOURCE" >/dev/null
+rm "$HOME/.docker/config.json"
+
+fact "without them the error says what is missing"
+expect_error '[1-9][0-9]*' "$REGISTRY" "$LAYERFS" inspect --authfile "$WORK/auth.json" "$SOURCE"
+expect_error '[1-9][0-9]*' "certificate|--ca|TLS|SSL" "$LAYERFS" inspect --authfile "$WORK/auth.json" "$SOURCE"
+expect_error '[1-9][0-9]*' "login|credential|auth|401" "$LAYERFS" inspect --ca "$WORK/ca.crt" "$SOURCE"
+expect_error '[1-9][0-9]*' "login|credential|auth|401" "$LAYERFS" inspect --ca "$WORK/ca.crt" --authfile "$WORK/wrong.json" "$SOURCE"
+
+fact "no message holds the password"
+for file in auth.json wrong.json; do
+  output=$("$LAYERFS" inspect --authfile "$WORK/$file" "$SOURCE" 2>&1 || true)
+  for word in secret-word guess "$(jq -r '.auths[].auth' "$WORK/$file")"; do
+    [[ $output != *"$word"* ]] || fail "the message shows '$word': $output"
+  done
+done
