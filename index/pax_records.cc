@@ -185,9 +185,9 @@ std::optional<Timestamp> ParsePaxTime(std::string_view text) {
   const bool negative = text.starts_with('-');
   const size_t point = text.find('.');
   int64_t seconds = 0;
-  const char* const whole_end = text.data() + std::min(point, text.size());
-  const auto [end, status] = std::from_chars(text.data(), whole_end, seconds);
-  if (status != std::errc() || end != whole_end) return std::nullopt;
+  const std::string_view whole = text.substr(0, point);
+  const auto [end, status] = std::from_chars(whole.data(), whole.data() + whole.size(), seconds);
+  if (status != std::errc() || end != whole.data() + whole.size()) return std::nullopt;
   int64_t nanoseconds = 0;
   if (point != std::string_view::npos) {
     const std::string_view fraction = text.substr(point + 1);

@@ -49,7 +49,7 @@ class TarHeader {
   Result<dev_t> Device() const;
 
   // Old GNU sparse files (typeflag 'S').
-  ByteSpan sparse_map() const { return block_.subspan(386, 4 * 24); }
+  ByteSpan sparse_map() const { return block_.subspan(386, 96); }  // 4 slots of 24 bytes
   bool has_sparse_extension() const { return block_[482] != 0; }
   Result<uint64_t> SparseRealSize() const;
 

@@ -163,10 +163,10 @@ Status TarParser::Impl::TakeBlock(ByteSpan block) {
   emit_ = false;
   switch (state_) {
     case State::kOldSparse: {
+      constexpr size_t kSlots = 504;  // 21 of 24 bytes; then a flag: another block follows
       LAYERFS_CHECK_OK_IN(
-          AppendOldGnuSlots(block.first(21 * 24), limits_.sparse_extents, sparse_map_), Here());
-      constexpr size_t kMoreFlag = 504;
-      if (block[kMoreFlag] == 0) LAYERFS_CHECK_OK_IN(CompleteSparse(), Here());
+          AppendOldGnuSlots(block.first(kSlots), limits_.sparse_extents, sparse_map_), Here());
+      if (block[kSlots] == 0) LAYERFS_CHECK_OK_IN(CompleteSparse(), Here());
       break;
     }
     case State::kPaxSparse:

@@ -66,8 +66,8 @@ inline std::unexpected<Error> FailErrno(std::string_view context, int system_err
 
 // Early return. g++ 12 has std::expected without its monadic operations, so these carry the flow:
 //   LAYERFS_TRY(file, File::Open(path));            // declares `file`
-//   LAYERFS_CHECK_OK(Sync(file));                   // for Status, or a Result whose value is
-//   unused LAYERFS_TRY_IN(x, Parse(s), "config " + name);  // names the object on the way up
+//   LAYERFS_CHECK_OK(Sync(file));  // for Status, or a Result whose value is unused
+//   LAYERFS_TRY_IN(x, Parse(s), "config " + name);  // names the object on the way up
 #define LAYERFS_CONCAT_INNER(a, b) a##b
 #define LAYERFS_CONCAT(a, b) LAYERFS_CONCAT_INNER(a, b)
 #define LAYERFS_TRY_IMPL(tmp, var, expr)                                \
