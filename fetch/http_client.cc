@@ -81,13 +81,6 @@ bool SendsBody(const std::string& method) {
   return method == "POST" || method == "PUT" || method == "PATCH";
 }
 
-bool IsLoopbackHost(const std::string& text) {
-  const auto url = Url::Parse(text);
-  if (!url) return false;
-  const std::string host = url->host();
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
-}
-
 struct EasyCleanup {
   void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
 };
@@ -445,7 +438,8 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   transfer.header_list.reset(list);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
   // Nobody means a proxy for a loopback address, whatever no_proxy says.
-  if (IsLoopbackHost(request.url)) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+  const auto url = Url::Parse(request.url);
+  if (url && url->is_loopback()) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
   SetTls(easy);
   return true;
 }

@@ -104,6 +104,11 @@ std::string Url::host() const {
   return authority.substr(0, authority.find(':'));
 }
 
+bool Url::is_loopback() const {
+  const std::string name = host();
+  return name == "localhost" || name == "::1" || name.starts_with("127.");
+}
+
 Result<std::string> ResolveLocation(std::string_view base, std::string_view location) {
   LAYERFS_TRY(from, Url::Parse(base));
   location = Trim(location);

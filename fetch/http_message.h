@@ -44,6 +44,7 @@ struct Url {
   bool SameOrigin(const Url& other) const {
     return scheme == other.scheme && authority == other.authority;
   }
+  bool is_loopback() const;
   std::string host() const;  // the authority without its port, and without brackets
 };
 
