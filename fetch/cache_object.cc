@@ -125,6 +125,8 @@ Status DiskObject::OpenPartialLocked(bool create) {
       ::unlinkat(directory.fd(), PartialObjectName(id_).c_str(), 0);
       return Fail(ErrorCode::kBusy, "not a partial object");
     }
+    // Left by a process that died before it wrote anything, or new.
+    if (!create) return Fail(ErrorCode::kNotFound, "empty");
     LAYERFS_CHECK_OK(PageMap::Format(file.get(), id_.size));
   }
   return UsePartialLocked(std::move(file));

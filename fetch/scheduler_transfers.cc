@@ -246,7 +246,8 @@ bool SchedulerCore::IsNearArrival(const Flight* flight) const {
 }
 
 // Ends those transfers that the flight was in and that bring nothing more that is wanted, unless
-// they are nearly through: ending one can cost its connection.
+// they are nearly through: ending one can cost its connection. One that has not begun to answer may
+// never do so.
 void SchedulerCore::CancelUnwanted(const Flight* flight, Actions& actions) {
   for (const auto& [id, transfer] : transfers_) {
     if (transfer->cancelled) continue;
@@ -256,9 +257,10 @@ void SchedulerCore::CancelUnwanted(const Flight* flight, Actions& actions) {
       concerned = concerned || (part.flight.get() == flight && !part.arrived);
       wanted = wanted || (!part.arrived && !part.flight->done && !part.flight->decoding);
     }
-    const uint64_t left =
-        transfer->range.size - std::min(transfer->range.size, transfer->received.load());
-    if (!concerned || wanted || left <= transfer->link->estimator.bridge_bytes()) continue;
+    const uint64_t received = std::min(transfer->range.size, transfer->received.load());
+    const bool nearly_through =
+        received > 0 && transfer->range.size - received <= transfer->link->estimator.bridge_bytes();
+    if (!concerned || wanted || nearly_through) continue;
     Cancel(*transfer, actions);
   }
 }

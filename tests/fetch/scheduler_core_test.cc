@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the scheduler decides, event by event, at times that the test chooses.
+#include "fetch/scheduler_core.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/fetch/fake_source.h"
+
+namespace layerfs {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr uint32_t kStored = 100'000;
+
+// A core with one source, and a link of a given speed on which transfers take the time they should.
+class SchedulerCoreTest : public testing::Test {
+ protected:
+  SchedulerCoreTest() : core_({uint64_t{64} << 20}, 42) {
+    source_ = std::make_shared<FakeSource>(Bytes{});
+    blob_ = MakeBlob("blob");
+  }
+  std::shared_ptr<SourceBlob> MakeBlob(std::string_view name) const {
+    return std::make_shared<SourceBlob>(
+        SourceBlob{source_, Digest::Of(AsBytes(name)), uint64_t{1} << 40, "image"});
+  }
+  // The chunk at place `i` of a blob whose chunks are `kStored` long and `gap` apart.
+  ChunkRequest RequestOf(uint64_t i, FetchClass fetch_class, uint64_t gap = 0) const {
+    ChunkRequest request;
+    request.blob = blob_;
+    request.chunk = {Digest::Of(AsBytes(std::to_string(i))), i * (kStored + gap), kStored, kStored,
+                     ChunkCodec::kStored};
+    request.fetch_class = fetch_class;
+    return request;
+  }
+  Scheduler::WaiterId Submit(uint64_t i, FetchClass fetch_class, uint64_t gap = 0) {
+    return core_.Submit(RequestOf(i, fetch_class, gap), [](const Result<SharedBytes>&) {}, now_);
+  }
+  // The next transfer, started.
+  TransferPointer Start() {
+    TransferPointer transfer = core_.Plan(now_);
+    if (transfer == nullptr) return nullptr;
+    std::vector<FlightPointer> present;
+    const std::vector<CacheAnswer> answers(transfer->parts.size(), CacheAnswer::kFetch);
+    EXPECT_TRUE(core_.Admit(transfer, answers, present, now_, actions_));
+    EXPECT_TRUE(core_.OnStarted(transfer, next_source_id_++));
+    return transfer;
+  }
+  std::vector<TransferPointer> StartAll() {
+    std::vector<TransferPointer> started;
+    while (TransferPointer transfer = Start()) started.push_back(std::move(transfer));
+    return started;
+  }
+  void Arrive(const TransferPointer& transfer) {
+    for (size_t i = 0; i < transfer->parts.size(); ++i) {
+      const FlightPointer flight = transfer->parts[i].flight;
+      if (core_.OnArrived(transfer, i)) {
+        core_.OnDecoded(flight, std::make_shared<const Bytes>(), now_, actions_);
+      }
+    }
+  }
+  void End(const TransferPointer& transfer, microseconds first_byte, Status status = {}) {
+    TransferResult result;
+    result.status = std::move(status);
+    result.first_byte = first_byte;
+    result.body_bytes = transfer->received.load();
+    core_.OnTransferDone(transfer, result, now_, actions_);
+  }
+  // Teaches the core the link by transfers, one after the other, from `first_chunk` on.
+  void Learn(Duration round_trip, double bytes_per_second, uint64_t first_chunk = 1'000'000,
+             FetchClass fetch_class = FetchClass::kFill) {
+    for (uint64_t i = 0; i < 20; ++i) {
+      Submit(first_chunk + 2 * i, fetch_class);
+      const TransferPointer transfer = Start();
+      ASSERT_NE(nullptr, transfer);
+      // As if others had used the link fully meanwhile.
+      const Duration took =
+          round_trip + std::chrono::duration_cast<Duration>(
+                           std::chrono::duration<double>(kStored / bytes_per_second));
+      now_ += took;
+      transfer->received.store(kStored);
+      transfer->link->received.fetch_add(
+          static_cast<uint64_t>(std::chrono::duration<double>(took).count() * bytes_per_second));
+      Arrive(transfer);
+      End(transfer, std::chrono::duration_cast<microseconds>(round_trip));
+    }
+  }
+  static uint64_t RangeBytes(const std::vector<TransferPointer>& transfers) {
+    uint64_t bytes = 0;
+    for (const TransferPointer& transfer : transfers) bytes += transfer->range.size;
+    return bytes;
+  }
+
+  std::shared_ptr<FakeSource> source_;
+  std::shared_ptr<SourceBlob> blob_;
+  SchedulerCore core_;
+  TimePoint now_{std::chrono::hours(1)};
+  Actions actions_;
+  uint64_t next_source_id_ = 1;
+};
+
+TEST_F(SchedulerCoreTest, TheMoreUrgentClassGoesFirstAndTheOlderWithinAClass) {
+  const std::vector<std::pair<uint64_t, FetchClass>> wanted = {
+      {40, FetchClass::kFill},     {30, FetchClass::kPrefetch}, {20, FetchClass::kReadahead},
+      {10, FetchClass::kDemand},   {41, FetchClass::kFill},     {12, FetchClass::kDemand},
+      {50, FetchClass::kPrefetch},
+  };
+  // Far apart, so that nothing is joined.
+  for (const auto& [place, fetch_class] : wanted) Submit(place, fetch_class, 10 << 20);
+  std::vector<uint64_t> order;
+  while (const TransferPointer transfer = Start()) {
+    order.push_back(transfer->range.offset / (kStored + (10 << 20)));
+    Arrive(transfer);
+    End(transfer, milliseconds(1));
+  }
+  EXPECT_EQ((std::vector<uint64_t>{10, 12, 20, 30, 50, 40, 41}), order);
+}
+
+TEST_F(SchedulerCoreTest, NeighboursOfManyWaitersJoinIntoOneRange) {
+  Learn(milliseconds(30), 12.5e6);
+  for (const uint64_t place : {7, 5, 6, 8}) Submit(place, FetchClass::kDemand);
+  const auto started = StartAll();
+  ASSERT_EQ(1U, started.size());
+  EXPECT_EQ(5 * kStored, started[0]->range.offset);
+  EXPECT_EQ(4 * kStored, started[0]->range.size);
+}
+
+struct GapRow {
+  const char* name;
+  uint64_t gap;
+  Duration round_trip;
+  double bytes_per_second;
+  size_t requests;
+};
+
+class GapTest : public SchedulerCoreTest, public testing::WithParamInterface<GapRow> {};
+
+TEST_P(GapTest, IsFetchedAlongOnlyWhereThatIsCheaperThanARoundTrip) {
+  const GapRow& row = GetParam();
+  Learn(row.round_trip, row.bytes_per_second);
+  Submit(0, FetchClass::kDemand, row.gap);
+  Submit(1, FetchClass::kDemand, row.gap);
+  EXPECT_EQ(row.requests, StartAll().size());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Links, GapTest,
+    testing::Values(GapRow{"ShortOnALongLink", 20'000, milliseconds(30), 12.5e6, 1},
+                    GapRow{"AsLongAsTheChunks", 250'000, milliseconds(30), 12.5e6, 2},
+                    GapRow{"ShortOnAShortLink", 20'000, microseconds(200), 12.5e6, 2},
+                    GapRow{"ShortOnAFastShortLink", 20'000, microseconds(200), 1e9, 1}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+struct LinkRow {
+  const char* name;
+  Duration round_trip;
+  double bytes_per_second;
+};
+
+class LinkTest : public SchedulerCoreTest, public testing::WithParamInterface<LinkRow> {
+ protected:
+  double product() const {
+    return std::chrono::duration<double>(GetParam().round_trip).count() *
+           GetParam().bytes_per_second;
+  }
+};
+
+TEST_P(LinkTest, FillKeepsTheLinkFullAndNoMoreThanTwoRoundTripsOfItOnTheWay) {
+  Learn(GetParam().round_trip, GetParam().bytes_per_second);
+  for (uint64_t i = 0; i < 2000; ++i) Submit(i, FetchClass::kFill);
+  const double on_the_way = static_cast<double>(RangeBytes(StartAll()));
+  EXPECT_GE(on_the_way, std::min(product() * 1.5, 32e6 * 0.9));
+  EXPECT_LE(on_the_way, product() * 2.2 + 2 * kStored);
+}
+
+TEST_P(LinkTest, DemandStartsAtOnceWhileFillIsOnTheWayAndHoldsFillBack) {
+  Learn(GetParam().round_trip, GetParam().bytes_per_second);
+  for (uint64_t i = 0; i < 2000; ++i) Submit(i, FetchClass::kFill);
+  const std::vector<TransferPointer> filling = StartAll();
+  Submit(500'000, FetchClass::kDemand);
+  const std::vector<TransferPointer> demand = StartAll();
+  ASSERT_EQ(1U, demand.size());
+  EXPECT_EQ(FetchClass::kDemand, demand[0]->fetch_class);
+  // One piece of fill ends: while the demand read is out, the next is not sent as long as there
+  // is more than a quarter of a window on its way.
+  if (filling.size() > 3) {
+    Arrive(filling[0]);
+    End(filling[0], std::chrono::duration_cast<microseconds>(GetParam().round_trip));
+    EXPECT_TRUE(StartAll().empty());
+  }
+  Arrive(demand[0]);
+  End(demand[0], std::chrono::duration_cast<microseconds>(GetParam().round_trip));
+  if (filling.size() > 3) {
+    EXPECT_FALSE(StartAll().empty());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Profiles, LinkTest,
+                         testing::Values(LinkRow{"Cloud", milliseconds(2), 125e6},
+                                         LinkRow{"Wan", milliseconds(30), 12.5e6},
+                                         LinkRow{"Bad", milliseconds(150), 1.25e6},
+                                         LinkRow{"FarAndFast", milliseconds(100), 125e6}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(SchedulerCoreTest, UnknownLinkIsTriedGently) {
+  for (uint64_t i = 0; i < 2000; ++i) Submit(i, FetchClass::kFill);
+  EXPECT_LE(RangeBytes(StartAll()), 256 * 1024 + kStored);
+}
+
+TEST_F(SchedulerCoreTest, QueuedFillThatIsDemandedGoesFirst) {
+  Learn(milliseconds(30), 12.5e6);
+  for (uint64_t i = 0; i < 100; ++i) Submit(2 * i, FetchClass::kFill);
+  const std::vector<TransferPointer> filling = StartAll();
+  Submit(150, FetchClass::kDemand);
+  const std::vector<TransferPointer> started = StartAll();
+  ASSERT_EQ(1U, started.size());
+  EXPECT_EQ(150 * kStored, started[0]->range.offset);
+  EXPECT_EQ(FetchClass::kDemand, started[0]->fetch_class);
+}
+
+TEST_F(SchedulerCoreTest, DemandDeepInALongTransferIsAskedForAgainAndDecodedOnce) {
+  Learn(milliseconds(30), 125e6);
+  for (uint64_t i = 0; i < 8; ++i) Submit(i, FetchClass::kFill);
+  const TransferPointer filling = Start();
+  ASSERT_EQ(8U, filling->parts.size());
+  // The link has become slow: what is last in the transfer is seconds away.
+  now_ += seconds(30);
+  Learn(milliseconds(30), 0.2e6, 2'000'000, FetchClass::kDemand);
+  Submit(7, FetchClass::kDemand);
+  const TransferPointer again = Start();
+  ASSERT_NE(nullptr, again);
+  EXPECT_EQ(7 * kStored, again->range.offset);
+  const FlightPointer flight = again->parts[0].flight;
+  EXPECT_TRUE(core_.OnArrived(again, 0));
+  EXPECT_FALSE(core_.OnArrived(filling, 7));
+  core_.OnDecoded(flight, std::make_shared<const Bytes>(), now_, actions_);
+  EXPECT_TRUE(flight->done);
+}
+
+TEST_F(SchedulerCoreTest, DemandThatIsAboutToArriveIsNotAskedForAgain) {
+  Learn(milliseconds(30), 125e6);
+  for (uint64_t i = 0; i < 8; ++i) Submit(i, FetchClass::kFill);
+  const TransferPointer filling = Start();
+  ASSERT_EQ(8U, filling->parts.size());
+  Submit(7, FetchClass::kDemand);
+  EXPECT_EQ(nullptr, Start());
+}
+
+TEST_F(SchedulerCoreTest, SlowFirstByteIsHedgedAfterThe95thPercentileAndTheLoserIsCancelled) {
+  Learn(milliseconds(30), 12.5e6);
+  Learn(milliseconds(30), 12.5e6, 3'000'000);
+  Submit(0, FetchClass::kDemand);
+  const TransferPointer slow = Start();
+  now_ += milliseconds(29);
+  core_.OnTimer(now_, actions_);
+  EXPECT_EQ(nullptr, Start()) << "not before most have answered";
+  EXPECT_LE(core_.NextWake(now_), now_ + milliseconds(2));
+  now_ += milliseconds(2);
+  core_.OnTimer(now_, actions_);
+  const TransferPointer hedge = Start();
+  ASSERT_NE(nullptr, hedge);
+  EXPECT_EQ(slow->range.offset, hedge->range.offset);
+  Arrive(hedge);
+  ASSERT_EQ(1U, actions_.cancel.size());
+  EXPECT_EQ(*slow->source_id, actions_.cancel[0].transfer);
+  EXPECT_TRUE(slow->stop.load());
+  EXPECT_EQ(1U, core_.Statistics().hedges);
+}
+
+TEST_F(SchedulerCoreTest, WhatIsOnItsWayOrUndecodedIsBounded) {
+  Learn(milliseconds(100), 1e9);
+  for (uint64_t i = 0; i < 5000; ++i) Submit(i, FetchClass::kFill);
+  const std::vector<TransferPointer> filling = StartAll();
+  EXPECT_LE(RangeBytes(filling), uint64_t{32} << 20);
+  // Arrived and not decoded counts as well.
+  for (const TransferPointer& transfer : filling) {
+    for (size_t i = 0; i < transfer->parts.size(); ++i) EXPECT_TRUE(core_.OnArrived(transfer, i));
+    End(transfer, milliseconds(100));
+  }
+  EXPECT_EQ(nullptr, Start());
+  // Demand has the other half.
+  Submit(100'000, FetchClass::kDemand);
+  EXPECT_NE(nullptr, Start());
+}
+
+TEST_F(SchedulerCoreTest, ALinkOnWhichNothingWorksIsGivenARest) {
+  for (uint64_t i = 0; i < 64; ++i) Submit(2 * i, FetchClass::kDemand, 10 << 20);
+  int attempts = 0;
+  const TimePoint end = now_ + seconds(30);
+  while (now_ < end) {
+    for (const TransferPointer& transfer : StartAll()) {
+      ++attempts;
+      End(transfer, microseconds(0), Fail(ErrorCode::kNetwork, "refused", true));
+    }
+    now_ = std::min(end, std::max(core_.NextWake(now_), now_ + milliseconds(1)));
+    core_.OnTimer(now_, actions_);
+  }
+  EXPECT_LE(attempts, 64 * 20);
+  EXPECT_GE(attempts, 64);
+}
+
+TEST_F(SchedulerCoreTest, UnusedLinksAreForgottenAndUsedOnesAreNot) {
+  Learn(milliseconds(1), 1e6);
+  EXPECT_TRUE(core_.TakeUnusedLinks().empty()) << "the blob holds its source";
+  blob_.reset();
+  source_.reset();
+  EXPECT_EQ(1U, core_.TakeUnusedLinks().size());
+  EXPECT_EQ(0, core_.Statistics().bytes_per_second);
+}
+
+}  // namespace
+}  // namespace layerfs
