@@ -7,7 +7,7 @@
 
 namespace layerfs {
 
-ThreadPool::ThreadPool(std::string name, int threads) {
+ThreadPool::ThreadPool(const std::string& name, int threads) {
   threads_.reserve(static_cast<size_t>(threads));
   for (int i = 0; i < threads; ++i) {
     threads_.emplace_back([this, thread_name = name + "-" + std::to_string(i)] {

@@ -17,7 +17,7 @@ namespace layerfs {
 class ThreadPool {
  public:
   // `name` is at most 11 characters: the kernel keeps 15, and a number follows.
-  ThreadPool(std::string name, int threads);
+  ThreadPool(const std::string& name, int threads);
   // Finishes the queue, then joins.
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

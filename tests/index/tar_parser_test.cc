@@ -65,17 +65,14 @@ struct GoodCase {
 };
 void PrintTo(const GoodCase& good, std::ostream* out) { *out << CaseName(good.name); }
 
-std::vector<GoodCase> GoodCases() {
-  const std::string long_name = Repeat('n', 300);
-  const std::string long_target = Repeat('t', 150);
-  const std::string bytes_name = "caf\xe9/\xff\xfe";
-  std::vector<GoodCase> cases;
-  const auto add = [&](std::string name, const TarWriter& tar, std::string expected) {
-    cases.push_back({std::move(name), tar.Finish(), std::move(expected)});
-  };
+void Add(std::vector<GoodCase>& cases, std::string name, const TarWriter& tar,
+         std::string expected) {
+  cases.push_back({std::move(name), tar.Finish(), std::move(expected)});
+}
 
+void AddFraming(std::vector<GoodCase>& cases) {
   cases.push_back({"empty-file", {}, ""});
-  add("no-entries", TarWriter(), "");
+  Add(cases, "no-entries", TarWriter(), "");
   cases.push_back({"no-end-marker", TarWriter().File("a", "x").WithoutEndMarker(),
                    "f a 0644 0:0 t=0.0 size=1 at=0,512+1\n"});
   cases.push_back({"no-padding-behind-the-last-payload",
@@ -87,10 +84,12 @@ std::vector<GoodCase> GoodCases() {
   cases.push_back({"one-zero-block-at-the-end",
                    TarWriter().File("a").Raw(Repeat('\0', 512)).WithoutEndMarker(),
                    "f a 0644 0:0 t=0.0 size=0 at=0,512+0\n"});
-  add("padding-behind-the-end-marker", TarWriter().File("a").Raw(Repeat('\0', 10240)),
+  Add(cases, "padding-behind-the-end-marker", TarWriter().File("a").Raw(Repeat('\0', 10240)),
       "f a 0644 0:0 t=0.0 size=0 at=0,512+0\n");
+}
 
-  add("every-type",
+void AddTypes(std::vector<GoodCase>& cases) {
+  Add(cases, "every-type",
       TarWriter()
           .Directory("d", 01777)
           .File("d/f", "hello", 04755)
@@ -106,46 +105,52 @@ std::vector<GoodCase> GoodCases() {
       "c d/c 0644 0:0 t=0.0 dev=1,3 size=0 at=2560,3072+0\n"
       "b d/b 0644 0:0 t=0.0 dev=259,70000 size=0 at=3072,3584+0\n"
       "p d/p 0644 0:0 t=0.0 size=0 at=3584,4096+0\n");
+}
 
-  add("contiguous-and-nul-types-are-regular",
+void AddOldHeaders(std::vector<GoodCase>& cases) {
+  const std::string bytes_name = "caf\xe9/\xff\xfe";
+  Add(cases, "contiguous-and-nul-types-are-regular",
       TarWriter()
           .Add({.path = "a", .type = '7', .content = "1"})
           .Add({.path = "b", .type = '\0', .content = "2"}),
       "f a 0644 0:0 t=0.0 size=1 at=0,512+1\n"
       "f b 0644 0:0 t=0.0 size=1 at=1024,1536+1\n");
-  add("nul-type-with-slash-is-directory", TarWriter().Add({.path = "old/", .type = '\0'}),
+  Add(cases, "nul-type-with-slash-is-directory", TarWriter().Add({.path = "old/", .type = '\0'}),
       "d old/ 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("v7-header-without-magic", TarWriter().Raw(Patched({.path = "v7"}, 257, Repeat('\0', 8))),
+  Add(cases, "v7-header-without-magic",
+      TarWriter().Raw(Patched({.path = "v7"}, 257, Repeat('\0', 8))),
       "f v7 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("v7-header-has-no-prefix",
+  Add(cases, "v7-header-has-no-prefix",
       TarWriter().Raw(Patched({.path = "v7"}, 257, Repeat('\0', 8) + Repeat('p', 200))),
       "f v7 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("name-of-exactly-100-bytes", TarWriter().File(Repeat('x', 100)),
+  Add(cases, "name-of-exactly-100-bytes", TarWriter().File(Repeat('x', 100)),
       "f " + Repeat('x', 100) + " 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("ustar-prefix", TarWriter().Raw(Patched({.path = "name"}, 345, "some/prefix")),
+  Add(cases, "ustar-prefix", TarWriter().Raw(Patched({.path = "name"}, 345, "some/prefix")),
       "f some/prefix/name 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("star-prefix-is-shorter",
+  Add(cases, "star-prefix-is-shorter",
       TarWriter().Raw(Patched({.path = "name"}, 345,
                               Repeat('p', 131) + "00000000000 00000000000 " + Repeat('\0', 8) +
                                   std::string("tar\0", 4))),
       "f " + Repeat('p', 131) + "/name 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("gnu-atime-is-no-prefix",
+  Add(cases, "gnu-atime-is-no-prefix",
       TarWriter().Raw(
           Patched({.path = "name", .dialect = TarDialect::kGnu}, 345, "14000000000 14000000000 ")),
       "f name 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("old-go-writer-puts-prefix-into-gnu-header",
+  Add(cases, "old-go-writer-puts-prefix-into-gnu-header",
       TarWriter().Raw(
           Patched({.path = "name", .dialect = TarDialect::kGnu}, 345, "usr/share/doc/package")),
       "f usr/share/doc/package/name 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("names-are-bytes",
+  Add(cases, "names-are-bytes",
       TarWriter()
           .File(bytes_name)
           .Add({.path = "p", .pax = {{"path", bytes_name}, {"hdrcharset", "BINARY"}}}),
       "f " + bytes_name + " 0644 0:0 t=0.0 size=0 at=0,512+0\n" + "f " + bytes_name +
           " 0644 0:0 t=0.0 size=0 at=512,2048+0\n");
+}
 
-  add(
-      "signed-checksum",
+void AddNumbers(std::vector<GoodCase>& cases) {
+  Add(
+      cases, "signed-checksum",
       [] {
         std::string block = TarWriter::Header({.path = "\xe9\xe9"});
         char text[16];
@@ -154,31 +159,40 @@ std::vector<GoodCase> GoodCases() {
         return TarWriter().Raw(block.replace(148, 6, text));
       }(),
       "f \xe9\xe9 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("numbers-with-spaces",
+  Add(cases, "numbers-with-spaces",
       TarWriter().Raw(Patched({.path = "a"}, 100, "  644 \0   17 \0   25 \0")),
       "f a 0644 0:0 t=0.0 size=0 at=0,512+0\n");
-  add("blank-numbers-are-zero", TarWriter().Raw(Patched({.path = "a"}, 100, Repeat(' ', 24))),
+  Add(cases, "blank-numbers-are-zero",
+      TarWriter().Raw(Patched({.path = "a"}, 100, Repeat(' ', 24))),
       "f a 0000 0:0 t=0.0 size=0 at=0,512+0\n");
+}
 
-  add("gnu-long-names",
+void AddGnu(std::vector<GoodCase>& cases) {
+  const std::string long_name = Repeat('n', 300);
+  const std::string long_target = Repeat('t', 150);
+  Add(cases, "gnu-long-names",
       TarWriter().Add({.path = long_name,
                        .type = '2',
                        .link_target = long_target,
                        .dialect = TarDialect::kGnu}),
       "l " + long_name + " -> " + long_target + " 0644 0:0 t=0.0 size=0 at=0,2560+0\n");
-  add("gnu-base-256-numbers",
+  Add(cases, "gnu-base-256-numbers",
       TarWriter().Add({.path = "a",
                        .uid = 4294967294,
                        .gid = 5000000,
                        .mtime = -5,
                        .dialect = TarDialect::kGnu}),
       "f a 0644 4294967294:5000000 t=-5.0 size=0 at=0,512+0\n");
-  add("gnu-incremental-directory-with-its-list",
+  Add(cases, "gnu-incremental-directory-with-its-list",
       TarWriter().Add({.path = "d/", .type = 'D', .content = "Yname\0"}).File("d/name"),
       "d d/ 0644 0:0 t=0.0 size=0 at=0,512+5\n"
       "f d/name 0644 0:0 t=0.0 size=0 at=1024,1536+0\n");
+}
 
-  add("pax-long-names-ids-and-time",
+void AddPax(std::vector<GoodCase>& cases) {
+  const std::string long_name = Repeat('n', 300);
+  const std::string long_target = Repeat('t', 150);
+  Add(cases, "pax-long-names-ids-and-time",
       TarWriter().Add({.path = long_name,
                        .type = '1',
                        .link_target = long_target,
@@ -188,14 +202,14 @@ std::vector<GoodCase> GoodCases() {
                        .mtime_nanoseconds = 250000000}),
       "h " + long_name + " -> " + long_target +
           " 0644 4294967294:3000000 t=-2.250000000 size=0 at=0,2048+0\n");
-  add("pax-replaces-header-fields-that-are-broken",
+  Add(cases, "pax-replaces-header-fields-that-are-broken",
       TarWriter()
           .Pax({{"uid", "7"}, {"gid", "8"}, {"mtime", "9.5"}, {"size", "3"}})
           .Raw(Patched({.path = "f"}, 108, "?????????????????????????????????????"))
           .Payload("abc"),
       "f f 0644 7:8 t=9.500000000 size=3 at=0,1536+3\n");
-  add(
-      "pax-size-beyond-octal",
+  Add(
+      cases, "pax-size-beyond-octal",
       [] {
         TarWriter writer;
         writer.Pax({{"size", "1234"}}).Raw(TarWriter::Header({.path = "f"}));
@@ -203,13 +217,13 @@ std::vector<GoodCase> GoodCases() {
       }(),
       "f f 0644 0:0 t=0.0 size=1234 at=0,1536+1234\n"
       "f next 0644 0:0 t=0.0 size=0 at=3072,3584+0\n");
-  add("pax-empty-value-gives-the-header-back",
+  Add(cases, "pax-empty-value-gives-the-header-back",
       TarWriter().Add({.path = "f", .pax = {{"path", "other"}, {"path", ""}, {"mtime", ""}}}),
       "f f 0644 0:0 t=0.0 size=0 at=0,1536+0\n");
-  add("pax-last-record-wins",
+  Add(cases, "pax-last-record-wins",
       TarWriter().Add({.path = "f", .pax = {{"path", "one"}, {"path", "two"}}}),
       "f two 0644 0:0 t=0.0 size=0 at=0,1536+0\n");
-  add("pax-global-header-is-passed-over",
+  Add(cases, "pax-global-header-is-passed-over",
       TarWriter()
           .Pax({{"path", "all"}, {"comment", "0123"}, {"uid", "5"}}, 'g')
           .File("a")
@@ -218,18 +232,20 @@ std::vector<GoodCase> GoodCases() {
           .Raw(TarWriter::Header({.path = "replaced"})),
       "f a 0644 0:0 t=0.0 size=0 at=1024,1536+0\n"
       "f b 0644 0:0 t=0.0 size=0 at=1536,4096+0\n");
-  add("pax-unknown-keys-are-passed-over",
+  Add(cases, "pax-unknown-keys-are-passed-over",
       WithPax({{"MSWINDOWS.rawsd", "AQAA"}, {"LIBARCHIVE.creationtime", "1.5"}, {"é", "\n\n"}}),
       "f f 0644 0:0 t=0.0 size=3 at=0,1536+3\n");
-  add("pax-does-not-outlive-its-entry",
+  Add(cases, "pax-does-not-outlive-its-entry",
       TarWriter().Add({.path = "a", .uid = 9000000, .xattrs = {{"user.a", "1"}}}).File("b"),
       "f a 0644 9000000:0 t=0.0 size=0 at=0,1536+0 user.a=1\n"
       "f b 0644 0:0 t=0.0 size=0 at=1536,2048+0\n");
-  add("sun-extension-header",
+  Add(cases, "sun-extension-header",
       TarWriter().Pax({{"path", "sun"}}, 'X').Raw(TarWriter::Header({.path = "f"})),
       "f sun 0644 0:0 t=0.0 size=0 at=0,1536+0\n");
+}
 
-  add("header-only-types-have-no-payload-whatever-their-size-says",
+void AddHeaderOnly(std::vector<GoodCase>& cases) {
+  Add(cases, "header-only-types-have-no-payload-whatever-their-size-says",
       TarWriter()
           .Add({.path = "d", .type = '5', .claimed_size = 4096})
           .Add({.path = "h", .type = '1', .link_target = "f", .claimed_size = 5})
@@ -239,27 +255,29 @@ std::vector<GoodCase> GoodCases() {
       "h h -> f 0644 0:0 t=0.0 size=0 at=512,1024+0\n"
       "l l -> f 0644 0:0 t=0.0 size=0 at=1024,1536+0\n"
       "f f 0644 0:0 t=0.0 size=0 at=1536,2048+0\n");
+}
 
-  add("xattr-values-are-bytes-and-may-be-empty",
+void AddXattrs(std::vector<GoodCase>& cases) {
+  Add(cases, "xattr-values-are-bytes-and-may-be-empty",
       TarWriter().Add({.path = "f",
                        .xattrs = {{"user.z", std::string("a\0=\n", 4)},
                                   {"security.capability", "\x01"},
                                   {"user.empty", ""}}}),
       "f f 0644 0:0 t=0.0 size=0 at=0,1536+0 security.capability=\\x01 user.empty= "
       "user.z=a\\x00=\\x0a\n");
-  add("xattr-names-that-linux-does-not-have-are-dropped",
+  Add(cases, "xattr-names-that-linux-does-not-have-are-dropped",
       WithPax({{"SCHILY.xattr.com.apple.quarantine", "q"}, {"SCHILY.xattr.user.", "q"}}),
       "f f 0644 0:0 t=0.0 size=3 at=0,1536+3\n");
-  add("xattr-of-libarchive",
+  Add(cases, "xattr-of-libarchive",
       WithPax({{"LIBARCHIVE.xattr.user.a%3Db%25", "AAEC/w"}, {"LIBARCHIVE.xattr.user.c", "eA=="}}),
       "f f 0644 0:0 t=0.0 size=3 at=0,1536+3 user.a=b%=\\x00\\x01\\x02\\xff user.c=x\n");
-  add("xattr-in-both-forms-is-taken-plain",
+  Add(cases, "xattr-in-both-forms-is-taken-plain",
       WithPax({{"SCHILY.xattr.user.a", "plain"}, {"LIBARCHIVE.xattr.user.a", "eA"}}),
       "f f 0644 0:0 t=0.0 size=3 at=0,1536+3 user.a=plain\n");
-  add("selinux-label", WithPax({{"RHT.security.selinux", "system_u:object_r:bin_t:s0"}}),
+  Add(cases, "selinux-label", WithPax({{"RHT.security.selinux", "system_u:object_r:bin_t:s0"}}),
       "f f 0644 0:0 t=0.0 size=3 at=0,1536+3 "
       "security.selinux=system_u:object_r:bin_t:s0\\x00\n");
-  add("acl-in-words",
+  Add(cases, "acl-in-words",
       WithPax(
           {{"SCHILY.acl.access", "user::rw-,user:lisa:r--:502,group::r--,mask::r--,other::---"}}),
       "f f 0644 0:0 t=0.0 size=3 at=0,1536+3 system.posix_acl_access="
@@ -269,16 +287,18 @@ std::vector<GoodCase> GoodCases() {
       "\\x04\\x00\\x04\\x00\\xff\\xff\\xff\\xff"
       "\\x10\\x00\\x04\\x00\\xff\\xff\\xff\\xff"
       " \\x00\\x00\\x00\\xff\\xff\\xff\\xff\n");
+}
 
-  add("sparse-pax-1.0",
+void AddSparse(std::vector<GoodCase>& cases) {
+  Add(cases, "sparse-pax-1.0",
       TarWriter()
           .SparsePax10("s", 100000, {{4096, Repeat('a', 512)}, {99990, "bbb"}, {100000, ""}})
           .File("next"),
       "f s 0644 0:0 t=0.0 size=100000 at=0,2048+515 sparse [4096@2048+512] [99990@2560+3]\n"
       "f next 0644 0:0 t=0.0 size=0 at=3072,3584+0\n");
-  add("sparse-pax-1.0-all-hole", TarWriter().SparsePax10("s", 1ULL << 40, {}),
+  Add(cases, "sparse-pax-1.0-all-hole", TarWriter().SparsePax10("s", 1ULL << 40, {}),
       "f s 0644 0:0 t=0.0 size=1099511627776 at=0,2048+0 sparse\n");
-  add("sparse-pax-0.1",
+  Add(cases, "sparse-pax-0.1",
       WithPax({{"GNU.sparse.major", "0"},
                {"GNU.sparse.minor", "1"},
                {"GNU.sparse.name", "real"},
@@ -286,7 +306,7 @@ std::vector<GoodCase> GoodCases() {
                {"GNU.sparse.numblocks", "2"},
                {"GNU.sparse.map", "10,1,20,2"}}),
       "f real 0644 0:0 t=0.0 size=50 at=0,1536+3 sparse [10@1536+1] [20@1537+2]\n");
-  add("sparse-pax-0.0",
+  Add(cases, "sparse-pax-0.0",
       WithPax({{"GNU.sparse.size", "50"},
                {"GNU.sparse.numblocks", "2"},
                {"GNU.sparse.offset", "10"},
@@ -294,7 +314,7 @@ std::vector<GoodCase> GoodCases() {
                {"GNU.sparse.offset", "20"},
                {"GNU.sparse.numbytes", "2"}}),
       "f f 0644 0:0 t=0.0 size=50 at=0,1536+3 sparse [10@1536+1] [20@1537+2]\n");
-  add("sparse-old-gnu",
+  Add(cases, "sparse-old-gnu",
       TarWriter().SparseOldGnu("s", 1000, {{0, "a"}, {100, "bb"}, {1000, ""}}).File("next"),
       "f s 0644 0:0 t=0.0 size=1000 at=0,512+3 sparse [0@512+1] [100@513+2]\n"
       "f next 0644 0:0 t=0.0 size=0 at=1024,1536+0\n");
@@ -305,9 +325,22 @@ std::vector<GoodCase> GoodCases() {
       map.emplace_back(i * 10, "x");
       extents += " [" + std::to_string(i * 10) + "@" + std::to_string(1536 + i) + "+1]";
     }
-    add("sparse-old-gnu-with-extension-blocks", TarWriter().SparseOldGnu("s", 1000, map),
+    Add(cases, "sparse-old-gnu-with-extension-blocks", TarWriter().SparseOldGnu("s", 1000, map),
         "f s 0644 0:0 t=0.0 size=1000 at=0,1536+30 sparse" + extents + "\n");
   }
+}
+
+std::vector<GoodCase> GoodCases() {
+  std::vector<GoodCase> cases;
+  AddFraming(cases);
+  AddTypes(cases);
+  AddOldHeaders(cases);
+  AddNumbers(cases);
+  AddGnu(cases);
+  AddPax(cases);
+  AddHeaderOnly(cases);
+  AddXattrs(cases);
+  AddSparse(cases);
   return cases;
 }
 
