@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// FileReader: the bytes of an image's regular files, from the cache or the network. What the cache
+// has is answered at once; everything else is answered later, without a thread that waits.
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "fetch/object_cache.h"
+#include "fetch/scheduler.h"
+#include "fs/image.h"
+#include "index/base/bytes.h"
+#include "index/base/error.h"
+#include "index/index.h"
+
+namespace layerfs {
+
+class FileReader {
+ public:
+  struct Options {
+    std::chrono::milliseconds timeout{60'000};  // per read, retries included
+  };
+  FileReader(std::shared_ptr<Image> image, const ImageContext& context, Options options);
+  // Reads that have not been answered end with kCancelled before it returns.
+  ~FileReader();
+
+  using ReadId = uint64_t;
+  ReadId NewReadId() { return next_read_.fetch_add(1); }
+
+  // The bytes of [offset, offset + size) that the file has: fewer than `size` only at its end.
+  // `inode` must be a regular file. `done` is called exactly once, from inside Read or from
+  // another thread; the bytes are valid during the call.
+  using Done = std::function<void(Result<ByteSpan>)>;
+  void Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size, Done done);
+  // The reader was interrupted: `done` gets kCancelled soon; what is being fetched is still kept.
+  // No-op for a read that has been answered.
+  void Cancel(ReadId id);
+  // For tools; never on a FUSE thread.
+  Result<Bytes> ReadAndWait(InodeNumber inode, uint64_t offset, size_t size);
+
+  // The file as one whole cached object, for passthrough; null where it is not whole, is empty or
+  // sparse, or shares an object with other files. Never waits.
+  std::shared_ptr<CachedObject> WholeObject(InodeNumber inode);
+
+  const Image& image() const { return *image_; }
+
+ private:
+  struct Impl;
+  std::shared_ptr<Image> image_;
+  std::atomic<ReadId> next_read_{1};
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace layerfs
