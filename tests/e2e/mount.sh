@@ -15,6 +15,15 @@ fact "from a layout: the tree that umoci unpacks"
 mount_image "oci:$WORK/app:latest" "$M"
 expect_same_tree "$IMAGES/app-tree" "$M"
 
+fact "system calls give what they give on kernel overlayfs, for root and for others"
+mkdir "$WORK/empty" "$WORK/overlay"
+mount -t overlay -o "ro,lowerdir=$IMAGES/app-tree:$WORK/empty" overlay "$WORK/overlay"
+"$E2E/same_calls.py" 0 "$WORK/overlay" "$M" || fail "calls differ"
+mount_image "oci:$WORK/app:latest" "$WORK/shared" -o allow_other,default_permissions
+"$E2E/same_calls.py" 65534 "$WORK/overlay" "$WORK/shared" || fail "calls of an ordinary user differ"
+unmount_image "$WORK/shared"
+umount "$WORK/overlay"
+
 fact "it is read-only"
 expect_error 1 "read-only" touch "$M/new"
 expect_error 1 "read-only" rm "$M/app/main.py"
