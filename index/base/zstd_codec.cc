@@ -9,6 +9,8 @@
 
 namespace layerfs {
 
+std::string ZstdVersion() { return ZSTD_versionString(); }
+
 struct ZstdCompressor::Context {
   ~Context() { ZSTD_freeCCtx(zstd); }
   ZSTD_CCtx* zstd = ZSTD_createCCtx();

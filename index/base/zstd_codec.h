@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "index/base/bytes.h"
 #include "index/base/error.h"
@@ -17,6 +18,9 @@ inline constexpr uint32_t kZstdSkippableMagicFirst = 0x184D2A50;  // … to 0x18
 inline constexpr size_t kZstdSkippableHeaderSize = 8;
 // The window that we ever accept from a stream: what the zstd command accepts without --long.
 inline constexpr int kZstdMaxWindowLog = 27;
+
+// Of the libzstd that runs: "1.5.4". Another version may compress to other bytes.
+std::string ZstdVersion();
 
 class ZstdCompressor {
  public:

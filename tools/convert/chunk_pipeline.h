@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// ChunkPipeline: chunks of one layer's tar, in order → digests and zstd frames, made by a pool's
+// threads, appended to a spool file in order. Whichever thread finishes the chunk that is due
+// writes it and those behind it that are ready, so no thread waits for another's chunk.
+// Add and Finish: one thread at a time.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "index/base/digest.h"
+#include "index/base/error.h"
+#include "index/base/thread_pool.h"
+#include "index/chunk_table.h"
+#include "tools/convert/spool_file.h"
+#include "tools/convert/tar_chunker.h"
+
+namespace layerfs {
+
+class ChunkPipeline {
+ public:
+  struct Limits {
+    // Of chunks and their frames; one chunk is always let in. Half as much again is kept in buffers
+    // for the next chunks.
+    uint64_t in_flight_bytes = 0;
+  };
+  // The pool and the spool file must outlive it; nobody else appends until Finish has returned.
+  ChunkPipeline(int level, Limits limits, ThreadPool& pool, SpoolFile& spool);
+  // Waits for the chunks in flight.
+  ~ChunkPipeline();
+
+  // An empty buffer for a chunk: used ones come back.
+  Bytes TakeBuffer();
+  // Waits while too much is in flight. The first error of any chunk comes back, from then on.
+  Status Add(TarChunk&& chunk);
+
+  struct Outcome {
+    Digest tar_digest;
+    uint64_t tar_size = 0;
+    std::vector<Chunk> chunks;
+    std::vector<Content> contents;
+  };
+  // Waits for all chunks.
+  Result<Outcome> Finish();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace layerfs

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/convert/layer_converter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "index/layer_decoder.h"
+#include "index/layer_index_builder.h"
+#include "index/tar_parser.h"
+#include "tools/convert/chunk_pipeline.h"
+#include "tools/convert/layer_tail.h"
+#include "tools/convert/tar_chunker.h"
+
+namespace layerfs {
+namespace {
+
+// The tar is looked at in pieces that stay in the processor's cache between parser and chunker.
+constexpr size_t kPieceBytes = size_t{64} << 10;
+
+// Everything that one tar passes through on the reading thread.
+class TarStages {
+ public:
+  TarStages(const ChunkPolicy& policy, ChunkPipeline& pipeline)
+      : chunker_(policy,
+                 {[&pipeline] { return pipeline.TakeBuffer(); },
+                  [&pipeline](TarChunk&& chunk) { return pipeline.Add(std::move(chunk)); }}),
+        parser_([this](TarEntry&& entry) {
+          chunker_.Plan(entry);
+          return builder_.Add(entry);
+        }) {}
+
+  Status Feed(ByteSpan tar) {
+    while (!tar.empty()) {
+      const ByteSpan piece = tar.first(std::min(kPieceBytes, tar.size()));
+      LAYERFS_CHECK_OK(parser_.Feed(piece));
+      LAYERFS_CHECK_OK(chunker_.Feed(piece));
+      tar = tar.subspan(piece.size());
+    }
+    return {};
+  }
+  Status Finish() {
+    LAYERFS_CHECK_OK(parser_.Finish());
+    return chunker_.Finish();
+  }
+  LayerIndexBuilder& builder() { return builder_; }
+
+ private:
+  LayerIndexBuilder builder_;
+  TarChunker chunker_;
+  TarParser parser_;
+};
+
+}  // namespace
+
+Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
+                                    const LayerConversion& conversion) {
+  LAYERFS_TRY(spool, SpoolFile::Open(conversion.spool_directory));
+  ChunkPipeline pipeline(conversion.policy.level, {conversion.in_flight_bytes}, *conversion.pool,
+                         spool);
+  TarStages stages(conversion.policy, pipeline);
+  LayerDecoder decoder([&stages](ByteSpan tar) { return stages.Feed(tar); });
+  LAYERFS_CHECK_OK(read_blob([&decoder](ByteSpan blob) { return decoder.Feed(blob); }));
+  LAYERFS_CHECK_OK(decoder.Finish());
+  LAYERFS_CHECK_OK(stages.Finish());
+  LAYERFS_TRY(tar, pipeline.Finish());
+  LAYERFS_TRY(index, AppendLayerTail(tar, stages.builder(), spool));
+  const Digest digest = spool.Finish();
+  return ConvertedLayer{std::move(spool), digest, tar.tar_digest, tar.tar_size, index};
+}
+
+}  // namespace layerfs

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// ConvertLayer: a layer blob in any encoding → the same tar as consecutive zstd frames, followed by
+// the chunk table, the layer index and the footer in skippable frames (index/FORMAT.md, "In a layer
+// blob").
+// Thread-safe: calls share the pool only.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "index/base/bytes.h"
+#include "index/base/digest.h"
+#include "index/base/error.h"
+#include "index/base/thread_pool.h"
+#include "index/chunk_ref.h"
+#include "tools/convert/chunk_policy.h"
+#include "tools/convert/spool_file.h"
+
+namespace layerfs {
+
+// Hands the blob's bytes to a consumer, in order; an error of the consumer ends it and comes back.
+using BlobConsumer = std::function<Status(ByteSpan)>;
+using BlobReader = std::function<Status(const BlobConsumer&)>;
+
+struct LayerConversion {
+  ChunkPolicy policy;
+  uint64_t in_flight_bytes = 0;  // the chunks of this layer that are worked on at once
+  std::string spool_directory;
+  ThreadPool* pool = nullptr;
+};
+
+struct ConvertedLayer {
+  SpoolFile spool;  // the blob
+  Digest digest;    // of the blob
+  Digest diff_id;
+  uint64_t tar_size = 0;
+  ChunkRef index;  // where the layer index lies in the blob
+};
+
+// Errors name the offset in the blob or in the tar.
+Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob, const LayerConversion& conversion);
+
+}  // namespace layerfs

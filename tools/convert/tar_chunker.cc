@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/convert/tar_chunker.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "index/base/xxh3.h"
+#include "index/tar_header.h"
+
+namespace layerfs {
+namespace {
+
+// One directory in four, and one entry in eight, may end a group.
+constexpr uint64_t kDirectoryMask = 3;
+constexpr uint64_t kEntryMask = 7;
+
+// A directory belongs to itself, so that a group ends before a directory and not behind it.
+std::string_view DirectoryOf(const TarEntry& entry) {
+  std::string_view path = entry.path;
+  while (path.ends_with('/')) path.remove_suffix(1);
+  if (entry.type == TarEntryType::kDirectory) return path;
+  const size_t slash = path.rfind('/');
+  return slash == std::string_view::npos ? std::string_view() : path.substr(0, slash);
+}
+
+bool HashSaysSo(std::string_view text, uint64_t mask) { return (Xxh3(AsBytes(text)) & mask) == 0; }
+
+}  // namespace
+
+TarChunker::TarChunker(const ChunkPolicy& policy, Callbacks callbacks)
+    : policy_(policy), callbacks_(std::move(callbacks)) {}
+
+void TarChunker::Plan(const TarEntry& entry) {
+  const uint64_t data_end = entry.data_offset + entry.data_size;
+  const bool has_own_chunks = entry.data_size >= policy_.own_chunk_size;
+  const uint64_t group_end = has_own_chunks ? entry.data_offset : AlignUp(data_end, kTarBlockSize);
+  if (CutsBefore(entry, group_end)) CloseGroup(entry.header_offset);
+  if (!has_own_chunks) return;
+  CloseGroup(entry.data_offset);
+  Run run{entry.data_offset, data_end, policy_.chunk_size, std::nullopt};
+  if (entry.type == TarEntryType::kRegular && !entry.sparse) run.content_size = entry.data_size;
+  runs_.push_back(run);
+  group_begin_ = data_end;
+}
+
+bool TarChunker::CutsBefore(const TarEntry& entry, uint64_t group_end) {
+  const std::string_view directory = DirectoryOf(entry);
+  const bool new_directory = directory != directory_;
+  if (new_directory) directory_ = directory;
+  const uint64_t size = entry.header_offset - group_begin_;
+  if (group_end - group_begin_ > policy_.group_max) return true;
+  if (size >= policy_.group_min && new_directory && HashSaysSo(directory, kDirectoryMask)) {
+    return true;
+  }
+  return size >= policy_.group_target && HashSaysSo(entry.path, kEntryMask);
+}
+
+void TarChunker::CloseGroup(uint64_t end) {
+  if (end == group_begin_) return;
+  // Only headers (or the padding behind the end marker) make a group larger than group_max.
+  runs_.push_back({group_begin_, end, policy_.group_max, std::nullopt});
+  group_begin_ = end;
+}
+
+Status TarChunker::Feed(ByteSpan bytes) {
+  while (true) {
+    LAYERFS_CHECK_OK(EmitKnown());
+    if (bytes.empty()) return {};
+    const std::optional<uint64_t> cut = NextCut();
+    const size_t size =
+        cut.has_value() ? std::min<uint64_t>(bytes.size(), *cut - pending_end()) : bytes.size();
+    pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(size));
+    bytes = bytes.subspan(size);
+  }
+}
+
+Status TarChunker::Finish() {
+  CloseGroup(pending_end());
+  return EmitKnown();
+}
+
+std::optional<uint64_t> TarChunker::NextCut() const {
+  if (runs_.empty()) return std::nullopt;
+  const Run& run = runs_.front();
+  return run.end - pending_begin_ > run.step ? pending_begin_ + run.step : run.end;
+}
+
+// Emits what lies before the known cuts. A cut may be known late: an entry's headers have passed by
+// when the parser tells of it.
+Status TarChunker::EmitKnown() {
+  while (true) {
+    const std::optional<uint64_t> cut = NextCut();
+    if (!cut.has_value() || *cut > pending_end()) return {};
+    LAYERFS_CHECK_OK(Emit(*cut));
+  }
+}
+
+Status TarChunker::Emit(uint64_t end) {
+  TarChunk chunk{pending_begin_, std::exchange(pending_, callbacks_.take_buffer()), std::nullopt};
+  const Run& run = runs_.front();
+  if (chunk.tar_offset == run.begin) chunk.content_size = run.content_size;
+  const auto rest = chunk.data.begin() + static_cast<ptrdiff_t>(end - pending_begin_);
+  pending_.assign(rest, chunk.data.end());
+  chunk.data.erase(rest, chunk.data.end());
+  pending_begin_ = end;
+  if (end == run.end) runs_.pop_front();
+  return callbacks_.on_chunk(std::move(chunk));
+}
+
+}  // namespace layerfs
