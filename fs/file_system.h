@@ -55,11 +55,11 @@ struct SessionWishes {
   bool writeback_cache = false;
   bool posix_locks = false;
   bool flock_locks = false;
-  bool no_open = false;           // answer opens with "never ask": see OpenReply
+  bool no_open = false;  // answer opens with "never ask": see OpenReply
   bool cache_symlinks = false;
-  bool posix_acl = false;         // the kernel checks system.posix_acl_*; implies its own checks
+  bool posix_acl = false;  // the kernel checks system.posix_acl_*; implies its own checks
   bool readdirplus = true;
-  bool handle_killpriv = false;   // the kernel leaves clearing of setuid to us (v2)
+  bool handle_killpriv = false;  // the kernel leaves clearing of setuid to us (v2)
 };
 
 // Which attributes a setattr changes.
@@ -102,8 +102,8 @@ class FileSystem {
                              Reply reply);
   virtual void Unlink(const Caller&, NodeId parent, std::string_view name, Reply reply);
   virtual void RemoveDirectory(const Caller&, NodeId parent, std::string_view name, Reply reply);
-  virtual void Symlink(const Caller&, std::string_view target, NodeId parent,
-                       std::string_view name, Reply reply);
+  virtual void Symlink(const Caller&, std::string_view target, NodeId parent, std::string_view name,
+                       Reply reply);
   // `flags` as renameat2(2).
   virtual void Rename(const Caller&, NodeId parent, std::string_view name, NodeId new_parent,
                       std::string_view new_name, unsigned flags, Reply reply);
@@ -119,8 +119,7 @@ class FileSystem {
   // `data` is valid during the call only.
   virtual void Write(const Caller&, NodeId node, uint64_t handle, uint64_t offset, ByteSpan data,
                      int flags, Reply reply);
-  virtual void Flush(const Caller&, NodeId node, uint64_t handle, uint64_t lock_owner,
-                     Reply reply);
+  virtual void Flush(const Caller&, NodeId node, uint64_t handle, uint64_t lock_owner, Reply reply);
   virtual void Release(NodeId node, uint64_t handle, int32_t backing_id, Reply reply) = 0;
   virtual void Sync(const Caller&, NodeId node, uint64_t handle, bool data_only, Reply reply);
 

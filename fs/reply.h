@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reply: the answer to one file-system request. It owns the request, answers it once, and answers
-// EIO if it is destroyed unanswered. It can be moved into a completion and answered from any thread.
-// One thread at a time.
+// EIO if it is destroyed unanswered. It can be moved into a completion and answered from any
+// thread. One thread at a time.
 #pragma once
 
 #include <fcntl.h>

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The libfuse side of the FUSE edge, for its own files only: the table of trampolines and what
+// hangs on a session. Everybody else uses fuse_session.h.
+// Thread-safe.
+#pragma once
+
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 314
+#endif
+#include <fuse_lowlevel.h>
+
+#include "fs/file_system.h"
+
+namespace layerfs {
+
+// The session's userdata.
+struct FuseContext {
+  FileSystem* file_system = nullptr;
+  Notifier* notifier = nullptr;
+  SessionAbilities abilities;
+  bool want_io_uring = false;
+};
+
+extern const fuse_lowlevel_ops kFuseOperations;
+
+// The interrupt hook that Reply::SetInterruptToken installs; `data` is the token.
+void OnFuseInterrupt(fuse_req_t request, void* data);
+
+}  // namespace layerfs

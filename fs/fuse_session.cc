@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#define FUSE_USE_VERSION 314
+#include "fs/fuse_session.h"
+
+#include <fuse_lowlevel.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+
+#include "fs/fuse_operations.h"
+#include "index/base/file.h"
+#include "index/base/log.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+namespace {
+
+// libfuse tells why a mount failed only through its log. The last line is kept for our error.
+Synchronized<std::string>& LastFuseMessage() {
+  static Synchronized<std::string> message;
+  return message;
+}
+
+void OnFuseLog(fuse_log_level level, const char* format, va_list arguments) {
+  char text[1024];
+  std::vsnprintf(text, sizeof text, format, arguments);
+  std::string line(text);
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  if (line.starts_with("fuse: ")) line.erase(0, 6);
+  LastFuseMessage().With([&](std::string& last) { last = line; });
+  Log(level <= FUSE_LOG_WARNING ? LogLevel::kDebug : LogLevel::kTrace, "libfuse: " + line);
+}
+
+bool IoUringIsEnabled() {
+  const auto text = ReadFile("/sys/module/fuse/parameters/enable_uring", 16);
+  return text.has_value() && !text->empty() && (text->front() == 'Y' || text->front() == '1');
+}
+
+// linux/fuse.h, FUSE_DEV_IOC_BACKING_OPEN and _CLOSE (kernel 6.9); Debian 12's headers are older.
+// libfuse's own call wants a request, but the ioctl belongs to the connection.
+struct BackingMap {
+  int32_t fd;
+  uint32_t flags;
+  uint64_t padding;
+};
+constexpr unsigned kFuseDeviceMagic = 229;
+const unsigned long kBackingOpen = _IOW(kFuseDeviceMagic, 1, BackingMap);
+const unsigned long kBackingClose = _IOW(kFuseDeviceMagic, 2, uint32_t);
+
+class SessionNotifier final : public Notifier {
+ public:
+  void SetSession(fuse_session* session) { session_ = session; }
+
+  void InvalidateEntry(NodeId parent, std::string_view name) override {
+    fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size());
+  }
+  void InvalidateNode(NodeId node, int64_t offset, int64_t size) override {
+    fuse_lowlevel_notify_inval_inode(session_, node, offset, size);
+  }
+  void Store(NodeId node, uint64_t offset, ByteSpan bytes) override {
+    fuse_bufvec vector = FUSE_BUFVEC_INIT(bytes.size());
+    vector.buf[0].mem = const_cast<uint8_t*>(bytes.data());
+    fuse_lowlevel_notify_store(session_, node, static_cast<off_t>(offset), &vector,
+                               static_cast<fuse_buf_copy_flags>(0));
+  }
+  int RegisterBackingFile(int fd) override {
+    BackingMap map{fd, 0, 0};
+    const int id = ::ioctl(fuse_session_fd(session_), kBackingOpen, &map);
+    return id > 0 ? id : (id < 0 ? -errno : -EIO);
+  }
+  void UnregisterBackingFile(int backing_id) override {
+    auto id = static_cast<uint32_t>(backing_id);
+    ::ioctl(fuse_session_fd(session_), kBackingClose, &id);
+  }
+
+ private:
+  fuse_session* session_ = nullptr;
+};
+
+// The argument vector that libfuse parses; it owns its copies.
+class FuseArguments {
+ public:
+  FuseArguments() { Add("layerfs"); }
+  ~FuseArguments() { fuse_opt_free_args(&arguments_); }
+  FuseArguments(const FuseArguments&) = delete;
+  FuseArguments& operator=(const FuseArguments&) = delete;
+  void Add(const std::string& argument) { fuse_opt_add_arg(&arguments_, argument.c_str()); }
+  void AddOption(const std::string& option) {
+    Add("-o");
+    Add(option);
+  }
+  fuse_args* get() { return &arguments_; }
+
+ private:
+  fuse_args arguments_ = FUSE_ARGS_INIT(0, nullptr);
+};
+
+// A comma or backslash in a value would end it (mount.fuse3(8)).
+std::string EscapeOptionValue(const std::string& value) {
+  std::string escaped;
+  for (const char c : value) {
+    if (c == ',' || c == '\\') escaped.push_back('\\');
+    escaped.push_back(c);
+  }
+  return escaped;
+}
+
+void AddMountOptions(const FuseOptions& options, bool writable, FuseArguments& arguments) {
+  bool has_source = false;
+  bool has_subtype = false;
+  for (const std::string& option : options.options) {
+    has_source |= option.starts_with("fsname=");
+    has_subtype |= option.starts_with("subtype=");
+    arguments.AddOption(option);
+  }
+  if (!has_source) arguments.AddOption("fsname=" + EscapeOptionValue(options.source));
+  if (!has_subtype) arguments.AddOption("subtype=layerfs");
+  // The kernel checks permissions as on any disk: owners and modes are the image's.
+  arguments.AddOption("default_permissions");
+  if (!writable) arguments.AddOption("ro");
+  if (::geteuid() == 0) {
+    // A container's root needs its devices and setuid programs; mount(8) would say the same.
+    bool nodev = false;
+    bool nosuid = false;
+    for (const std::string& option : options.options) {
+      nodev |= option == "nodev";
+      nosuid |= option == "nosuid";
+    }
+    if (!nodev) arguments.AddOption("dev");
+    if (!nosuid) arguments.AddOption("suid");
+  }
+  if (options.debug) arguments.Add("-d");
+}
+
+}  // namespace
+
+struct FuseSession::Impl {
+  FuseContext context;
+  SessionNotifier notifier;
+  FuseArguments arguments;
+  fuse_session* session = nullptr;
+  bool mounted = false;
+  bool handles_signals = false;
+  int max_threads = 0;
+
+  ~Impl() {
+    if (session == nullptr) return;
+    if (handles_signals) fuse_remove_signal_handlers(session);
+    if (mounted) fuse_session_unmount(session);
+    fuse_session_destroy(session);
+  }
+};
+
+FuseSession::FuseSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+FuseSession::~FuseSession() = default;
+
+Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
+                                                        const FuseOptions& options) {
+  fuse_set_log_func(OnFuseLog);
+  auto impl = std::make_unique<Impl>();
+  impl->context.file_system = &file_system;
+  impl->context.notifier = &impl->notifier;
+  impl->context.abilities.user_mount = ::geteuid() != 0;
+  impl->context.want_io_uring = options.io_uring && IoUringIsEnabled();
+  impl->max_threads = options.max_threads;
+  AddMountOptions(options, file_system.Wishes().writable, impl->arguments);
+#ifdef FUSE_CAP_OVER_IO_URING
+  if (impl->context.want_io_uring) impl->arguments.AddOption("io_uring");
+#endif
+  const auto failed = [&](std::string_view what) {
+    const std::string message = LastFuseMessage().With([](std::string& last) { return last; });
+    return Fail(ErrorCode::kIo, "mount " + options.mount_point + ": " +
+                                    (message.empty() ? std::string(what) : message));
+  };
+  impl->session = fuse_session_new(impl->arguments.get(), &kFuseOperations, sizeof kFuseOperations,
+                                   &impl->context);
+  if (impl->session == nullptr) return failed("libfuse refused an option");
+  impl->notifier.SetSession(impl->session);
+  if (fuse_set_signal_handlers(impl->session) != 0) return failed("signal handlers");
+  impl->handles_signals = true;
+  if (fuse_session_mount(impl->session, options.mount_point.c_str()) != 0) {
+    return failed("the kernel refused it");
+  }
+  impl->mounted = true;
+  return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));
+}
+
+Status FuseSession::Run() {
+  fuse_loop_config* config = fuse_loop_cfg_create();
+  fuse_loop_cfg_set_clone_fd(config, 1);
+  fuse_loop_cfg_set_max_threads(config, static_cast<unsigned>(impl_->max_threads));
+  fuse_loop_cfg_set_idle_threads(config, static_cast<unsigned>(impl_->max_threads));
+  const int result = fuse_session_loop_mt(impl_->session, config);
+  fuse_loop_cfg_destroy(config);
+  // 0: unmounted; > 0: a signal that asks for the end; < 0: -errno.
+  if (result < 0) return FailErrno("FUSE session", -result);
+  return {};
+}
+
+const SessionAbilities& FuseSession::abilities() const { return impl_->context.abilities; }
+
+}  // namespace layerfs

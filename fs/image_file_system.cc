@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fs/image_file_system.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <unordered_map>
+
+#include "index/base/log.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+namespace {
+
+constexpr uint64_t kBlockBytes = 4096;
+constexpr uint64_t kSectorBytes = 512;  // stat's st_blocks counts these
+// Directory offsets: "." and ".." come first, and 0 means the start.
+constexpr uint64_t kFirstEntryOffset = 2;
+
+// How an inode is open at this moment. The kernel refuses a passthrough open of an inode that is
+// open in cached mode and the reverse, and two backing files for one inode.
+struct OpenInode {
+  uint32_t cached_opens = 0;
+  uint32_t passthrough_opens = 0;
+  int32_t backing_id = 0;
+  std::shared_ptr<CachedObject> object;  // keeps the backing file from being evicted
+};
+
+using OpenInodes = std::unordered_map<uint32_t, OpenInode>;
+
+}  // namespace
+
+struct ImageFileSystem::State {
+  State(std::shared_ptr<Image> image_in, FileReader& reader_in, Options options_in)
+      : image(std::move(image_in)), tree(image->tree()), reader(reader_in), options(options_in) {}
+
+  std::shared_ptr<Image> image;
+  const Index& tree;
+  FileReader& reader;
+  const Options options;
+  bool passthrough = false;
+  Notifier* notifier = nullptr;
+  Synchronized<OpenInodes> open_inodes;
+
+  bool Contains(NodeId node) const {
+    return node <= UINT32_MAX && tree.Contains(InodeNumber{static_cast<uint32_t>(node)});
+  }
+  static InodeNumber ToInode(NodeId node) { return InodeNumber{static_cast<uint32_t>(node)}; }
+
+  struct stat Stat(InodeNumber number) const {
+    const Inode inode = tree.Get(number);
+    struct stat attributes{};
+    attributes.st_ino = ToUint(number);
+    attributes.st_mode = inode.mode;
+    attributes.st_nlink = inode.nlink;
+    attributes.st_uid = inode.uid;
+    attributes.st_gid = inode.gid;
+    attributes.st_rdev = inode.rdev;
+    attributes.st_size = static_cast<off_t>(inode.is_directory() ? kBlockBytes : inode.size);
+    attributes.st_blksize = kBlockBytes;
+    attributes.st_blocks = static_cast<blkcnt_t>(Blocks(number, inode));
+    const timespec mtime{inode.mtime.seconds, static_cast<long>(inode.mtime.nanoseconds)};
+    attributes.st_mtim = mtime;
+    attributes.st_ctim = mtime;
+    attributes.st_atim = mtime;
+    return attributes;
+  }
+
+  // What the file would take on a disk; a sparse file's holes take nothing.
+  uint64_t Blocks(InodeNumber number, const Inode& inode) const {
+    if (inode.is_directory()) return kBlockBytes / kSectorBytes;
+    if (!inode.is_regular()) return 0;
+    uint64_t bytes = inode.size;
+    if (tree.IsSparse(number)) {
+      bytes = 0;
+      for (const DataExtent& extent : tree.DataExtents(number, 0, inode.size)) bytes += extent.size;
+    }
+    return AlignUp(bytes, kBlockBytes) / kSectorBytes;
+  }
+
+  EntryReply Entry(InodeNumber number) const {
+    EntryReply entry;
+    entry.node = ToUint(number);
+    entry.attributes = Stat(number);
+    entry.attribute_seconds = kForeverSeconds;
+    entry.entry_seconds = kForeverSeconds;
+    return entry;
+  }
+
+  // Tries to open `number` with a backing file; false: open it in cached mode.
+  bool OpenPassthrough(InodeNumber number, OpenReply& opened) {
+    if (!passthrough) return false;
+    // An open that is under way decides for those behind it; registering is an ioctl, not I/O.
+    const bool joined = open_inodes.With([&](OpenInodes& inodes) {
+      const auto it = inodes.find(ToUint(number));
+      if (it == inodes.end() || it->second.backing_id == 0) return false;
+      ++it->second.passthrough_opens;
+      opened.backing_id = it->second.backing_id;
+      return true;
+    });
+    if (joined) return true;
+    std::shared_ptr<CachedObject> object = reader.WholeObject(number);
+    if (object == nullptr) return false;
+    const int id = notifier->RegisterBackingFile(object->fd());
+    if (id < 0) {
+      // EPERM: not privileged; ELOOP: the cache lies on a stacked file system. Neither will change.
+      LogDebug("passthrough is not possible here: errno " + std::to_string(-id));
+      if (id == -EPERM || id == -ELOOP) passthrough = false;
+      return false;
+    }
+    int unused_id = id;
+    const bool opened_so = open_inodes.With([&](OpenInodes& inodes) {
+      OpenInode& inode = inodes[ToUint(number)];
+      if (inode.cached_opens > 0) return false;
+      if (inode.backing_id == 0) {
+        inode.backing_id = id;
+        inode.object = std::move(object);
+        unused_id = 0;
+      }
+      ++inode.passthrough_opens;
+      opened.backing_id = inode.backing_id;
+      return true;
+    });
+    if (unused_id != 0) notifier->UnregisterBackingFile(unused_id);
+    return opened_so;
+  }
+
+  // False where a passthrough open came first: join it instead.
+  bool OpenCached(InodeNumber number) {
+    return open_inodes.With([&](OpenInodes& inodes) {
+      OpenInode& inode = inodes[ToUint(number)];
+      if (inode.passthrough_opens > 0) return false;
+      ++inode.cached_opens;
+      return true;
+    });
+  }
+
+  void Close(InodeNumber number, bool was_passthrough) {
+    OpenInode closed;
+    open_inodes.With([&](OpenInodes& inodes) {
+      const auto it = inodes.find(ToUint(number));
+      if (it == inodes.end()) return;
+      OpenInode& inode = it->second;
+      uint32_t& opens = was_passthrough ? inode.passthrough_opens : inode.cached_opens;
+      if (opens > 0) --opens;
+      if (inode.passthrough_opens + inode.cached_opens > 0) return;
+      closed = std::move(inode);
+      inodes.erase(it);
+    });
+    if (closed.backing_id > 0) notifier->UnregisterBackingFile(closed.backing_id);
+  }
+};
+
+ImageFileSystem::ImageFileSystem(std::shared_ptr<Image> image, FileReader& reader, Options options)
+    : state_(std::make_unique<State>(std::move(image), reader, options)) {}
+ImageFileSystem::~ImageFileSystem() = default;
+
+SessionWishes ImageFileSystem::Wishes() const {
+  SessionWishes wishes;
+  wishes.cache_symlinks = true;
+  wishes.posix_acl = state_->options.posix_acl;
+  return wishes;
+}
+
+void ImageFileSystem::Start(const SessionAbilities& abilities, Notifier& notifier) {
+  state_->notifier = &notifier;
+  state_->passthrough = abilities.passthrough && state_->options.passthrough;
+}
+
+void ImageFileSystem::Interrupt(uint64_t token) { state_->reader.Cancel(token); }
+
+void ImageFileSystem::Lookup(const Caller& /*caller*/, NodeId parent, std::string_view name,
+                             Reply reply) {
+  if (!state_->Contains(parent)) return reply.Errno(ESTALE);
+  const InodeNumber directory = State::ToInode(parent);
+  if (name == ".") return reply.Entry(state_->Entry(directory));
+  if (name == "..") return reply.Entry(state_->Entry(state_->tree.Get(directory).parent));
+  const std::optional<Dirent> found = state_->tree.Lookup(directory, name);
+  if (found.has_value()) return reply.Entry(state_->Entry(found->inode));
+  EntryReply negative;
+  negative.entry_seconds = kForeverSeconds;
+  reply.Entry(negative);
+}
+
+void ImageFileSystem::GetAttributes(const Caller& /*caller*/, NodeId node, uint64_t /*handle*/,
+                                    Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  reply.Attributes(state_->Stat(State::ToInode(node)), kForeverSeconds);
+}
+
+void ImageFileSystem::ReadLink(const Caller& /*caller*/, NodeId node, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  if (!state_->tree.Get(State::ToInode(node)).is_symlink()) return reply.Errno(EINVAL);
+  reply.Target(std::string(state_->tree.Target(State::ToInode(node))));
+}
+
+void ImageFileSystem::Open(const Caller& /*caller*/, NodeId node, int flags, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return reply.Errno(EROFS);
+  const InodeNumber number = State::ToInode(node);
+  OpenReply opened;
+  opened.keep_cache = true;
+  opened.no_flush = true;
+  // The loop ends: an open that is neither joined nor made is one of two that raced, and the
+  // other's mode stands.
+  while (!state_->OpenPassthrough(number, opened) && !state_->OpenCached(number)) {
+  }
+  opened.handle = opened.backing_id > 0 ? 1 : 0;
+  reply.Open(opened);
+}
+
+void ImageFileSystem::Read(const Caller& /*caller*/, NodeId node, uint64_t /*handle*/,
+                           uint64_t offset, size_t size, int /*flags*/, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  const FileReader::ReadId id = state_->reader.NewReadId();
+  reply.SetInterruptToken(id);
+  // std::function wants what can be copied, and a Reply cannot.
+  auto shared = std::make_shared<Reply>(std::move(reply));
+  state_->reader.Read(id, State::ToInode(node), offset, size, [shared](Result<ByteSpan> bytes) {
+    if (bytes.has_value()) {
+      shared->Data(*bytes);
+    } else {
+      shared->Fail(bytes.error());
+    }
+  });
+}
+
+void ImageFileSystem::Release(NodeId node, uint64_t handle, int32_t /*backing_id*/, Reply reply) {
+  if (state_->Contains(node)) state_->Close(State::ToInode(node), handle == 1);
+  reply.Errno(0);
+}
+
+void ImageFileSystem::OpenDirectory(const Caller& /*caller*/, NodeId node, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  OpenReply opened;
+  opened.keep_cache = true;
+  opened.cache_directory = true;
+  reply.Open(opened);
+}
+
+void ImageFileSystem::ReadDirectory(const Caller& /*caller*/, NodeId node, uint64_t /*handle*/,
+                                    uint64_t offset, DirectoryBuffer buffer, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  const InodeNumber directory = State::ToInode(node);
+  const Inode inode = state_->tree.Get(directory);
+  if (!inode.is_directory()) return reply.Errno(ENOTDIR);
+  const auto add_dot = [&](std::string_view name, InodeNumber number, uint64_t next) {
+    EntryReply entry = state_->Entry(number);
+    if (buffer.plus()) entry.node = 0;  // "." and ".." are not looked up.
+    return buffer.Add(name, entry, next);
+  };
+  bool room = true;
+  if (offset == 0) room = add_dot(".", directory, 1);
+  if (room && offset <= 1) room = add_dot("..", inode.parent, kFirstEntryOffset);
+  uint64_t position = offset < kFirstEntryOffset ? 0 : offset - kFirstEntryOffset;
+  for (; room && position < inode.entry_count; ++position) {
+    const Dirent entry = state_->tree.EntryAt(directory, static_cast<uint32_t>(position));
+    room = buffer.Add(entry.name, state_->Entry(entry.inode), position + kFirstEntryOffset + 1);
+  }
+  reply.Directory(buffer);
+}
+
+void ImageFileSystem::ReleaseDirectory(NodeId /*node*/, uint64_t /*handle*/, Reply reply) {
+  reply.Errno(0);
+}
+
+void ImageFileSystem::Statfs(NodeId /*node*/, Reply reply) {
+  struct statvfs statistics{};
+  statistics.f_bsize = kBlockBytes;
+  statistics.f_frsize = kBlockBytes;
+  statistics.f_blocks = AlignUp(state_->tree.total_file_bytes(), kBlockBytes) / kBlockBytes;
+  statistics.f_files = state_->tree.inode_count();
+  statistics.f_namemax = 255;
+  statistics.f_flag = ST_RDONLY;
+  reply.Statfs(statistics);
+}
+
+void ImageFileSystem::GetXattr(const Caller& /*caller*/, NodeId node, std::string_view name,
+                               size_t capacity, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  const auto value = state_->tree.FindXattr(State::ToInode(node), name);
+  if (!value.has_value()) return reply.Errno(ENODATA);
+  reply.XattrBytes(*value, capacity);
+}
+
+void ImageFileSystem::ListXattrs(const Caller& caller, NodeId node, size_t capacity, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  std::string names;
+  for (const Xattr& xattr : state_->tree.Xattrs(State::ToInode(node))) {
+    // As on a disk: trusted.* is for root's eyes only (xattr(7)).
+    if (xattr.name.starts_with("trusted.") && caller.uid != 0) continue;
+    names += xattr.name;
+    names.push_back('\0');
+  }
+  reply.XattrBytes(names, capacity);
+}
+
+void ImageFileSystem::Seek(const Caller& /*caller*/, NodeId node, uint64_t /*handle*/,
+                           uint64_t offset, int whence, Reply reply) {
+  if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  const InodeNumber number = State::ToInode(node);
+  const uint64_t size = state_->tree.Get(number).size;
+  if (offset >= size) return reply.Errno(ENXIO);
+  uint64_t at = offset;
+  for (const DataExtent& extent : state_->tree.DataExtents(number, offset, size - offset)) {
+    if (whence == SEEK_DATA) return reply.Offset(static_cast<off_t>(extent.file_offset));
+    if (extent.file_offset > at) break;  // A hole before this extent.
+    at = extent.file_offset + extent.size;
+  }
+  if (whence == SEEK_DATA) return reply.Errno(ENXIO);
+  reply.Offset(static_cast<off_t>(at));
+}
+
+}  // namespace layerfs
