@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/registry_client.h"
+
+#include <algorithm>
+
+#include "fetch/body_pipe.h"
+#include "fetch/range_filter.h"
+#include "fetch/raw_document.h"
+#include "fetch/registry_blob_source.h"
+
+namespace layerfs {
+namespace {
+
+// A document's request; blobs have only the stall limit.
+constexpr std::chrono::milliseconds kDocumentTimeout{30'000};
+constexpr size_t kPipeBytes = size_t{8} << 20;
+constexpr int kMaxPages = 1000;
+
+constexpr char kAcceptedManifests[] =
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.docker.distribution.manifest.v2+json";
+
+bool IsNotFound(const Error& error) { return error.code == ErrorCode::kNotFound; }
+
+}  // namespace
+
+RegistryClient::RegistryClient(std::shared_ptr<RegistryContext> context, Options options)
+    : context_(std::move(context)),
+      host_(context_->HostFor(options.registry)),
+      options_(std::move(options)) {}
+
+RegistryCall RegistryClient::Call(const std::string& method, const std::string& path) const {
+  RegistryCall call;
+  call.method = method;
+  call.url = host_.RepositoryUrl(options_.repository) + path;
+  call.repository = options_.repository;
+  call.scopes = {options_.push ? PushScope(options_.repository) : PullScope(options_.repository)};
+  return call;
+}
+
+Backoff RegistryClient::NewBackoff() const {
+  return {SteadyClock(), {.timeout = context_->options().timeout}};
+}
+
+Error RegistryClient::Named(Error error, const std::string& what) const {
+  return std::move(error).In(options_.registry + "/" + options_.repository + ": " + what);
+}
+
+std::shared_ptr<BlobSource> RegistryClient::MakeBlobSource() const {
+  return std::make_shared<RegistryBlobSource>(context_, host_, options_.repository);
+}
+
+RegistryClient::Attempt RegistryClient::DoOnce(RegistryCall call, uint64_t max_body,
+                                               std::chrono::milliseconds timeout,
+                                               const std::function<void(uint64_t)>& on_sent) {
+  struct Collected {
+    HttpHead head;
+    std::string body;
+    bool too_large = false;
+    std::optional<RegistryResult> result;
+  };
+  call.timeout = timeout;
+  // Everything on the stack outlives the call: on_done is waited for.
+  Synchronized<Collected> collected;
+  host_.Start(std::move(call),
+              {.on_head =
+                   [&](const HttpHead& head) {
+                     collected.With([&](Collected& c) { c.head = head; });
+                     return true;
+                   },
+               .on_data =
+                   [&](ByteSpan data) {
+                     return collected.With([&](Collected& c) {
+                       c.too_large = c.body.size() + data.size() > max_body;
+                       if (c.too_large) return BodyFlow::kStop;
+                       c.body += AsText(data);
+                       return BodyFlow::kTaken;
+                     });
+                   },
+               .on_sent = on_sent,
+               .on_done =
+                   [&](const RegistryResult& result) {
+                     collected.WithNotify([&](Collected& c) { c.result = result; });
+                   }});
+  return collected.WaitThen(
+      [](Collected& c) { return c.result.has_value(); },
+      [&](Collected& c) -> Attempt {
+        const int status = c.result->http.head.status;
+        if (c.too_large) {
+          return {Fail(ErrorCode::kTooLarge,
+                       "the answer has more than " + std::to_string(max_body) + " bytes"),
+                  status};
+        }
+        if (!c.result->http.status) {
+          return {Fail(c.result->http.status.error()), status, c.result->retry_after};
+        }
+        return {Answer{std::move(c.head), std::move(c.body)}, status};
+      });
+}
+
+Result<RegistryClient::Answer> RegistryClient::Do(const RegistryCall& call, uint64_t max_body,
+                                                  const std::string& what) {
+  Backoff backoff = NewBackoff();
+  while (true) {
+    Attempt attempt = DoOnce(
+        call, max_body, std::min(kDocumentTimeout, backoff.left() + std::chrono::milliseconds(1)));
+    if (attempt.answer) return std::move(attempt.answer);
+    if (!backoff.WaitAfter(attempt.answer.error(), attempt.retry_after)) {
+      return Fail(Named(std::move(attempt.answer).error(), what));
+    }
+  }
+}
+
+Result<RawDocument> RegistryClient::GetManifest(const std::string& name,
+                                                const std::optional<Digest>& pin) {
+  const std::string what = "manifest " + name;
+  RegistryCall call = Call("GET", "manifests/" + name);
+  call.headers.emplace_back("Accept", kAcceptedManifests);
+  LAYERFS_TRY(answer, Do(call, kMaxManifestBytes, what));
+  Bytes raw(answer.body.begin(), answer.body.end());
+  auto document = MakeDocument(std::move(raw), answer.head.headers.Get("Content-Type"), pin);
+  if (!document) return Fail(Named(std::move(document).error(), what));
+  return document;
+}
+
+Status RegistryClient::PutManifest(const std::string& name, const RawDocument& document) {
+  const std::string what = "manifest " + name;
+  RegistryCall call = Call("PUT", "manifests/" + name);
+  call.headers.emplace_back("Content-Type", document.media_type);
+  call.body.text = std::string(AsText(document.raw));
+  LAYERFS_TRY(answer, Do(call, kMaxManifestBytes, what));
+  const std::string_view stored = answer.head.headers.Get("Docker-Content-Digest");
+  if (!stored.empty() && stored != document.digest.ToString()) {
+    return Fail(Named({ErrorCode::kDigestMismatch,
+                       "the registry has stored it as " + std::string(stored.substr(0, 100))},
+                      what));
+  }
+  return {};
+}
+
+Result<bool> RegistryClient::HasBlob(const Digest& digest, uint64_t size) {
+  const std::string what = "blob " + digest.ToString();
+  auto answer = Do(Call("HEAD", "blobs/" + digest.ToString()), 0, what);
+  if (!answer) {
+    if (IsNotFound(answer.error())) return false;
+    return Fail(std::move(answer).error());
+  }
+  const auto length = ParseDecimal(answer->head.headers.Get("Content-Length"));
+  return !length || *length == size;
+}
+
+Status RegistryClient::ReadBlob(const Descriptor& descriptor,
+                                const std::function<Status(ByteSpan)>& on_data) {
+  const std::string what = "blob " + descriptor.digest.ToString();
+  Backoff backoff = NewBackoff();
+  Sha256 hasher;
+  uint64_t received = 0;
+  while (received < descriptor.size) {
+    RegistryCall call = Call("GET", "blobs/" + descriptor.digest.ToString());
+    call.fetch_class = FetchClass::kFill;
+    call.redirect_key = descriptor.digest.ToString();
+    RangeFilter filter(received, descriptor.size - received, descriptor.size);
+    if (!filter.RangeHeader().empty()) call.headers.emplace_back("Range", filter.RangeHeader());
+    Status head_status;
+    BodyPipe pipe(kPipeBytes);
+    const RegistryHost::CallId id = host_.Start(
+        std::move(call), {.on_head =
+                              [&](const HttpHead& head) {
+                                head_status = filter.CheckHead(head);
+                                return head_status.has_value();
+                              },
+                          .on_data = [&](ByteSpan data) { return pipe.Offer(data); },
+                          .on_done = [&](const RegistryResult& result) { pipe.Finish(result); }});
+    Status consumed;
+    while (auto piece = pipe.Next([&] { host_.Resume(id); })) {
+      if (!consumed) continue;  // Waiting for the end of a transfer that is being cancelled.
+      const ByteSpan wanted = filter.Take(*piece);
+      hasher.Update(wanted);
+      received += wanted.size();
+      if (!wanted.empty()) backoff.NoteProgress();
+      consumed = on_data(wanted);
+      if (!consumed || (filter.complete() && wanted.size() < piece->size())) host_.Cancel(id);
+    }
+    if (!consumed) return consumed;
+    if (filter.complete()) break;
+    const RegistryResult result = pipe.result();
+    Error error = filter.ShortBody();
+    if (!result.http.status) error = result.http.status.error();
+    if (!head_status) error = head_status.error();
+    if (!backoff.WaitAfter(error, result.retry_after)) return Fail(Named(std::move(error), what));
+  }
+  if (const Digest actual = hasher.Finish(); actual != descriptor.digest) {
+    return Fail(
+        Named({ErrorCode::kDigestMismatch, "the bytes that came are " + actual.ToString()}, what));
+  }
+  return {};
+}
+
+Result<std::vector<Descriptor>> RegistryClient::Referrers(const Digest& digest,
+                                                          const std::string& artifact_type) {
+  const std::string what = "referrers of " + digest.ToString();
+  RegistryCall call = Call("GET", "referrers/" + digest.ToString());
+  if (!artifact_type.empty()) call.url = AppendQuery(call.url, "artifactType", artifact_type);
+  auto answer = Do(call, kMaxManifestBytes, what);
+  if (!answer && IsNotFound(answer.error())) {
+    // Without the API, the image "sha256-HEX" is the list (distribution-spec, "Referrers Tag
+    // Schema").
+    RegistryCall fallback = Call("GET", "manifests/sha256-" + digest.Hex());
+    fallback.headers.emplace_back("Accept", media_type::kOciIndex);
+    answer = Do(fallback, kMaxManifestBytes, what);
+    if (!answer && IsNotFound(answer.error())) return std::vector<Descriptor>();
+  }
+  if (!answer) return Fail(std::move(answer).error());
+  auto index = ImageIndex::Parse(AsBytes(answer->body));
+  if (!index) return Fail(Named(std::move(index).error(), what));
+  std::erase_if(index->manifests, [&](const Descriptor& descriptor) {
+    return !artifact_type.empty() && descriptor.artifact_type != artifact_type;
+  });
+  return std::move(index->manifests);
+}
+
+Result<std::vector<std::string>> RegistryClient::ListTags(size_t limit) {
+  std::vector<std::string> tags;
+  RegistryCall call = Call("GET", "tags/list");
+  for (int page = 0; page < kMaxPages; ++page) {
+    LAYERFS_TRY(answer, Do(call, kMaxManifestBytes, "tags"));
+    auto json = ParseJson(AsBytes(answer.body), kMaxManifestBytes);
+    auto array = json ? JsonOptionalArray(*json, "tags") : Fail(std::move(json).error());
+    if (!array) return Fail(Named(std::move(array).error(), "tags"));
+    if (*array != nullptr) {
+      for (const Json& tag : **array) {
+        if (tag.is_string() && tags.size() < limit) tags.push_back(tag.get<std::string>());
+      }
+    }
+    const std::string next = NextLink(answer.head.headers.Get("Link"));
+    if (next.empty() || tags.size() >= limit) break;
+    auto url = ResolveLocation(call.url, next);
+    if (!url) return Fail(Named(std::move(url).error(), "tags"));
+    call.url = *url;
+  }
+  return tags;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// RegistryClient: one repository of a registry, as the distribution specification describes it.
+// Calls block, and retry what may succeed later until the timeout has passed without progress.
+// Thread-safe. Never on the HTTP loop thread.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fetch/backoff.h"
+#include "fetch/image_store.h"
+#include "fetch/registry_context.h"
+
+namespace layerfs {
+
+class RegistryClient {
+ public:
+  struct Options {
+    std::string registry;
+    std::string repository;
+    bool push = false;  // whether tokens must allow it
+  };
+  RegistryClient(std::shared_ptr<RegistryContext> context, Options options);
+
+  struct Answer {
+    HttpHead head;
+    std::string body;
+  };
+  // One request with its retries; `what` names it in errors: "manifest v1". At most `max_body`
+  // bytes are taken (kTooLarge).
+  Result<Answer> Do(const RegistryCall& call, uint64_t max_body, const std::string& what);
+  // The same once, without a retry.
+  struct Attempt {
+    Result<Answer> answer;
+    int status = 0;  // of the answer; 0: none came
+    std::optional<std::chrono::milliseconds> retry_after;
+  };
+  Attempt DoOnce(RegistryCall call, uint64_t max_body, std::chrono::milliseconds timeout,
+                 const std::function<void(uint64_t)>& on_sent = nullptr);
+
+  // `name`: a tag or a digest.
+  Result<RawDocument> GetManifest(const std::string& name, const std::optional<Digest>& pin);
+  Status PutManifest(const std::string& name, const RawDocument& document);
+  Result<bool> HasBlob(const Digest& digest, uint64_t size);
+  Status ReadBlob(const Descriptor& descriptor, const std::function<Status(ByteSpan)>& on_data);
+  // Manifests whose subject is `digest`, by the referrers API or, without it, the referrers tag.
+  // An empty `artifact_type` takes all.
+  Result<std::vector<Descriptor>> Referrers(const Digest& digest, const std::string& artifact_type);
+  Result<std::vector<std::string>> ListTags(size_t limit);
+
+  // A call of this repository, at `path` below it ("manifests/v1").
+  RegistryCall Call(const std::string& method, const std::string& path) const;
+  Backoff NewBackoff() const;
+  Error Named(Error error, const std::string& what) const;
+  const std::string& repository() const { return options_.repository; }
+  std::shared_ptr<BlobSource> MakeBlobSource() const;
+
+ private:
+  const std::shared_ptr<RegistryContext> context_;
+  RegistryHost& host_;
+  const Options options_;
+};
+
+}  // namespace layerfs

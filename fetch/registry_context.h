@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// RegistryContext: what all registries of the process share: the HTTP client, the credentials, and
+// one RegistryHost for each server.
+// Thread-safe.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "fetch/credentials.h"
+#include "fetch/http_client.h"
+#include "fetch/image_store.h"
+#include "fetch/registry_host.h"
+#include "index/base/synchronized.h"
+#include "index/base/thread_pool.h"
+
+namespace layerfs {
+
+std::string PullScope(const std::string& repository);
+std::string PushScope(const std::string& repository);  // pull as well
+
+class RegistryContext {
+ public:
+  static Result<std::shared_ptr<RegistryContext>> Create(StoreOptions options);
+  ~RegistryContext();
+  RegistryContext(const RegistryContext&) = delete;
+  RegistryContext& operator=(const RegistryContext&) = delete;
+
+  // Lives as long as the context.
+  RegistryHost& HostFor(const std::string& registry);
+  const StoreOptions& options() const { return options_; }
+  // Ends every call with kCancelled; later ones fail with it at once.
+  void Shutdown();
+
+ private:
+  RegistryContext(StoreOptions options, std::unique_ptr<HttpClient> http);
+  std::string BaseUrl(const std::string& registry) const;
+
+  const StoreOptions options_;
+  const std::unique_ptr<HttpClient> http_;
+  const CredentialStore credentials_;
+  Synchronized<std::map<std::string, std::unique_ptr<RegistryHost>>> hosts_;
+  ThreadPool blocking_;  // last: its tasks use the others
+};
+
+}  // namespace layerfs

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/registry_store.h"
+
+#include "fetch/raw_document.h"
+#include "fetch/registry_client.h"
+#include "fetch/registry_upload.h"
+
+namespace layerfs {
+namespace {
+
+class RegistryReader : public ImageReader {
+ public:
+  RegistryReader(std::shared_ptr<RegistryContext> context, ImageReference reference)
+      : reference_(std::move(reference)),
+        client_(std::move(context),
+                {.registry = reference_.registry, .repository = reference_.repository}),
+        source_(client_.MakeBlobSource()) {}
+
+  Result<RawDocument> ReadRoot() override {
+    // The digest pins; a tag beside it is for the reader of the command line.
+    const std::string name = reference_.digest ? reference_.digest->ToString() : reference_.tag;
+    return client_.GetManifest(name, reference_.digest);
+  }
+  Result<RawDocument> ReadManifest(const Descriptor& descriptor) override {
+    LAYERFS_CHECK_OK_IN(CheckManifestSize(descriptor), name());
+    if (auto embedded = EmbeddedDocument(descriptor)) return std::move(*embedded);
+    LAYERFS_TRY(document, client_.GetManifest(descriptor.digest.ToString(), descriptor.digest));
+    LAYERFS_TRY_IN(checked, MakeDescribedDocument(std::move(document.raw), descriptor),
+                   name() + ": manifest " + descriptor.digest.ToString());
+    return checked;
+  }
+  Status ReadBlob(const Descriptor& descriptor,
+                  const std::function<Status(ByteSpan)>& on_data) override {
+    if (descriptor.data) return on_data(*descriptor.data);
+    return client_.ReadBlob(descriptor, on_data);
+  }
+  std::shared_ptr<BlobSource> blob_source() override { return source_; }
+  std::string name() const override { return reference_.ToString(); }
+
+ private:
+  const ImageReference reference_;
+  RegistryClient client_;
+  const std::shared_ptr<BlobSource> source_;
+};
+
+class RegistryWriter : public ImageWriter {
+ public:
+  RegistryWriter(std::shared_ptr<RegistryContext> context, ImageReference reference)
+      : reference_(std::move(reference)),
+        client_(
+            std::move(context),
+            {.registry = reference_.registry, .repository = reference_.repository, .push = true}) {}
+
+  Result<bool> HasBlob(const Digest& digest, uint64_t size) override {
+    return client_.HasBlob(digest, size);
+  }
+  Result<bool> MountBlob(const Digest& digest, const std::string& from_repository) override {
+    if (from_repository == reference_.repository) return false;
+    return layerfs::MountBlob(client_, digest, from_repository);
+  }
+  Status WriteBlob(const Digest& digest, uint64_t size, int fd,
+                   const std::function<void(uint64_t)>& on_progress) override {
+    return UploadBlob(client_, digest, size, fd, on_progress);
+  }
+  Status WriteManifest(const RawDocument& document) override {
+    return client_.PutManifest(document.digest.ToString(), document);
+  }
+  Status WriteRoot(const RawDocument& document) override {
+    if (reference_.digest && *reference_.digest != document.digest) {
+      return Fail(ErrorCode::kDigestMismatch,
+                  name() + ": the image to write is " + document.digest.ToString());
+    }
+    return client_.PutManifest(reference_.tag.empty() ? document.digest.ToString() : reference_.tag,
+                               document);
+  }
+  std::string name() const override { return reference_.ToString(); }
+
+ private:
+  const ImageReference reference_;
+  RegistryClient client_;
+};
+
+}  // namespace
+
+std::shared_ptr<ImageReader> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
+                                                const ImageReference& reference) {
+  return std::make_shared<RegistryReader>(std::move(context), reference);
+}
+std::shared_ptr<ImageWriter> MakeRegistryWriter(std::shared_ptr<RegistryContext> context,
+                                                const ImageReference& reference) {
+  return std::make_shared<RegistryWriter>(std::move(context), reference);
+}
+
+}  // namespace layerfs

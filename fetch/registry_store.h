@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// An image in a registry, read and written.
+// Thread-safe.
+#pragma once
+
+#include <memory>
+
+#include "fetch/image_store.h"
+#include "fetch/registry_context.h"
+
+namespace layerfs {
+
+std::shared_ptr<ImageReader> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
+                                                const ImageReference& reference);
+std::shared_ptr<ImageWriter> MakeRegistryWriter(std::shared_ptr<RegistryContext> context,
+                                                const ImageReference& reference);
+
+}  // namespace layerfs
