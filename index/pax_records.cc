@@ -13,8 +13,7 @@ constexpr std::string_view kSchilyXattr = "SCHILY.xattr.";
 constexpr std::string_view kLibarchiveXattr = "LIBARCHIVE.xattr.";
 constexpr std::string_view kGnuSparse = "GNU.sparse.";
 
-// Which form of one xattr wins when an archive has several.
-enum XattrRank : int { kRankPlain = 0, kRankEncoded = 1, kRankDerived = 2 };
+using XattrForm = PaxOverrides::XattrForm;
 
 std::unexpected<Error> BadValue(std::string_view key) {
   return Fail(ErrorCode::kCorrupt, "PAX record " + std::string(key) + ": the value is malformed");
@@ -102,7 +101,7 @@ Status ApplySparse(PaxSparse& sparse, std::string_view key, std::string_view val
   return {};
 }
 
-Status SetXattr(PaxOverrides& overrides, std::string_view name, std::string value, int rank) {
+Status SetXattr(PaxOverrides& overrides, std::string_view name, std::string value, XattrForm form) {
   if (!IsLinuxXattrName(name)) return {};
   if (value.size() > kMaxXattrValue) {
     return Fail(ErrorCode::kTooLarge, "extended attribute " + std::string(name) + ": more than " +
@@ -110,9 +109,9 @@ Status SetXattr(PaxOverrides& overrides, std::string_view name, std::string valu
   }
   const auto found = overrides.xattrs.find(name);
   if (found == overrides.xattrs.end()) {
-    overrides.xattrs.emplace(name, PaxOverrides::XattrValue{rank, std::move(value)});
-  } else if (rank <= found->second.rank) {
-    found->second = {rank, std::move(value)};
+    overrides.xattrs.emplace(name, PaxOverrides::XattrValue{form, std::move(value)});
+  } else if (form <= found->second.form) {
+    found->second = {form, std::move(value)};
   }
   return {};
 }
@@ -120,25 +119,25 @@ Status SetXattr(PaxOverrides& overrides, std::string_view name, std::string valu
 // Whether `key` speaks of an extended attribute in one of its forms; takes it in if so.
 Result<bool> ApplyXattr(PaxOverrides& overrides, std::string_view key, std::string_view value) {
   if (key.starts_with(kSchilyXattr)) {
-    LAYERFS_CHECK_OK(
-        SetXattr(overrides, key.substr(kSchilyXattr.size()), std::string(value), kRankPlain));
+    LAYERFS_CHECK_OK(SetXattr(overrides, key.substr(kSchilyXattr.size()), std::string(value),
+                              XattrForm::kPlain));
   } else if (key.starts_with(kLibarchiveXattr)) {
     const std::optional<std::string> name = DecodeUrl(key.substr(kLibarchiveXattr.size()));
     std::optional<std::string> decoded = DecodeBase64(value);
     if (!name.has_value() || !decoded.has_value()) return BadValue(key);
-    LAYERFS_CHECK_OK(SetXattr(overrides, *name, std::move(*decoded), kRankEncoded));
+    LAYERFS_CHECK_OK(SetXattr(overrides, *name, std::move(*decoded), XattrForm::kEncoded));
   } else if (key == "RHT.security.selinux") {
     // libselinux sets the label together with its NUL.
     if (!value.empty()) {
       LAYERFS_CHECK_OK(
-          SetXattr(overrides, "security.selinux", std::string(value) + '\0', kRankDerived));
+          SetXattr(overrides, "security.selinux", std::string(value) + '\0', XattrForm::kInWords));
     }
   } else if (key == "SCHILY.acl.access" || key == "SCHILY.acl.default") {
     const bool is_access = key.ends_with("access");
     std::optional<std::string> acl = EncodePosixAcl(value, is_access);
     if (acl.has_value()) {
       LAYERFS_CHECK_OK(SetXattr(overrides, is_access ? kAclAccessXattr : kAclDefaultXattr,
-                                std::move(*acl), kRankDerived));
+                                std::move(*acl), XattrForm::kInWords));
     }
   } else {
     return false;

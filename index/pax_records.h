@@ -51,10 +51,11 @@ struct PaxOverrides {
   std::optional<uint32_t> gid;
   std::optional<Timestamp> mtime;
   PaxSparse sparse;
-  // By the name that Linux knows. An earlier rank wins: the plain SCHILY.xattr form over the
-  // others.
+  // By the name that Linux knows. Where an archive has an attribute in several forms, the first of
+  // these wins.
+  enum class XattrForm { kPlain, kEncoded, kInWords };
   struct XattrValue {
-    int rank = 0;
+    XattrForm form = XattrForm::kPlain;
     std::string value;
   };
   std::map<std::string, XattrValue, std::less<>> xattrs;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "index/tar_xattr.h"
+
 namespace layerfs {
 namespace {
 
@@ -91,7 +93,12 @@ Status SetAttributes(const TarHeader& header, PaxOverrides& pax, TarEntry& entry
     entry.rdev = device;
   }
   entry.xattrs.reserve(pax.xattrs.size());
-  for (auto& [name, xattr] : pax.xattrs) entry.xattrs.emplace_back(name, std::move(xattr.value));
+  for (auto& [name, xattr] : pax.xattrs) {
+    if (name == kAclAccessXattr && xattr.form == PaxOverrides::XattrForm::kInWords) {
+      entry.permissions = PermissionsUnderAcl(entry.permissions, xattr.value);
+    }
+    entry.xattrs.emplace_back(name, std::move(xattr.value));
+  }
   return {};
 }
 

@@ -211,4 +211,19 @@ std::optional<std::string> EncodePosixAcl(std::string_view text, bool is_access)
   return std::string(AsText(writer.bytes()));
 }
 
+uint32_t PermissionsUnderAcl(uint32_t permissions, std::string_view acl) {
+  ByteReader reader(AsBytes(acl));
+  reader.Skip(sizeof kAclVersion);
+  // Sorted by tag, so that the mask comes behind the group that it overrules.
+  while (reader.remaining() > 0 && reader.ok()) {
+    const auto tag = reader.Read<uint16_t>();
+    const auto bits = reader.Read<uint16_t>();
+    reader.Skip(sizeof AclEntry::id);
+    if (tag == kUserObject) permissions = (permissions & ~0700U) | bits << 6;
+    if (tag == kGroupObject || tag == kMask) permissions = (permissions & ~0070U) | bits << 3;
+    if (tag == kOther) permissions = (permissions & ~0007U) | bits;
+  }
+  return permissions;
+}
+
 }  // namespace layerfs

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,5 +33,10 @@ std::optional<std::string> DecodeBase64(std::string_view text);
 // passwd file of the archiver's machine knows; nothing too for an access ACL that says no more than
 // the mode does, because then the kernel keeps no attribute either.
 std::optional<std::string> EncodePosixAcl(std::string_view text, bool is_access);
+
+// The permissions of a file that gets `acl` (a value that EncodePosixAcl made) as its access ACL,
+// as the kernel sets them then: owner, others, and the mask for the group. libarchive writes
+// another mode beside the ACL.
+uint32_t PermissionsUnderAcl(uint32_t permissions, std::string_view acl);
 
 }  // namespace layerfs

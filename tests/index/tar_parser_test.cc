@@ -280,7 +280,7 @@ void AddXattrs(std::vector<GoodCase>& cases) {
   Add(cases, "acl-in-words",
       WithPax(
           {{"SCHILY.acl.access", "user::rw-,user:lisa:r--:502,group::r--,mask::r--,other::---"}}),
-      "f f 0644 0:0 t=0.0 size=3 at=0,1536+3 system.posix_acl_access="
+      "f f 0640 0:0 t=0.0 size=3 at=0,1536+3 system.posix_acl_access="
       "\\x02\\x00\\x00\\x00"
       "\\x01\\x00\\x06\\x00\\xff\\xff\\xff\\xff"
       "\\x02\\x00\\x04\\x00\\xf6\\x01\\x00\\x00"
