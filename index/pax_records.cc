@@ -53,20 +53,18 @@ Status ApplySparseMap(PaxSparse& sparse, std::string_view key, std::string_view 
                       uint64_t limit) {
   sparse.map.clear();
   sparse.has_map = true;
-  std::optional<uint64_t> offset;
-  while (!value.empty()) {
+  const auto next_number = [&] {
     const size_t comma = value.find(',');
     const std::optional<uint64_t> number = ParsePaxNumber(value.substr(0, comma));
-    if (!number.has_value()) return BadValue(key);
-    if (offset.has_value()) {
-      LAYERFS_CHECK_OK(AddExtent(sparse, *offset, *number, limit));
-      offset.reset();
-    } else {
-      offset = number;
-    }
     value = comma == std::string_view::npos ? "" : value.substr(comma + 1);
+    return number;
+  };
+  while (!value.empty()) {
+    const std::optional<uint64_t> offset = next_number();
+    const std::optional<uint64_t> size = next_number();
+    if (!offset.has_value() || !size.has_value()) return BadValue(key);
+    LAYERFS_CHECK_OK(AddExtent(sparse, *offset, *size, limit));
   }
-  if (offset.has_value()) return BadValue(key);
   return {};
 }
 
