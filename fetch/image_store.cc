@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/image_store.h"
 
+#include "fetch/docker_archive.h"
 #include "fetch/layout_store.h"
 #include "fetch/registry_store.h"
 #include "index/base/synchronized.h"
@@ -43,9 +44,9 @@ Result<std::shared_ptr<ImageReader>> ImageStores::OpenReader(const ImageReferenc
     case ImageTransport::kOciLayout:
       return MakeLayoutReader(reference);
     case ImageTransport::kDockerArchive:
-      break;
+      return OpenDockerArchive(reference);
   }
-  return Fail(ErrorCode::kUnsupported, reference.ToString() + ": cannot be read");
+  return Fail(ErrorCode::kUnsupported, reference.ToString() + ": no such transport");
 }
 
 Result<std::shared_ptr<ImageWriter>> ImageStores::OpenWriter(const ImageReference& reference) {
