@@ -44,14 +44,16 @@ bool TakesXattr(const TarEntry& entry, std::string_view name) {
          !name.starts_with("user.");
 }
 
+Status CheckTargetSize(std::string_view target) {
+  if (target.size() <= kMaxLinkTargetBytes) return {};
+  return Fail(ErrorCode::kCorrupt,
+              "the link's target has more than " + std::to_string(kMaxLinkTargetBytes) + " bytes");
+}
+
 Status CheckSymlinkTarget(std::string_view target) {
   if (target.empty()) return Fail(ErrorCode::kCorrupt, "a symlink without a target");
   if (target.contains('\0')) return Fail(ErrorCode::kCorrupt, "NUL in the symlink's target");
-  if (target.size() > kMaxSymlinkTargetBytes) {
-    return Fail(ErrorCode::kCorrupt, "the symlink's target has more than " +
-                                         std::to_string(kMaxSymlinkTargetBytes) + " bytes");
-  }
-  return {};
+  return CheckTargetSize(target);
 }
 
 }  // namespace
@@ -70,14 +72,14 @@ class LayerIndexBuilder::Impl {
     return {};
   }
 
-  Result<Bytes> Finish(const LayerFacts& facts) {
+  Result<Bytes> Finish(const LayerFacts& facts) && {
     for (const auto& [directory, name] : aufs_names_) {
       if (const EntryId id = tree_.Find(directory, name); id != kNoEntry) tree_.Remove(id);
     }
     const LayerInfo layer = {.diff_id = facts.diff_id,
                              .tar_size = facts.tar_size,
                              .segment_count = static_cast<uint32_t>(facts.segments.size())};
-    return SerializeTree(tree_, IndexKind::kLayer, {&layer, 1}, facts.segments);
+    return SerializeTree(std::move(tree_), IndexKind::kLayer, {&layer, 1}, facts.segments);
   }
 
  private:
@@ -189,6 +191,7 @@ class LayerIndexBuilder::Impl {
     std::string path = tree_.PathOf(parent.directory);
     if (!path.empty()) path += '/';
     path += JoinPath(rest);
+    LAYERFS_CHECK_OK(CheckTargetSize(path));
     LAYERFS_TRY(node, tree_.AddNode({.inode = {.unresolved_link = true}, .target = path}));
     return Name(directory, name, node);
   }
@@ -249,7 +252,7 @@ Status LayerIndexBuilder::Add(const TarEntry& entry) {
 
 Result<Bytes> LayerIndexBuilder::Finish(const LayerFacts& facts) {
   const std::unique_ptr<Impl> finished = std::exchange(impl_, std::make_unique<Impl>());
-  return finished->Finish(facts);
+  return std::move(*finished).Finish(facts);
 }
 
 }  // namespace layerfs

@@ -52,8 +52,8 @@ class TreeMerger::Impl {
     return LayerApplier(tree_, layer, number).Run();
   }
 
-  Result<Bytes> Finish() const {
-    return SerializeTree(tree_, IndexKind::kTree, layers_, segments_);
+  Result<Bytes> Finish() && {
+    return SerializeTree(std::move(tree_), IndexKind::kTree, layers_, segments_);
   }
 
  private:
@@ -80,7 +80,7 @@ Status TreeMerger::Apply(const Index& layer, const LayerBlob& blob) {
   return Fail(std::move(status).error().In("layer " + blob.digest.ToString()));
 }
 
-Result<Bytes> TreeMerger::Finish() && { return impl_->Finish(); }
+Result<Bytes> TreeMerger::Finish() && { return std::move(*impl_).Finish(); }
 
 Result<Bytes> Merge(const Index& tree, const Index& layer, const TreeMerger::LayerBlob& blob) {
   LAYERFS_TRY(merger, TreeMerger::From(tree));

@@ -12,8 +12,8 @@
 namespace layerfs {
 
 inline constexpr size_t kMaxNameBytes = 255;  // NAME_MAX (linux/limits.h)
-// What symlink(2) takes at most: PATH_MAX with the NUL that ends it.
-inline constexpr size_t kMaxSymlinkTargetBytes = 4095;
+// What symlink(2) and link(2) take at most: PATH_MAX with the NUL that ends it.
+inline constexpr size_t kMaxLinkTargetBytes = 4095;
 
 // "/./a//b/" → {a, b}; empty for the root. The views are into `path`. kCorrupt for "..", a NUL or a
 // component longer than kMaxNameBytes: an entry's place must be plain to see.

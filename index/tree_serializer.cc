@@ -2,6 +2,7 @@
 #include "index/tree_serializer.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "index/index_writer.h"
@@ -11,10 +12,10 @@ namespace {
 
 class Serializer {
  public:
-  Serializer(const MutableTree& tree, IndexKind kind)
-      : tree_(tree), writer_(kind), numbers_(tree.number_limit(), kNoInode) {}
+  Serializer(const MutableTree& tree, IndexWriter& writer)
+      : tree_(tree), writer_(writer), numbers_(tree.number_limit(), kNoInode) {}
 
-  Result<Bytes> Run(std::span<const LayerInfo> layers, std::span<const SegmentRef> segments) {
+  void Run() {
     Number(kRootInode);
     pending_.push_back(kRootInode);
     while (!pending_.empty()) {
@@ -22,7 +23,6 @@ class Serializer {
       pending_.pop_back();
       AddChildren(directory);
     }
-    return std::move(writer_).Finish(layers, segments);
   }
 
  private:
@@ -58,7 +58,7 @@ class Serializer {
   }
 
   const MutableTree& tree_;
-  IndexWriter writer_;
+  IndexWriter& writer_;
   std::vector<InodeNumber> numbers_;  // by node
   std::vector<InodeNumber> pending_;  // directories whose children have no numbers yet
   std::vector<Dirent> children_;
@@ -66,10 +66,14 @@ class Serializer {
 
 }  // namespace
 
-Result<Bytes> SerializeTree(const MutableTree& tree, IndexKind kind,
-                            std::span<const LayerInfo> layers,
+Result<Bytes> SerializeTree(MutableTree&& tree, IndexKind kind, std::span<const LayerInfo> layers,
                             std::span<const SegmentRef> segments) {
-  return Serializer(tree, kind).Run(layers, segments);
+  IndexWriter writer(kind);
+  {
+    const MutableTree used_up = std::move(tree);
+    Serializer(used_up, writer).Run();
+  }
+  return std::move(writer).Finish(layers, segments);
 }
 
 }  // namespace layerfs

@@ -184,6 +184,12 @@ const LayerCase kHardLinkCases[] = {
 };
 INSTANTIATE_TEST_SUITE_P(HardLinks, LayerRules, testing::ValuesIn(kHardLinkCases), NameOf);
 
+std::string LongPath() {
+  std::string path;
+  for (int i = 0; i < 2048; ++i) path += "d/";
+  return path + "f";
+}
+
 const LayerCase kRefusedCases[] = {
     {"DotDot", TarWriter().File("a/../b"),
      "error: entry 'a/../b' at tar offset 0: the path contains \"..\""},
@@ -195,7 +201,9 @@ const LayerCase kRefusedCases[] = {
     {"RootThatIsAFile", TarWriter().File("./"),
      "error: entry './' at tar offset 0: the root is not a directory"},
     {"SymlinkTargetThatNoKernelTakes", TarWriter().Symlink("s", std::string(4096, 't')),
-     "error: entry 's' at tar offset 0: the symlink's target has more than 4095 bytes"},
+     "error: entry 's' at tar offset 0: the link's target has more than 4095 bytes"},
+    {"HardLinkTargetThatNoKernelTakes", TarWriter().HardLink("h", LongPath()),
+     "error: entry 'h' at tar offset 0: the link's target has more than 4095 bytes"},
 };
 INSTANTIATE_TEST_SUITE_P(Refused, LayerRules, testing::ValuesIn(kRefusedCases), NameOf);
 
