@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seed corpora of fuzz_tar, fuzz_layer_decoder and fuzz_json. Deterministic; the files
+"""Writes the seed corpora of fuzz_tar, fuzz_merge, fuzz_layer_decoder and fuzz_json. Deterministic; the files
 are committed, so this runs only when a seed is added. What the fuzzer finds is added beside them.
 
 The tars come from Python's tarfile, a writer that is not ours; `should-fail-*` are hostile."""
@@ -106,6 +106,28 @@ def tars():
     write("tar", "should-fail-garbage-behind-end", bytes(1024) + b"garbage")
 
 
+def layers():
+    """Layers for fuzz_merge's base: d/f, dir/file, h => d/f, l -> d, dir/link -> ../l, a <-> b,
+    gone -> /no/where, f (fifo)."""
+    def layer(name, *entries):
+        kinds = {"f": tarfile.REGTYPE, "d": tarfile.DIRTYPE, "s": tarfile.SYMTYPE, "h": tarfile.LNKTYPE}
+        write("merge", name, tar([({"name": path, "type": kinds[kind], "linkname": target}, b"x" if kind == "f" else b"")
+                                  for kind, path, target in entries]))
+    layer("whiteouts", ("f", "d/.wh.f", ""), ("f", ".wh.dir", ""), ("f", "dir/new", ""), ("f", ".wh.h", ""))
+    layer("opaque", ("f", "d/new", ""), ("f", "d/.wh..wh..opq", ""), ("f", ".wh..wh.aufs", ""))
+    layer("through-symlinks", ("f", "l/f", ""), ("f", "dir/link/new", ""), ("f", "gone/x", ""), ("f", "a/x", ""),
+          ("f", "l/.wh.g", ""))
+    layer("own-symlinks", ("s", "s", "../d/../dir"), ("f", "s/new", ""), ("s", "t", "s"), ("d", "t/sub", ""))
+    layer("hard-links", ("h", "x", "d/f"), ("h", "y", "l/f"), ("h", "z", "l"), ("h", "d/f", "dir/file"), ("h", "w", "x"))
+    layer("hard-links-by-aliases", ("f", "l/n", ""), ("h", "m", "d/n"), ("h", "l/p", "d/q"), ("h", "q", "h"))
+    layer("replace", ("f", "d", ""), ("d", "l", ""), ("f", "l/x", ""), ("s", "dir", "l"), ("d", "f", ""), ("f", "f/g", ""))
+    layer("duplicates", ("f", "d/f", ""), ("d", "d/f", ""), ("f", "d/f/g", ""), ("s", "d/f", "g"), ("d", "d/f", ""))
+    layer("aufs-links", ("f", ".wh..wh.plnk/1.2", ""), ("h", "x", ".wh..wh.plnk/1.2"))
+    layer("should-fail-circle", ("h", "l/x", "d/y"), ("h", "l/y", "d/x"))
+    layer("should-fail-loop", ("s", "x", "y"), ("s", "y", "x"), ("f", "x/z", ""))
+    layer("should-fail-up", ("f", "d/../../x", ""))
+
+
 def gzip_member(content, strategy=zlib.Z_DEFAULT_STRATEGY, header=b"\x1f\x8b\x08\0\0\0\0\0\2\3"):
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
     body = deflate.compress(content) + deflate.flush()
@@ -158,5 +180,6 @@ def documents():
 
 
 tars()
+layers()
 blobs()
 documents()
