@@ -8,8 +8,10 @@
 namespace layerfs {
 namespace {
 
+// Whole indexes are fetched as chunks too; chunk tables hold their chunks to kMaxChunkBytes.
+constexpr uint64_t kMaxFetchedBytes = kMaxIndexBytes;
 // No encoder that is worth its name makes more of a chunk than this.
-constexpr uint64_t kMaxStoredBytes = uint64_t{2} * kMaxChunkBytes;
+constexpr uint64_t kMaxStoredBytes = uint64_t{2} * kMaxFetchedBytes;
 
 Status Decompress(const ChunkRef& chunk, ByteSpan stored, MutableByteSpan out) {
   switch (chunk.codec) {
@@ -32,7 +34,7 @@ Status Decompress(const ChunkRef& chunk, ByteSpan stored, MutableByteSpan out) {
 }  // namespace
 
 Status CheckChunkRef(const ChunkRef& chunk, uint64_t blob_size) {
-  const bool sizes_fit = chunk.size > 0 && chunk.size <= kMaxChunkBytes && chunk.stored_size > 0 &&
+  const bool sizes_fit = chunk.size > 0 && chunk.size <= kMaxFetchedBytes && chunk.stored_size > 0 &&
                          chunk.stored_size <= kMaxStoredBytes;
   if (sizes_fit && RangeFits(chunk.blob_offset, chunk.stored_size, blob_size)) return {};
   return Fail(ErrorCode::kCorrupt,

@@ -52,7 +52,7 @@ class FileReader {
   struct Impl;
   std::shared_ptr<Image> image_;
   std::atomic<ReadId> next_read_{1};
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace layerfs

@@ -212,7 +212,7 @@ void Create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
 }
 
 [[maybe_unused]] void TemporaryFile(fuse_req_t request, fuse_ino_t parent, mode_t mode,
-                   fuse_file_info* info) noexcept {
+                                    fuse_file_info* info) noexcept {
   Target(request).TemporaryFile(CallerOf(request), parent, mode, info->flags, Reply(request));
 }
 

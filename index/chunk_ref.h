@@ -26,9 +26,10 @@ struct ChunkRef {
   auto operator<=>(const ChunkRef&) const = default;
 };
 
-// No chunk, segment or index that layerfs reads may be larger than these once decompressed, so that
-// a hostile index cannot make the reader allocate at will.
+// No chunk or segment that layerfs reads may be larger than this once decompressed, and no index
+// larger than that (about five million files), so that hostile numbers cannot make the reader
+// allocate at will.
 inline constexpr uint32_t kMaxChunkBytes = uint32_t{16} << 20;
-inline constexpr uint64_t kMaxIndexBytes = uint64_t{2} << 30;
+inline constexpr uint64_t kMaxIndexBytes = uint64_t{512} << 20;
 
 }  // namespace layerfs

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// ChunkMap: which chunks, of which cached objects, hold a run of an image's file. Keeps the decoded
+// segments of the lazy chunk table that are in use.
+// Thread-safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fetch/object_cache.h"
+#include "fetch/scheduler.h"
+#include "fs/image.h"
+#include "fs/lru_map.h"
+#include "index/base/synchronized.h"
+#include "index/chunk_table.h"
+#include "index/index.h"
+
+namespace layerfs {
+
+// One chunk's part of a read.
+struct ReadPiece {
+  LayerNumber layer{0};
+  ChunkRef chunk;
+  ObjectId object;
+  uint64_t object_offset = 0;  // of the chunk in the object
+  uint64_t chunk_offset = 0;   // of the wanted bytes in the chunk
+  uint64_t buffer_offset = 0;  // of the wanted bytes in the read's buffer
+  uint64_t size = 0;           // how many are wanted
+};
+
+class ChunkMap {
+ public:
+  using SegmentPtr = std::shared_ptr<const ChunkTableSegment>;
+
+  explicit ChunkMap(std::shared_ptr<Image> image) : image_(std::move(image)) {}
+
+  // The segments that must be known before [offset, offset + size) of `inode` can be mapped and are
+  // not; empty: Map will succeed.
+  Result<std::vector<uint32_t>> MissingSegments(InodeNumber inode, uint64_t offset, uint64_t size);
+  // How to get a segment; its decompressed bytes go to AddSegment.
+  ChunkRequest SegmentRequest(uint32_t number) const;
+  Status AddSegment(uint32_t number, ByteSpan bytes);
+
+  // The pieces of [offset, offset + size), in order; holes have none. Nothing when a segment has
+  // been forgotten meanwhile: ask MissingSegments again.
+  Result<std::optional<std::vector<ReadPiece>>> Map(InodeNumber inode, uint64_t offset,
+                                                    uint64_t size);
+  // The object that holds the whole file and nothing else; nothing where there is none or its
+  // segment is not known.
+  std::optional<ObjectId> OwnObject(InodeNumber inode);
+
+ private:
+  SegmentPtr FindSegment(uint32_t number);
+  Result<uint32_t> SegmentOf(LayerNumber layer, uint64_t tar_offset) const;
+  std::optional<Content> FindContent(InodeNumber number, const Inode& inode);
+
+  // A segment of a thousand chunks takes some 70 KiB decoded.
+  static constexpr size_t kSegmentsKept = 64;
+
+  std::shared_ptr<Image> image_;
+  Synchronized<LruMap<uint32_t, SegmentPtr>> segments_{LruMap<uint32_t, SegmentPtr>(kSegmentsKept)};
+};
+
+}  // namespace layerfs

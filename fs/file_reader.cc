@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fs/file_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <unordered_map>
+
+#include "fs/chunk_map.h"
+#include "fs/lru_map.h"
+#include "index/base/log.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+namespace {
+
+// Descriptors of cache objects that are kept open; a process has 20,000 at the very least.
+constexpr size_t kObjectsKept = 2048;
+// Files whose readers are watched for reading in order.
+constexpr size_t kStreamsKept = 512;
+// The window ahead of a sequential reader doubles from the size of its reads to this.
+constexpr uint64_t kMaxReadaheadBytes = uint64_t{8} << 20;
+// Only a read that begins exactly where the last one ended, this often in a row, is sequential.
+constexpr uint32_t kSequentialReads = 2;
+
+struct Stream {
+  uint64_t next_offset = 0;
+  uint64_t ahead_until = 0;  // what has been asked for already
+  uint64_t window = 0;
+  uint32_t sequential = 0;
+};
+
+}  // namespace
+
+// One read until it is answered. The buffer's parts are filled by different threads; the last one
+// answers. A cancelled read is answered early and its buffer lives on until the last part came.
+class ReadOperation {
+ public:
+  ReadOperation(FileReader::ReadId id, InodeNumber inode, uint64_t offset, size_t size,
+                FileReader::Done done)
+      : id(id), inode(inode), offset(offset), buffer(size), done_(std::move(done)) {}
+
+  // Answers once; later calls do nothing.
+  void Answer(Result<ByteSpan> result) {
+    if (answered_.exchange(true)) return;
+    const FileReader::Done done = std::move(done_);
+    done(std::move(result));
+  }
+  bool answered() const { return answered_.load(); }
+
+  const FileReader::ReadId id;
+  const InodeNumber inode;
+  const uint64_t offset;
+  Bytes buffer;
+  std::atomic<size_t> parts_missing{0};
+  Synchronized<std::optional<Error>> first_error;
+
+ private:
+  std::atomic<bool> answered_{false};
+  FileReader::Done done_;
+};
+
+using OperationPtr = std::shared_ptr<ReadOperation>;
+
+// Shared with the completions, which may run while the reader is being destroyed.
+struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
+  Impl(std::shared_ptr<Image> image_in, const ImageContext& context, Options options_in)
+      : image(image_in),
+        scheduler(context.scheduler),
+        cache(context.cache),
+        options(options_in),
+        map(std::move(image_in)) {}
+
+  using Objects = LruMap<Digest, std::shared_ptr<CachedObject>>;
+
+  std::shared_ptr<Image> image;
+  Scheduler& scheduler;
+  std::shared_ptr<ObjectCache> cache;
+  const Options options;
+  ChunkMap map;
+  Synchronized<Objects> objects{Objects(kObjectsKept)};
+  Synchronized<LruMap<uint32_t, Stream>> streams{LruMap<uint32_t, Stream>(kStreamsKept)};
+  Synchronized<std::unordered_map<ReadId, OperationPtr>> waiting;
+  std::once_flag warned_uncached;
+
+  // Null where the cache cannot take it: then it is read without being kept.
+  std::shared_ptr<CachedObject> OpenObject(const ObjectId& id) {
+    auto known = objects.With([&](Objects& kept) {
+      auto* const found = kept.Find(id.digest);
+      return found != nullptr && (*found)->id() == id ? *found : nullptr;
+    });
+    if (known != nullptr) return known;
+    auto opened = cache->OpenObject(id);
+    if (!opened.has_value()) {
+      std::call_once(warned_uncached, [&] {
+        LogWarning("cache: reading without keeping: " + opened.error().context);
+      });
+      return nullptr;
+    }
+    objects.With([&](Objects& kept) { kept.Put(id.digest, *opened); });
+    return *opened;
+  }
+
+  // "file /usr/bin/python3". Only for messages: it looks through the whole tree.
+  std::string Describe(InodeNumber wanted) const {
+    const Index& tree = image->tree();
+    for (uint32_t i = 1; i <= tree.inode_count(); ++i) {
+      const InodeNumber directory{i};
+      const Inode inode = tree.Get(directory);
+      for (uint32_t e = 0; inode.is_directory() && e < inode.entry_count; ++e) {
+        const Dirent entry = tree.EntryAt(directory, e);
+        if (entry.inode == wanted)
+          return "file " + PathOf(directory) + "/" + std::string(entry.name);
+      }
+    }
+    return "inode " + std::to_string(ToUint(wanted));
+  }
+  std::string PathOf(InodeNumber directory) const {
+    const Index& tree = image->tree();
+    std::string path;
+    while (directory != kRootInode) {
+      const InodeNumber parent = tree.Get(directory).parent;
+      for (uint32_t e = 0; e < tree.Get(parent).entry_count; ++e) {
+        const Dirent entry = tree.EntryAt(parent, e);
+        if (entry.inode != directory) continue;
+        path = "/" + std::string(entry.name) + path;
+        break;
+      }
+      directory = parent;
+    }
+    return path;
+  }
+
+  void FailOperation(const OperationPtr& operation, const Error& error) {
+    Finish(operation,
+           Fail(error.In(image->reference().ToString() + ": " + Describe(operation->inode))));
+  }
+
+  void Finish(const OperationPtr& operation, Result<ByteSpan> result) {
+    waiting.With([&](auto& reads) { reads.erase(operation->id); });
+    operation->Answer(std::move(result));
+  }
+
+  ChunkRequest Request(std::shared_ptr<const SourceBlob> blob, const ChunkRef& chunk,
+                       FetchClass fetch_class) const {
+    ChunkRequest request;
+    request.blob = std::move(blob);
+    request.chunk = chunk;
+    request.fetch_class = fetch_class;
+    request.timeout = options.timeout;
+    return request;
+  }
+
+  // First the segments of the chunk table, then the chunks.
+  void Start(const OperationPtr& operation) {
+    auto missing =
+        map.MissingSegments(operation->inode, operation->offset, operation->buffer.size());
+    if (!missing.has_value()) return FailOperation(operation, missing.error());
+    if (missing->empty()) return ReadPieces(operation);
+    FetchSegments(*missing, FetchClass::kDemand,
+                  [self = shared_from_this(), operation](Status got) {
+                    if (!got.has_value()) return self->FailOperation(operation, got.error());
+                    self->ReadPieces(operation);
+                  });
+  }
+
+  struct SegmentWait {
+    std::atomic<size_t> missing{0};
+    Synchronized<Status> status;
+    std::function<void(Status)> done;
+  };
+
+  void FetchSegments(const std::vector<uint32_t>& numbers, FetchClass fetch_class,
+                     std::function<void(Status)> done) {
+    auto wait = std::make_shared<SegmentWait>();
+    wait->missing = numbers.size();
+    wait->done = std::move(done);
+    for (const uint32_t number : numbers) {
+      ChunkRequest request = map.SegmentRequest(number);
+      request.fetch_class = fetch_class;
+      request.timeout = options.timeout;
+      request.object = OpenObject(ObjectId{request.chunk.digest, request.chunk.size, {}});
+      scheduler.Fetch(std::move(request),
+                      [self = shared_from_this(), number, wait](Result<SharedBytes> bytes) {
+                        Status added;
+                        if (!bytes.has_value()) {
+                          added = Fail(std::move(bytes).error());
+                        } else {
+                          added = self->map.AddSegment(number, **bytes);
+                        }
+                        if (!added.has_value()) {
+                          wait->status.With([&](Status& status) { status = added; });
+                        }
+                        if (wait->missing.fetch_sub(1) == 1) {
+                          wait->done(wait->status.With([](Status& status) { return status; }));
+                        }
+                      });
+    }
+  }
+
+  void ReadPieces(const OperationPtr& operation) {
+    auto mapped = map.Map(operation->inode, operation->offset, operation->buffer.size());
+    if (!mapped.has_value()) return FailOperation(operation, mapped.error());
+    if (!mapped->has_value()) return Start(operation);  // A segment was forgotten: again.
+    // One more than the pieces, so that none of them answers before all are under way.
+    operation->parts_missing = (*mapped)->size() + 1;
+    for (const ReadPiece& piece : **mapped) ReadOnePiece(operation, piece);
+    PartIsDone(operation);
+  }
+
+  void ReadOnePiece(const OperationPtr& operation, const ReadPiece& piece) {
+    std::shared_ptr<CachedObject> object = OpenObject(piece.object);
+    const MutableByteSpan target =
+        MutableByteSpan(operation->buffer).subspan(piece.buffer_offset, piece.size);
+    const uint64_t in_object = piece.object_offset + piece.chunk_offset;
+    if (object != nullptr && object->Contains(in_object, piece.size) &&
+        object->Read(in_object, target).has_value()) {
+      return PartIsDone(operation);
+    }
+    ChunkRequest request =
+        Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kDemand);
+    request.object = std::move(object);
+    request.object_offset = piece.object_offset;
+    request.reason = "inode " + std::to_string(ToUint(operation->inode));
+    scheduler.Fetch(std::move(request), [self = shared_from_this(), operation, piece,
+                                         target](Result<SharedBytes> bytes) {
+      if (bytes.has_value()) {
+        std::memcpy(target.data(), (*bytes)->data() + piece.chunk_offset, piece.size);
+      } else {
+        operation->first_error.With([&](std::optional<Error>& first) {
+          if (!first.has_value()) first = std::move(bytes).error();
+        });
+      }
+      self->PartIsDone(operation);
+    });
+  }
+
+  void PartIsDone(const OperationPtr& operation) {
+    if (operation->parts_missing.fetch_sub(1) != 1) return;
+    const auto error = operation->first_error.With([](auto& first) { return first; });
+    if (error.has_value()) return FailOperation(operation, *error);
+    Finish(operation, ByteSpan(operation->buffer));
+  }
+
+  // What a reader that goes through the file in order will want next; nothing for others.
+  DataExtent NextWindow(InodeNumber inode, uint64_t offset, uint64_t size, uint64_t file_size) {
+    return streams.With([&](auto& kept) {
+      Stream* stream = kept.Find(ToUint(inode));
+      if (stream == nullptr) stream = &kept.Put(ToUint(inode), Stream{});
+      const bool in_order = offset == stream->next_offset;
+      stream->next_offset = offset + size;
+      if (!in_order) {
+        *stream = Stream{offset + size, 0, 0, 0};
+        return DataExtent{};
+      }
+      if (++stream->sequential < kSequentialReads) return DataExtent{};
+      stream->window = std::min(std::max(2 * stream->window, size), kMaxReadaheadBytes);
+      const uint64_t begin = std::max(stream->next_offset, stream->ahead_until);
+      const uint64_t end = std::min(stream->next_offset + stream->window, file_size);
+      // Ask again when half of the window has been read, so that requests stay large.
+      if (end <= begin || (end - begin < stream->window / 2 && end < file_size))
+        return DataExtent{};
+      stream->ahead_until = end;
+      return DataExtent{begin, 0, end - begin};
+    });
+  }
+
+  void ReadAhead(InodeNumber inode, uint64_t offset, uint64_t size) {
+    auto missing = map.MissingSegments(inode, offset, size);
+    if (!missing.has_value()) return;
+    if (missing->empty()) return FetchAhead(inode, offset, size);
+    FetchSegments(*missing, FetchClass::kReadahead,
+                  [self = shared_from_this(), inode, offset, size](Status got) {
+                    if (got.has_value()) self->FetchAhead(inode, offset, size);
+                  });
+  }
+
+  void FetchAhead(InodeNumber inode, uint64_t offset, uint64_t size) {
+    auto mapped = map.Map(inode, offset, size);
+    if (!mapped.has_value() || !mapped->has_value()) return;
+    for (const ReadPiece& piece : **mapped) {
+      std::shared_ptr<CachedObject> object = OpenObject(piece.object);
+      if (object == nullptr || object->Contains(piece.object_offset, piece.chunk.size)) continue;
+      ChunkRequest request =
+          Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kReadahead);
+      request.object = std::move(object);
+      request.object_offset = piece.object_offset;
+      scheduler.Fetch(std::move(request), [](const Result<SharedBytes>&) {});
+    }
+  }
+};
+
+FileReader::FileReader(std::shared_ptr<Image> image, const ImageContext& context, Options options)
+    : image_(image), impl_(std::make_shared<Impl>(std::move(image), context, options)) {}
+
+FileReader::~FileReader() {
+  const auto left = impl_->waiting.With([](auto& reads) { return std::exchange(reads, {}); });
+  for (const auto& [id, operation] : left) {
+    operation->Answer(Fail(ErrorCode::kCancelled, "the file system is being unmounted"));
+  }
+}
+
+void FileReader::Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size, Done done) {
+  const uint64_t file_size = image_->tree().Get(inode).size;
+  if (offset >= file_size || size == 0) return done(ByteSpan());
+  const size_t clipped = static_cast<size_t>(std::min<uint64_t>(size, file_size - offset));
+  auto operation = std::make_shared<ReadOperation>(id, inode, offset, clipped, std::move(done));
+  impl_->waiting.With([&](auto& reads) { reads.emplace(id, operation); });
+  impl_->Start(operation);
+  const DataExtent ahead = impl_->NextWindow(inode, offset, clipped, file_size);
+  if (ahead.size > 0) impl_->ReadAhead(inode, ahead.file_offset, ahead.size);
+}
+
+void FileReader::Cancel(ReadId id) {
+  const OperationPtr operation = impl_->waiting.With([&](auto& reads) {
+    const auto it = reads.find(id);
+    return it != reads.end() ? it->second : nullptr;
+  });
+  if (operation == nullptr) return;
+  impl_->Finish(operation, Fail(ErrorCode::kCancelled, "the reader was interrupted"));
+}
+
+Result<Bytes> FileReader::ReadAndWait(InodeNumber inode, uint64_t offset, size_t size) {
+  auto answer = std::make_shared<Synchronized<std::optional<Result<Bytes>>>>();
+  Read(NewReadId(), inode, offset, size, [answer](Result<ByteSpan> bytes) {
+    answer->WithNotify([&](std::optional<Result<Bytes>>& slot) {
+      if (bytes.has_value()) {
+        slot = Bytes(bytes->begin(), bytes->end());
+      } else {
+        slot = Fail(std::move(bytes).error());
+      }
+    });
+  });
+  return answer->WaitThen([](auto& slot) { return slot.has_value(); },
+                          [](auto& slot) { return std::move(*slot); });
+}
+
+std::shared_ptr<CachedObject> FileReader::WholeObject(InodeNumber inode) {
+  const auto id = impl_->map.OwnObject(inode);
+  if (!id.has_value()) return nullptr;
+  std::shared_ptr<CachedObject> object = impl_->OpenObject(*id);
+  return object != nullptr && object->whole() ? object : nullptr;
+}
+
+}  // namespace layerfs

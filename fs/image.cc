@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fs/image.h"
+
+#include <algorithm>
+#include <map>
+
+#include "fs/chunk_wait.h"
+#include "index/base/log.h"
+#include "index/layer_footer.h"
+#include "index/merge.h"
+
+namespace layerfs {
+namespace {
+
+// A tree's document is named by the format too, so that a newer layerfs makes its own.
+constexpr char kTreeDocumentPrefix[] = "tree-v1-";
+constexpr char kManifestDocumentPrefix[] = "manifest-";
+constexpr char kConfigDocumentPrefix[] = "config-";
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+
+// Documents are kept as a courtesy to the next mount: a cache that does not take them costs time,
+// not correctness.
+void KeepDocument(ObjectCache& cache, const std::string& name, ByteSpan data) {
+  const Status kept = cache.WriteDocument(name, data);
+  if (!kept.has_value()) LogDebug("cache: document " + name + ": " + kept.error().context);
+}
+
+// A cached document whose bytes are still what its digest says.
+std::optional<Bytes> FindDocument(const ObjectCache& cache, const std::string& name,
+                                  const Digest& digest, uint64_t limit) {
+  auto cached = cache.ReadDocument(name, limit);
+  if (!cached.has_value() || Digest::Of(*cached) != digest) return std::nullopt;
+  return std::move(*cached);
+}
+
+const Descriptor* ChoosePlatform(const ImageIndex& index, const Platform& wanted) {
+  for (const Descriptor& manifest : index.manifests) {
+    if (media_type::IsManifest(manifest.media_type) && manifest.artifact_type.empty() &&
+        manifest.platform.has_value() && manifest.platform->Satisfies(wanted)) {
+      return &manifest;
+    }
+  }
+  return nullptr;
+}
+
+std::string ListPlatforms(const ImageIndex& index) {
+  std::string list;
+  for (const Descriptor& manifest : index.manifests) {
+    if (!manifest.platform.has_value()) continue;
+    list += (list.empty() ? "" : ", ") + manifest.platform->ToString();
+  }
+  return list.empty() ? "none" : list;
+}
+
+// Resolves a reference to the image's manifest, through the cache where digests allow it.
+class ManifestResolver {
+ public:
+  ManifestResolver(const ImageReference& reference, ImageReader& reader, ObjectCache& cache)
+      : reference_(reference), reader_(reader), cache_(cache) {}
+
+  Result<RawDocument> Resolve(const ImageOptions& options) {
+    LAYERFS_TRY(root, ReadRoot());
+    if (media_type::IsManifest(root.media_type)) return root;
+    if (!media_type::IsIndex(root.media_type)) {
+      return Fail(ErrorCode::kUnsupported,
+                  reference_.ToString() + ": is a " + root.media_type + ", not an image");
+    }
+    LAYERFS_TRY_IN(index, ImageIndex::Parse(root.raw), reference_.ToString());
+    const Platform wanted = options.platform.value_or(Platform::Host());
+    const Descriptor* chosen = ChoosePlatform(index, wanted);
+    if (chosen == nullptr && !options.platform.has_value() && index.manifests.size() == 1 &&
+        media_type::IsManifest(index.manifests[0].media_type)) {
+      chosen =
+          &index.manifests[0];  // Some builders leave the platform out where there is one only.
+    }
+    if (chosen == nullptr) {
+      return Fail(ErrorCode::kNotFound,
+                  reference_.ToString() + ": no image for " + wanted.ToString() +
+                      "; there is: " + ListPlatforms(index) + " (choose with --platform)");
+    }
+    return ReadManifest(*chosen);
+  }
+
+ private:
+  Result<RawDocument> ReadRoot() {
+    if (reference_.digest.has_value()) {
+      if (auto cached = FindDocument(cache_, kManifestDocumentPrefix + reference_.digest->Hex(),
+                                     *reference_.digest, kMaxManifestBytes)) {
+        LAYERFS_TRY(type, SniffMediaType(*cached));
+        return RawDocument{std::move(*cached), type, *reference_.digest};
+      }
+    }
+    LAYERFS_TRY(root, reader_.ReadRoot());
+    KeepDocument(cache_, kManifestDocumentPrefix + root.digest.Hex(), root.raw);
+    return root;
+  }
+
+  Result<RawDocument> ReadManifest(const Descriptor& descriptor) {
+    const std::string name = kManifestDocumentPrefix + descriptor.digest.Hex();
+    if (auto cached = FindDocument(cache_, name, descriptor.digest, kMaxManifestBytes)) {
+      return RawDocument{std::move(*cached), descriptor.media_type, descriptor.digest};
+    }
+    LAYERFS_TRY(manifest, reader_.ReadManifest(descriptor));
+    KeepDocument(cache_, name, manifest.raw);
+    return manifest;
+  }
+
+  const ImageReference& reference_;
+  ImageReader& reader_;
+  ObjectCache& cache_;
+};
+
+}  // namespace
+
+struct Image::State {
+  State(ImageReference reference_in, const ImageContext& context_in)
+      : reference(std::move(reference_in)), context(context_in) {}
+
+  ImageReference reference;
+  ImageContext context;
+  std::chrono::milliseconds timeout{0};
+  std::shared_ptr<ImageReader> reader;
+  Manifest manifest;
+  Digest manifest_digest;
+  std::vector<std::shared_ptr<const SourceBlob>> blobs;  // by layer
+  std::vector<ChunkRef> indexes;                         // likewise
+  std::optional<Index> tree;
+
+  Status FindLayers() {
+    for (size_t i = 0; i < manifest.layers.size(); ++i) {
+      const Descriptor& layer = manifest.layers[i];
+      const std::string name = reference.ToString() + ": layer " + std::to_string(i + 1) + " of " +
+                               std::to_string(manifest.layers.size()) + " (" +
+                               layer.digest.ToString() + ")";
+      LAYERFS_TRY_IN(index, DecodeIndexAnnotations(layer.annotations, layer.size), name);
+      if (!index.has_value()) {
+        return Fail(ErrorCode::kUnsupported,
+                    name + ": is not converted; convert the image first: layerfs convert " +
+                        reference.ToString() + " DESTINATION");
+      }
+      auto blob = std::make_shared<SourceBlob>();
+      blob->source = reader->blob_source();
+      blob->digest = layer.digest;
+      blob->size = layer.size;
+      blob->image = reference.ToString();
+      blobs.push_back(std::move(blob));
+      indexes.push_back(*index);
+    }
+    return {};
+  }
+
+  ChunkRequest IndexRequest(size_t layer) const {
+    ChunkRequest request;
+    request.blob = blobs[layer];
+    request.chunk = indexes[layer];
+    request.timeout = timeout;
+    request.reason = "layer index";
+    auto object = context.cache->OpenObject(ObjectId{request.chunk.digest, request.chunk.size, {}});
+    if (object.has_value()) request.object = std::move(*object);
+    return request;
+  }
+
+  Result<Index> OpenLayerIndex(size_t layer, const SharedBytes& bytes) const {
+    const std::string name = reference.ToString() + ": index of layer " + std::to_string(layer + 1);
+    LAYERFS_TRY_IN(index, Index::Open(Bytes(*bytes)), name);
+    if (index.kind() != IndexKind::kLayer) {
+      return Fail(ErrorCode::kCorrupt, name + ": is not a layer's");
+    }
+    return index;
+  }
+
+  std::string TreeDocument() const { return kTreeDocumentPrefix + manifest_digest.Hex(); }
+
+  // The tree that an earlier mount left, where it is sound and of these layers.
+  std::optional<Index> FindTree() const {
+    auto mapped = context.cache->MapDocument(TreeDocument());
+    if (!mapped.has_value()) return std::nullopt;
+    auto opened = Index::Open(std::move(*mapped));
+    if (!opened.has_value()) {
+      LogWarning("cache: " + TreeDocument() + " is made anew: " + opened.error().context);
+      return std::nullopt;
+    }
+    const auto layers = opened->layers();
+    const bool ours = opened->kind() == IndexKind::kTree && layers.size() == blobs.size() &&
+                      std::equal(layers.begin(), layers.end(), blobs.begin(),
+                                 [](const LayerInfo& info, const auto& blob) {
+                                   return info.blob == blob->digest && info.blob_size == blob->size;
+                                 });
+    if (!ours) return std::nullopt;
+    return std::move(*opened);
+  }
+
+  Result<Index> MakeTree() const {
+    std::vector<ChunkRequest> requests;
+    for (size_t i = 0; i < blobs.size(); ++i) requests.push_back(IndexRequest(i));
+    LAYERFS_TRY_IN(fetched, FetchAllAndWait(context.scheduler, std::move(requests)),
+                   reference.ToString());
+    TreeMerger merger;
+    for (size_t i = 0; i < blobs.size(); ++i) {
+      LAYERFS_TRY(layer, OpenLayerIndex(i, fetched[i]));
+      fetched[i].reset();
+      LAYERFS_CHECK_OK_IN(merger.Apply(layer, {blobs[i]->digest, blobs[i]->size}),
+                          reference.ToString() + ": layer " + std::to_string(i + 1));
+    }
+    LAYERFS_TRY_IN(bytes, std::move(merger).Finish(), reference.ToString());
+    KeepDocument(*context.cache, TreeDocument(), bytes);
+    // Mapped, the tree costs no private memory.
+    if (auto kept = FindTree()) return std::move(*kept);
+    return Index::Open(std::move(bytes));
+  }
+};
+
+Image::Image(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Image::~Image() = default;
+
+Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
+                                           const ImageContext& context,
+                                           const ImageOptions& options) {
+  auto state = std::make_unique<State>(reference, context);
+  state->timeout = options.timeout;
+  LAYERFS_TRY(reader, context.stores.OpenReader(reference));
+  state->reader = std::move(reader);
+  if (state->reader->blob_source() == nullptr) {
+    return Fail(ErrorCode::kUnsupported,
+                reference.ToString() +
+                    ": cannot be read in place; convert it into a registry or a layout first: "
+                    "layerfs convert " +
+                    reference.ToString() + " oci:DIR");
+  }
+  LAYERFS_TRY(document,
+              ManifestResolver(reference, *state->reader, *context.cache).Resolve(options));
+  LAYERFS_TRY_IN(manifest, Manifest::Parse(document.raw), reference.ToString());
+  state->manifest = std::move(manifest);
+  state->manifest_digest = document.digest;
+  LAYERFS_CHECK_OK(state->FindLayers());
+  if (auto tree = state->FindTree()) {
+    state->tree = std::move(tree);
+  } else {
+    LAYERFS_TRY(made, state->MakeTree());
+    state->tree = std::move(made);
+  }
+  return std::shared_ptr<Image>(new Image(std::move(state)));
+}
+
+const ImageReference& Image::reference() const { return state_->reference; }
+const Manifest& Image::manifest() const { return state_->manifest; }
+const Digest& Image::manifest_digest() const { return state_->manifest_digest; }
+const Index& Image::tree() const { return *state_->tree; }
+
+Result<ImageConfig> Image::Config() {
+  const Descriptor& descriptor = state_->manifest.config;
+  const std::string name = kConfigDocumentPrefix + descriptor.digest.Hex();
+  ObjectCache& cache = *state_->context.cache;
+  auto raw = FindDocument(cache, name, descriptor.digest, kMaxConfigBytes);
+  if (!raw.has_value()) {
+    if (descriptor.size > kMaxConfigBytes) {
+      return Fail(ErrorCode::kTooLarge, state_->reference.ToString() + ": config of " +
+                                            std::to_string(descriptor.size) + " bytes");
+    }
+    raw.emplace();
+    LAYERFS_CHECK_OK(state_->reader->ReadBlob(descriptor, [&](ByteSpan part) -> Status {
+      raw->insert(raw->end(), part.begin(), part.end());
+      return {};
+    }));
+    KeepDocument(cache, name, *raw);
+  }
+  LAYERFS_TRY_IN(config, ImageConfig::Parse(*raw), state_->reference.ToString() + ": config");
+  return config;
+}
+
+std::shared_ptr<const SourceBlob> Image::layer_blob(LayerNumber layer) const {
+  return state_->blobs[ToUint(layer)];
+}
+
+Result<Index> Image::LoadLayerIndex(LayerNumber layer) {
+  LAYERFS_TRY(bytes, state_->context.scheduler.FetchAndWait(state_->IndexRequest(ToUint(layer))));
+  return state_->OpenLayerIndex(ToUint(layer), bytes);
+}
+
+}  // namespace layerfs
