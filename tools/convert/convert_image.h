@@ -73,7 +73,7 @@ struct LayerProgress {
   uint64_t total_bytes = 0;  // likewise
 };
 
-// Called from several threads, one call at a time; must not block.
+// Called from several threads at once: implementations are thread-safe, and do not block.
 class ConvertProgress {
  public:
   virtual ~ConvertProgress() = default;

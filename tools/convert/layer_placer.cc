@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/convert/layer_placer.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "tools/convert/converted_documents.h"
+#include "tools/convert/layer_converter.h"
+#include "tools/convert/spool_file.h"
+
+namespace layerfs {
+namespace {
+
+// Progress is told this often and at the end; a bar does not show more.
+constexpr uint64_t kReportBytes = uint64_t{512} << 10;
+
+// The repository of `place` when it is in the destination's registry.
+std::optional<std::string> MountableFrom(const std::string& place,
+                                         const ImageReference& destination) {
+  const std::string prefix = destination.registry + "/";
+  if (destination.transport != ImageTransport::kRegistry || !place.starts_with(prefix)) {
+    return std::nullopt;
+  }
+  std::string repository = place.substr(prefix.size());
+  if (repository == destination.repository) return std::nullopt;
+  return repository;
+}
+
+}  // namespace
+
+Result<PlacedLayer> LayerPlacer::Place(const LayerTask& task) const {
+  LAYERFS_TRY_IN(placed, Dispatch(task), "layer " + task.source.digest.ToString());
+  const uint64_t size = placed.layer.size;
+  parts_.progress.OnProgress({task.row, task.source.digest, LayerStage::kDone, size, size});
+  return placed;
+}
+
+Result<PlacedLayer> LayerPlacer::Dispatch(const LayerTask& task) const {
+  if (IsConvertedLayer(task.source)) return Copy(task);
+  const std::optional<KnownLayer> known = parts_.known.Find(task.source.digest);
+  if (known.has_value() && !parts_.options.force) {
+    LAYERFS_TRY(there, IsThere(known->layer.digest, known->layer.size, known->place));
+    if (there) return PlacedLayer{known->layer, 0, LayerOutcome::kReused};
+  }
+  return Convert(task);
+}
+
+Result<bool> LayerPlacer::IsThere(const Digest& digest, uint64_t size,
+                                  const std::string& place) const {
+  if (parts_.options.force) return false;
+  LAYERFS_TRY(there, parts_.writer.HasBlob(digest, size));
+  if (there) return true;
+  const auto repository = MountableFrom(place, parts_.options.destination);
+  if (!repository.has_value()) return false;
+  return parts_.writer.MountBlob(digest, *repository);
+}
+
+Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
+  const Descriptor& layer = task.source;
+  LAYERFS_TRY(there, IsThere(layer.digest, layer.size, PlaceOf(parts_.options.source)));
+  if (!there) {
+    LAYERFS_TRY(spool, SpoolFile::Open(parts_.options.spool_directory));
+    LAYERFS_CHECK_OK(Read(task, [&spool](ByteSpan bytes) { return spool.Append(bytes); }));
+    LAYERFS_CHECK_OK(Write(task, layer.digest, layer.size, spool.fd()));
+  }
+  return PlacedLayer{layer, 0, LayerOutcome::kCopied};
+}
+
+Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
+  const BlobReader read = [&](const BlobConsumer& consume) { return Read(task, consume); };
+  const ConvertOptions& options = parts_.options;
+  LAYERFS_TRY(converted, ConvertLayer(read, {options.policy, parts_.in_flight_bytes,
+                                             options.spool_directory, &parts_.pool}));
+  if (converted.diff_id != task.diff_id) {
+    return Fail(ErrorCode::kDigestMismatch,
+                "its tar is " + converted.diff_id.ToString() + "; the config's diff ID says " +
+                    task.diff_id.ToString() + ": the image is broken at its source");
+  }
+  const uint64_t size = converted.spool.size();
+  LAYERFS_TRY(there, IsThere(converted.digest, size, ""));
+  if (!there) LAYERFS_CHECK_OK(Write(task, converted.digest, size, converted.spool.fd()));
+  const ConvertedBlob blob{converted.digest, size, converted.index, task.source.digest,
+                           options.policy.Fingerprint()};
+  return PlacedLayer{ConvertedLayerDescriptor(blob), converted.tar_size, LayerOutcome::kConverted};
+}
+
+Status LayerPlacer::PlaceBytes(const Digest& digest, ByteSpan bytes) const {
+  const std::string name = "blob " + digest.ToString();
+  LAYERFS_TRY_IN(there, IsThere(digest, bytes.size(), PlaceOf(parts_.options.source)), name);
+  if (there) return {};
+  LAYERFS_TRY(spool, SpoolFile::Open(parts_.options.spool_directory));
+  LAYERFS_CHECK_OK(spool.Append(bytes));
+  LAYERFS_CHECK_OK_IN(
+      parts_.writer.WriteBlob(digest, bytes.size(), spool.fd(), [](uint64_t /*sent*/) {}), name);
+  return {};
+}
+
+Status LayerPlacer::Read(const LayerTask& task,
+                         const std::function<Status(ByteSpan)>& consume) const {
+  const OnBytes report = Reporter(task, LayerStage::kConverting, task.source.size);
+  uint64_t done = 0;
+  return parts_.reader.ReadBlob(task.source, [&](ByteSpan bytes) -> Status {
+    if (parts_.cancelled.load(std::memory_order_relaxed)) {
+      return Fail(ErrorCode::kCancelled, "cancelled");
+    }
+    LAYERFS_CHECK_OK(consume(bytes));
+    done += bytes.size();
+    report(done);
+    return {};
+  });
+}
+
+Status LayerPlacer::Write(const LayerTask& task, const Digest& digest, uint64_t size,
+                          int fd) const {
+  return parts_.writer.WriteBlob(digest, size, fd, Reporter(task, LayerStage::kWriting, size));
+}
+
+LayerPlacer::OnBytes LayerPlacer::Reporter(const LayerTask& task, LayerStage stage,
+                                           uint64_t total) const {
+  LayerProgress progress{task.row, task.source.digest, stage, 0, total};
+  parts_.progress.OnProgress(progress);
+  return [this, progress](uint64_t done) mutable {
+    if (done < progress.done_bytes + kReportBytes && done != progress.total_bytes) return;
+    progress.done_bytes = done;
+    parts_.progress.OnProgress(progress);
+  };
+}
+
+}  // namespace layerfs

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// LayerPlacer: sees to it that the destination has a layer's converted blob: reused, mounted from
+// another repository, copied, or converted and written.
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "fetch/image_store.h"
+#include "index/base/digest.h"
+#include "index/base/error.h"
+#include "index/base/thread_pool.h"
+#include "tools/convert/convert_image.h"
+#include "tools/convert/known_layers.h"
+
+namespace layerfs {
+
+struct LayerTask {
+  size_t row = 0;
+  Descriptor source;
+  Digest diff_id;  // by the config
+};
+
+struct PlacedLayer {
+  Descriptor layer;  // as ConvertedLayerDescriptor makes it, or the source's own when it is copied
+  uint64_t tar_size = 0;
+  LayerOutcome outcome = LayerOutcome::kConverted;
+};
+
+class LayerPlacer {
+ public:
+  // All of it outlives the placer.
+  struct Parts {
+    const ConvertOptions& options;
+    ImageReader& reader;
+    ImageWriter& writer;
+    const KnownLayers& known;
+    ThreadPool& pool;
+    ConvertProgress& progress;
+    // Becomes true when somebody else has failed: then all reading ends with kCancelled.
+    const std::atomic<bool>& cancelled;
+    uint64_t in_flight_bytes = 0;  // a layer's; see LayerConversion
+  };
+  explicit LayerPlacer(const Parts& parts) : parts_(parts) {}
+
+  // Errors name the layer.
+  Result<PlacedLayer> Place(const LayerTask& task) const;
+  // A blob that is already in memory (a config).
+  Status PlaceBytes(const Digest& digest, ByteSpan bytes) const;
+
+ private:
+  using OnBytes = std::function<void(uint64_t)>;  // how many, since the stage began
+
+  Result<PlacedLayer> Dispatch(const LayerTask& task) const;
+  Result<PlacedLayer> Copy(const LayerTask& task) const;
+  Result<PlacedLayer> Convert(const LayerTask& task) const;
+  Result<bool> IsThere(const Digest& digest, uint64_t size, const std::string& place) const;
+  Status Read(const LayerTask& task, const std::function<Status(ByteSpan)>& consume) const;
+  Status Write(const LayerTask& task, const Digest& digest, uint64_t size, int fd) const;
+  OnBytes Reporter(const LayerTask& task, LayerStage stage, uint64_t total) const;
+
+  const Parts parts_;
+};
+
+}  // namespace layerfs
