@@ -10,11 +10,8 @@ namespace {
 // with each round trip while the link is faster than that.
 constexpr uint64_t kFirstWindowBytes = 256 * 1024;
 constexpr uint64_t kFirstBridgeBytes = 32 * 1024;
-// Two windows of a round trip: one on the wire, one to keep it full when the first has ended.
-constexpr double kWindowRoundTrips = 2.0;
-// A round trip shorter than this is of no use as a measure of delay: threads are scheduled and
-// chunks are decompressed on this scale.
-constexpr double kLeastRoundTripSeconds = 0.002;
+// Two turns of a request: one on the wire, one to keep it full when the first has ended.
+constexpr double kWindowTurns = 2.0;
 // Below this many samples a 95th percentile says nothing.
 constexpr size_t kLeastSamples = 8;
 
@@ -42,6 +39,10 @@ void LinkEstimator::OnTransfer(const TransferResult& result, TimePoint started, 
   if (seconds > 0) rate_.Add(static_cast<double>(link_bytes) / seconds, ended);
 }
 
+void LinkEstimator::OnFirstChunk(Duration took, TimePoint now) {
+  if (took > Duration::zero()) first_chunk_.Add(Seconds(took), now);
+}
+
 std::optional<Duration> LinkEstimator::round_trip() const {
   if (first_byte_.value() > 0) return FromSeconds(first_byte_.value());
   if (first_byte_with_connecting_ > 0) return FromSeconds(first_byte_with_connecting_);
@@ -59,10 +60,9 @@ std::optional<Duration> LinkEstimator::first_byte_p95() const {
 }
 
 uint64_t LinkEstimator::window_bytes() const {
-  const std::optional<Duration> trip = round_trip();
-  if (!trip.has_value() || bytes_per_second() <= 0) return kFirstWindowBytes;
-  const double seconds = std::max(Seconds(*trip), kLeastRoundTripSeconds);
-  return static_cast<uint64_t>(kWindowRoundTrips * seconds * bytes_per_second());
+  const double turn = first_chunk_.value();
+  if (turn <= 0 || bytes_per_second() <= 0) return kFirstWindowBytes;
+  return static_cast<uint64_t>(kWindowTurns * turn * bytes_per_second());
 }
 
 uint64_t LinkEstimator::bridge_bytes() const {

@@ -196,7 +196,7 @@ void Scheduler::Impl::OnPartArrived(const TransferPointer& transfer, size_t part
   FetchClass fetch_class = FetchClass::kDemand;
   const bool wanted = core.With([&](SchedulerCore& c) {
     fetch_class = flight->fetch_class;
-    return c.OnArrived(transfer, part);
+    return c.OnArrived(transfer, part, clock.Now());
   });
   if (wanted) {
     workers->Submit(fetch_class,

@@ -282,7 +282,9 @@ void SchedulerCore::Remove(const FlightPointer& flight, Actions& actions) {
 TimePoint SchedulerCore::NextWake(TimePoint now) const {
   TimePoint next = timers_.empty() ? TimePoint::max() : timers_.begin()->first;
   for (const auto& [source, link] : links_) {
-    if (!link->queue.empty() && link->paused_until > now) next = std::min(next, link->paused_until);
+    if (link->queue.empty()) continue;
+    if (link->paused_until > now) next = std::min(next, link->paused_until);
+    if (link->demand_until > now) next = std::min(next, link->demand_until);
   }
   for (const auto& [id, transfer] : transfers_) next = std::min(next, transfer->hedge_at);
   return next;

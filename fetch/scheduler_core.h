@@ -32,8 +32,9 @@ struct Link {
   FlightQueue queue;
   int demand_transfers = 0;
   int low_transfers = 0;
-  uint64_t low_bytes = 0;  // on their way, of classes below demand
-  int failures = 0;        // transfers in a row that brought nothing
+  uint64_t low_bytes = 0;    // on their way, of classes below demand
+  TimePoint demand_until{};  // a reader that has just got its bytes is likely to want more
+  int failures = 0;          // transfers in a row that brought nothing
   TimePoint paused_until{};
   std::atomic<uint64_t> received{0};  // outside of the lock too
 };
@@ -79,7 +80,7 @@ class SchedulerCore {
   bool OnStarted(const TransferPointer& transfer, BlobSource::TransferId source_id);
 
   // A part has arrived in whole: true when it is to be decoded.
-  bool OnArrived(const TransferPointer& transfer, size_t part);
+  bool OnArrived(const TransferPointer& transfer, size_t part, TimePoint now);
   void OnTransferDone(const TransferPointer& transfer, const TransferResult& result, TimePoint now,
                       Actions& actions);
   // The arrived bytes are decoded (and cached), or they are wrong.

@@ -14,8 +14,9 @@ constexpr int kMaxDemandTransfers = 32;
 constexpr int kMaxLowTransfers = 16;
 // The window is filled by this many requests, so that it stays full while one of them ends.
 constexpr uint64_t kRequestsPerWindow = 4;
-// While somebody waits for a demand read, all else gets this part of the window.
-constexpr uint64_t kLowShareBesideDemand = 4;
+// While somebody waits for a demand read, or has just got one, all else gets this part of the
+// window: what keeps the link full, and nothing that queues up.
+constexpr uint64_t kLowShareBesideDemand = 2;
 
 constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
 constexpr auto kLongestBackoff = std::chrono::seconds(5);
@@ -49,7 +50,8 @@ TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoi
   if (held_bytes_ > 0 && held_bytes_ + stored > memory) return nullptr;
 
   const uint64_t window = link->estimator.window_bytes();
-  const uint64_t low_window = link->demand_transfers > 0 ? window / kLowShareBesideDemand : window;
+  const bool beside_demand = link->demand_transfers > 0 || link->demand_until > now;
+  const uint64_t low_window = beside_demand ? window / kLowShareBesideDemand : window;
   const uint64_t room = low_window > link->low_bytes ? low_window - link->low_bytes : 0;
   if (demand) {
     if (link->demand_transfers >= kMaxDemandTransfers) return nullptr;
@@ -152,10 +154,13 @@ bool SchedulerCore::OnStarted(const TransferPointer& transfer, BlobSource::Trans
   return !transfer->cancelled;
 }
 
-bool SchedulerCore::OnArrived(const TransferPointer& transfer, size_t part_number) {
+bool SchedulerCore::OnArrived(const TransferPointer& transfer, size_t part_number, TimePoint now) {
   TransferPart& part = transfer->parts[part_number];
   const FlightPointer& flight = part.flight;
   part.arrived = true;
+  if (part_number == 0) {
+    transfer->link->estimator.OnFirstChunk(now - transfer->started, now);
+  }
   --flight->transfers;
   const uint64_t low = std::min<uint64_t>(transfer->low_bytes, flight->chunk.stored_size);
   transfer->low_bytes -= low;
@@ -173,6 +178,7 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
   Link& link = *keep;
   const bool demand = transfer->fetch_class == FetchClass::kDemand;
   --(demand ? link.demand_transfers : link.low_transfers);
+  if (demand) link.demand_until = now + link.estimator.round_trip().value_or(Duration::zero());
   Release(*transfer);
   transfers_.erase(transfer->id);
   statistics_.body_bytes += result.body_bytes;

@@ -56,7 +56,7 @@ class SchedulerCoreTest : public testing::Test {
   void Arrive(const TransferPointer& transfer) {
     for (size_t i = 0; i < transfer->parts.size(); ++i) {
       const FlightPointer flight = transfer->parts[i].flight;
-      if (core_.OnArrived(transfer, i)) {
+      if (core_.OnArrived(transfer, i, now_)) {
         core_.OnDecoded(flight, std::make_shared<const Bytes>(), now_, actions_);
       }
     }
@@ -184,7 +184,7 @@ TEST_P(LinkTest, DemandStartsAtOnceWhileFillIsOnTheWayAndHoldsFillBack) {
   ASSERT_EQ(1U, demand.size());
   EXPECT_EQ(FetchClass::kDemand, demand[0]->fetch_class);
   // One piece of fill ends: while the demand read is out, the next is not sent as long as there
-  // is more than a quarter of a window on its way.
+  // is more than half a window on its way.
   if (filling.size() > 3) {
     Arrive(filling[0]);
     End(filling[0], std::chrono::duration_cast<microseconds>(GetParam().round_trip));
@@ -193,6 +193,9 @@ TEST_P(LinkTest, DemandStartsAtOnceWhileFillIsOnTheWayAndHoldsFillBack) {
   Arrive(demand[0]);
   End(demand[0], std::chrono::duration_cast<microseconds>(GetParam().round_trip));
   if (filling.size() > 3) {
+    EXPECT_TRUE(StartAll().empty()) << "the reader is likely to come back";
+    EXPECT_LE(core_.NextWake(now_), now_ + GetParam().round_trip);
+    now_ += GetParam().round_trip;
     EXPECT_FALSE(StartAll().empty());
   }
 }
@@ -233,8 +236,8 @@ TEST_F(SchedulerCoreTest, DemandDeepInALongTransferIsAskedForAgainAndDecodedOnce
   ASSERT_NE(nullptr, again);
   EXPECT_EQ(7 * kStored, again->range.offset);
   const FlightPointer flight = again->parts[0].flight;
-  EXPECT_TRUE(core_.OnArrived(again, 0));
-  EXPECT_FALSE(core_.OnArrived(filling, 7));
+  EXPECT_TRUE(core_.OnArrived(again, 0, now_));
+  EXPECT_FALSE(core_.OnArrived(filling, 7, now_));
   core_.OnDecoded(flight, std::make_shared<const Bytes>(), now_, actions_);
   EXPECT_TRUE(flight->done);
 }
@@ -276,7 +279,8 @@ TEST_F(SchedulerCoreTest, WhatIsOnItsWayOrUndecodedIsBounded) {
   EXPECT_LE(RangeBytes(filling), uint64_t{32} << 20);
   // Arrived and not decoded counts as well.
   for (const TransferPointer& transfer : filling) {
-    for (size_t i = 0; i < transfer->parts.size(); ++i) EXPECT_TRUE(core_.OnArrived(transfer, i));
+    for (size_t i = 0; i < transfer->parts.size(); ++i)
+      EXPECT_TRUE(core_.OnArrived(transfer, i, now_));
     End(transfer, milliseconds(100));
   }
   EXPECT_EQ(nullptr, Start());
