@@ -40,7 +40,7 @@ RegistryCall RegistryClient::Call(const std::string& method, const std::string& 
 }
 
 Backoff RegistryClient::NewBackoff() const {
-  return {SteadyClock(), {.timeout = context_->options().timeout}};
+  return {context_->clock(), {.timeout = context_->options().timeout}};
 }
 
 Error RegistryClient::Named(Error error, const std::string& what) const {

@@ -17,13 +17,18 @@ std::string PushScope(const std::string& repository) {
   return "repository:" + repository + ":pull,push";
 }
 
-Result<std::shared_ptr<RegistryContext>> RegistryContext::Create(StoreOptions options) {
-  LAYERFS_TRY(http, HttpClient::Create({.tls = options.tls}));
-  return std::shared_ptr<RegistryContext>(new RegistryContext(std::move(options), std::move(http)));
+Result<std::shared_ptr<RegistryContext>> RegistryContext::Create(StoreOptions options,
+                                                                 RegistryTuning tuning) {
+  LAYERFS_TRY(http,
+              HttpClient::Create({.tls = options.tls, .stall_timeout = tuning.stall_timeout}));
+  return std::shared_ptr<RegistryContext>(
+      new RegistryContext(std::move(options), tuning, std::move(http)));
 }
 
-RegistryContext::RegistryContext(StoreOptions options, std::unique_ptr<HttpClient> http)
+RegistryContext::RegistryContext(StoreOptions options, RegistryTuning tuning,
+                                 std::unique_ptr<HttpClient> http)
     : options_(std::move(options)),
+      tuning_(tuning),
       http_(std::move(http)),
       credentials_({.auth_file = options_.auth_file}),
       blocking_("lf-login", 1) {}
@@ -52,7 +57,7 @@ RegistryHost& RegistryContext::HostFor(const std::string& registry) {
   const Authenticator::Context context{.http = http_.get(),
                                        .credentials = &credentials_,
                                        .blocking = &blocking_,
-                                       .clock = &SteadyClock()};
+                                       .clock = tuning_.clock};
   return hosts_.With([&](auto& hosts) -> RegistryHost& {
     auto& host = hosts[registry];
     if (host == nullptr) {

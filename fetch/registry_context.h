@@ -20,9 +20,16 @@ namespace layerfs {
 std::string PullScope(const std::string& repository);
 std::string PushScope(const std::string& repository);  // pull as well
 
+// What tests turn: nobody else has a reason to.
+struct RegistryTuning {
+  std::chrono::milliseconds stall_timeout = HttpClientOptions().stall_timeout;
+  Clock* clock = &SteadyClock();
+};
+
 class RegistryContext {
  public:
-  static Result<std::shared_ptr<RegistryContext>> Create(StoreOptions options);
+  static Result<std::shared_ptr<RegistryContext>> Create(StoreOptions options,
+                                                         RegistryTuning tuning = {});
   ~RegistryContext();
   RegistryContext(const RegistryContext&) = delete;
   RegistryContext& operator=(const RegistryContext&) = delete;
@@ -30,14 +37,16 @@ class RegistryContext {
   // Lives as long as the context.
   RegistryHost& HostFor(const std::string& registry);
   const StoreOptions& options() const { return options_; }
+  Clock& clock() const { return *tuning_.clock; }
   // Ends every call with kCancelled; later ones fail with it at once.
   void Shutdown();
 
  private:
-  RegistryContext(StoreOptions options, std::unique_ptr<HttpClient> http);
+  RegistryContext(StoreOptions options, RegistryTuning tuning, std::unique_ptr<HttpClient> http);
   std::string BaseUrl(const std::string& registry) const;
 
   const StoreOptions options_;
+  const RegistryTuning tuning_;
   const std::unique_ptr<HttpClient> http_;
   const CredentialStore credentials_;
   Synchronized<std::map<std::string, std::unique_ptr<RegistryHost>>> hosts_;

@@ -84,6 +84,8 @@ BodyFlow RegistryExchange::TakeErrorBody(ByteSpan data) {
 
 void RegistryExchange::Cancel() {
   if (finished_) return;
+  // The request may have been answered already, its answer not yet seen.
+  cancelled_ = true;
   if (request_ != 0) return host_.http_->Cancel(request_);
   FinishError({ErrorCode::kCancelled, "the request was cancelled"});
 }
@@ -95,6 +97,7 @@ void RegistryExchange::Resume() {
 void RegistryExchange::OnAnswer(const HttpResult& result) {
   request_ = 0;
   if (finished_) return;
+  if (cancelled_ && !success_) return Cancel();
   const bool answered = result.head.status >= 300 &&
                         (result.status || result.status.error().code != ErrorCode::kCancelled ||
                          error_body_.size() > kMaxDrainedBytes);

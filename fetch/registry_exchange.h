@@ -46,6 +46,7 @@ class RegistryExchange : public std::enable_shared_from_this<RegistryExchange> {
   bool asked_anew_ = false;            // after a redirect had failed
   int hops_ = 0;
   int challenges_ = 0;
+  bool cancelled_ = false;
   bool finished_ = false;
   std::string error_body_;
 };
