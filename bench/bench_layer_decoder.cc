@@ -60,7 +60,7 @@ void CountTarBytes(benchmark::State& state) {
 
 void Decode(benchmark::State& state, const Bytes& blob) {
   const uint64_t tar_size = Tar().size();
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     LayerDecoder decoder([](ByteSpan) { return Status(); });
     for (size_t at = 0; at < blob.size(); at += kPiece) {
       const Status status =
@@ -71,17 +71,17 @@ void Decode(benchmark::State& state, const Bytes& blob) {
   }
   CountTarBytes(state);
 }
-void BM_DecodeGzip(benchmark::State& state) { Decode(state, Gzip()); }
-BENCHMARK(BM_DecodeGzip)->Unit(benchmark::kMillisecond);
-void BM_DecodeZstd(benchmark::State& state) { Decode(state, Zstd()); }
-BENCHMARK(BM_DecodeZstd)->Unit(benchmark::kMillisecond);
+void DecodeGzip(benchmark::State& state) { Decode(state, Gzip()); }
+BENCHMARK(DecodeGzip)->Unit(benchmark::kMillisecond);
+void DecodeZstd(benchmark::State& state) { Decode(state, Zstd()); }
+BENCHMARK(DecodeZstd)->Unit(benchmark::kMillisecond);
 
-// The ceiling of BM_DecodeGzip: ISA-L with the whole blob and 256 KiB outputs.
-void BM_IsalInflate(benchmark::State& state) {
+// The ceiling of DecodeGzip: ISA-L with the whole blob and 256 KiB outputs.
+void IsalInflate(benchmark::State& state) {
   Bytes out(size_t{256} << 10);
   const auto stream = std::make_unique<inflate_state>();
   const Bytes& blob = Gzip();
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     isal_inflate_init(stream.get());
     stream->crc_flag = ISAL_GZIP;
     stream->next_in = const_cast<uint8_t*>(blob.data());
@@ -94,11 +94,11 @@ void BM_IsalInflate(benchmark::State& state) {
   }
   CountTarBytes(state);
 }
-BENCHMARK(BM_IsalInflate)->Unit(benchmark::kMillisecond);
+BENCHMARK(IsalInflate)->Unit(benchmark::kMillisecond);
 
 void Parse(benchmark::State& state, const Bytes& tar) {
   int64_t entries = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     TarParser parser([&](TarEntry&&) {
       ++entries;
       return Status();
@@ -113,11 +113,11 @@ void Parse(benchmark::State& state, const Bytes& tar) {
   state.counters["entries"] =
       benchmark::Counter(static_cast<double>(entries), benchmark::Counter::kIsRate);
 }
-void BM_ParseRealTar(benchmark::State& state) { Parse(state, Tar()); }
-BENCHMARK(BM_ParseRealTar)->Unit(benchmark::kMillisecond);
+void ParseRealTar(benchmark::State& state) { Parse(state, Tar()); }
+BENCHMARK(ParseRealTar)->Unit(benchmark::kMillisecond);
 
 // Nothing but headers: empty files with PAX headers, as containers' tars mostly have them.
-void BM_ParsePaxEntries(benchmark::State& state) {
+void ParsePaxEntries(benchmark::State& state) {
   TarWriter writer;
   for (int i = 0; i < 100'000; ++i) {
     writer.Add({.path = "usr/share/some/directory/file" + std::to_string(i),
@@ -127,7 +127,7 @@ void BM_ParsePaxEntries(benchmark::State& state) {
   }
   Parse(state, writer.Finish());
 }
-BENCHMARK(BM_ParsePaxEntries)->Unit(benchmark::kMillisecond);
+BENCHMARK(ParsePaxEntries)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace layerfs
