@@ -28,7 +28,9 @@ fuse_entry_param ToFuse(const EntryReply& entry) {
 fuse_file_info ToFuse(const OpenReply& opened) {
   fuse_file_info info{};
   info.fh = opened.handle;
-  info.keep_cache = opened.keep_cache ? 1 : 0;
+  // Beside passthrough the kernel refuses it with EIO (fs/fuse/iomode.c, FOPEN_PASSTHROUGH_MASK):
+  // there are no cached pages to keep.
+  info.keep_cache = opened.keep_cache && opened.backing_id == 0 ? 1 : 0;
   info.direct_io = opened.direct_io ? 1 : 0;
   info.cache_readdir = opened.cache_directory ? 1 : 0;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 15)
