@@ -91,7 +91,8 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
     Want(connection, FUSE_CAP_READDIRPLUS_AUTO);
   }
   if (wishes.cache_symlinks) Want(connection, FUSE_CAP_CACHE_SYMLINKS);
-  if (wishes.posix_acl) Want(connection, FUSE_CAP_POSIX_ACL);
+  // The kernel takes ACL support for default_permissions (fs/fuse/inode.c, process_init_reply).
+  if (wishes.posix_acl && context.kernel_checks) Want(connection, FUSE_CAP_POSIX_ACL);
   if (wishes.writeback_cache) Want(connection, FUSE_CAP_WRITEBACK_CACHE);
   if (wishes.posix_locks) Want(connection, FUSE_CAP_POSIX_LOCKS);
   if (wishes.flock_locks) Want(connection, FUSE_CAP_FLOCK_LOCKS);

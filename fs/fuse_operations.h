@@ -19,6 +19,8 @@ struct FuseContext {
   Notifier* notifier = nullptr;
   SessionAbilities abilities;
   bool want_io_uring = false;
+  // Whether the kernel checks modes and ACLs, as on a disk; else who gets in may read everything.
+  bool kernel_checks = true;
 };
 
 extern const fuse_lowlevel_ops kFuseOperations;

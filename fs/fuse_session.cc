@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -109,6 +110,25 @@ std::string EscapeOptionValue(const std::string& value) {
   return escaped;
 }
 
+bool HasOption(const FuseOptions& options, std::string_view wanted) {
+  for (const std::string& given : options.options) {
+    for (size_t begin = 0; begin <= given.size();) {
+      const size_t end = std::min(given.find(',', begin), given.size());
+      if (std::string_view(given).substr(begin, end - begin) == wanted) return true;
+      begin = end + 1;
+    }
+  }
+  return false;
+}
+
+// A user's mount that only he sees: owners in an image are not this machine's users, and modes
+// would keep him out of what he could unpack and read. Everywhere else the kernel checks as on any
+// disk.
+bool KernelChecks(const FuseOptions& options) {
+  return ::geteuid() == 0 || HasOption(options, "allow_other") ||
+         HasOption(options, "allow_root") || HasOption(options, "default_permissions");
+}
+
 void AddMountOptions(const FuseOptions& options, bool writable, FuseArguments& arguments) {
   bool has_source = false;
   bool has_subtype = false;
@@ -119,19 +139,12 @@ void AddMountOptions(const FuseOptions& options, bool writable, FuseArguments& a
   }
   if (!has_source) arguments.AddOption("fsname=" + EscapeOptionValue(options.source));
   if (!has_subtype) arguments.AddOption("subtype=layerfs");
-  // The kernel checks permissions as on any disk: owners and modes are the image's.
-  arguments.AddOption("default_permissions");
+  if (KernelChecks(options)) arguments.AddOption("default_permissions");
   if (!writable) arguments.AddOption("ro");
   if (::geteuid() == 0) {
     // A container's root needs its devices and setuid programs; mount(8) would say the same.
-    bool nodev = false;
-    bool nosuid = false;
-    for (const std::string& option : options.options) {
-      nodev |= option == "nodev";
-      nosuid |= option == "nosuid";
-    }
-    if (!nodev) arguments.AddOption("dev");
-    if (!nosuid) arguments.AddOption("suid");
+    if (!HasOption(options, "nodev")) arguments.AddOption("dev");
+    if (!HasOption(options, "nosuid")) arguments.AddOption("suid");
   }
   if (options.debug) arguments.Add("-d");
 }
@@ -166,6 +179,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
   impl->context.notifier = &impl->notifier;
   impl->context.abilities.user_mount = ::geteuid() != 0;
   impl->context.want_io_uring = options.io_uring && IoUringIsEnabled();
+  impl->context.kernel_checks = KernelChecks(options);
   impl->max_threads = options.max_threads;
   AddMountOptions(options, file_system.Wishes().writable, impl->arguments);
 #ifdef FUSE_CAP_OVER_IO_URING
