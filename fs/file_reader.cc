@@ -23,6 +23,10 @@ constexpr uint64_t kMaxReadaheadBytes = uint64_t{8} << 20;
 // Only a read that begins exactly where the last one ended, this often in a row, is sequential.
 constexpr uint32_t kSequentialReads = 2;
 
+std::unexpected<Error> Cancelled() {
+  return Fail(ErrorCode::kCancelled, "the reader was interrupted");
+}
+
 struct Stream {
   uint64_t next_offset = 0;
   uint64_t ahead_until = 0;  // what has been asked for already
@@ -62,6 +66,12 @@ class ReadOperation {
 
 using OperationPtr = std::shared_ptr<ReadOperation>;
 
+// A read from NewReadId on.
+struct Announced {
+  OperationPtr operation;  // null before Read
+  bool cancelled = false;  // before Read
+};
+
 // Shared with the completions, which may run while the reader is being destroyed.
 struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   Impl(std::shared_ptr<Image> image_in, const ImageContext& context, Options options_in)
@@ -80,7 +90,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   ChunkMap map;
   Synchronized<Objects> objects{Objects(kObjectsKept)};
   Synchronized<LruMap<uint32_t, Stream>> streams{LruMap<uint32_t, Stream>(kStreamsKept)};
-  Synchronized<std::unordered_map<ReadId, OperationPtr>> waiting;
+  Synchronized<std::unordered_map<ReadId, Announced>> waiting;
   std::once_flag warned_uncached;
 
   // Null where the cache cannot take it: then it is read without being kept.
@@ -101,7 +111,8 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     return *opened;
   }
 
-  // "file /usr/bin/python3". Only for messages: it looks through the whole tree.
+  // "file /usr/bin/python3". It looks through the whole tree: for a tool's message, and not for
+  // each of the reads that fail while the network is away.
   std::string Describe(InodeNumber wanted) const {
     const Index& tree = image->tree();
     for (uint32_t i = 1; i <= tree.inode_count(); ++i) {
@@ -132,8 +143,8 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   }
 
   void FailOperation(const OperationPtr& operation, const Error& error) {
-    Finish(operation,
-           Fail(error.In(image->reference().ToString() + ": " + Describe(operation->inode))));
+    Finish(operation, Fail(error.In(image->reference().ToString() + ": inode " +
+                                    std::to_string(ToUint(operation->inode)))));
   }
 
   void Finish(const OperationPtr& operation, Result<ByteSpan> result) {
@@ -295,29 +306,43 @@ FileReader::FileReader(std::shared_ptr<Image> image, const ImageContext& context
 
 FileReader::~FileReader() {
   const auto left = impl_->waiting.With([](auto& reads) { return std::exchange(reads, {}); });
-  for (const auto& [id, operation] : left) {
-    operation->Answer(Fail(ErrorCode::kCancelled, "the file system is being unmounted"));
+  for (const auto& [id, read] : left) {
+    if (read.operation == nullptr) continue;
+    read.operation->Answer(Fail(ErrorCode::kCancelled, "the file system is being unmounted"));
   }
+}
+
+FileReader::ReadId FileReader::NewReadId() {
+  const ReadId id = next_read_.fetch_add(1);
+  impl_->waiting.With([&](auto& reads) { reads.try_emplace(id); });
+  return id;
 }
 
 void FileReader::Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size, Done done) {
   const uint64_t file_size = image_->tree().Get(inode).size;
-  if (offset >= file_size || size == 0) return done(ByteSpan());
-  const size_t clipped = static_cast<size_t>(std::min<uint64_t>(size, file_size - offset));
+  const size_t clipped =
+      static_cast<size_t>(offset < file_size ? std::min<uint64_t>(size, file_size - offset) : 0);
   auto operation = std::make_shared<ReadOperation>(id, inode, offset, clipped, std::move(done));
-  impl_->waiting.With([&](auto& reads) { reads.emplace(id, operation); });
+  const bool cancelled = impl_->waiting.With([&](auto& reads) {
+    Announced& read = reads[id];
+    read.operation = operation;
+    return read.cancelled;
+  });
+  if (cancelled) return impl_->Finish(operation, Cancelled());
+  if (clipped == 0) return impl_->Finish(operation, ByteSpan());
   impl_->Start(operation);
   const DataExtent ahead = impl_->NextWindow(inode, offset, clipped, file_size);
   if (ahead.size > 0) impl_->ReadAhead(inode, ahead.file_offset, ahead.size);
 }
 
 void FileReader::Cancel(ReadId id) {
-  const OperationPtr operation = impl_->waiting.With([&](auto& reads) {
+  const OperationPtr operation = impl_->waiting.With([&](auto& reads) -> OperationPtr {
     const auto it = reads.find(id);
-    return it != reads.end() ? it->second : nullptr;
+    if (it == reads.end()) return nullptr;
+    it->second.cancelled = true;
+    return it->second.operation;
   });
-  if (operation == nullptr) return;
-  impl_->Finish(operation, Fail(ErrorCode::kCancelled, "the reader was interrupted"));
+  if (operation != nullptr) impl_->Finish(operation, Cancelled());
 }
 
 Result<Bytes> FileReader::ReadAndWait(InodeNumber inode, uint64_t offset, size_t size) {
@@ -331,8 +356,10 @@ Result<Bytes> FileReader::ReadAndWait(InodeNumber inode, uint64_t offset, size_t
       }
     });
   });
-  return answer->WaitThen([](auto& slot) { return slot.has_value(); },
-                          [](auto& slot) { return std::move(*slot); });
+  auto result = answer->WaitThen([](auto& slot) { return slot.has_value(); },
+                                 [](auto& slot) { return std::move(*slot); });
+  if (result.has_value()) return result;
+  return Fail(std::move(result).error().In(impl_->Describe(inode)));
 }
 
 std::shared_ptr<CachedObject> FileReader::WholeObject(InodeNumber inode) {

@@ -29,15 +29,18 @@ class FileReader {
   ~FileReader();
 
   using ReadId = uint64_t;
-  ReadId NewReadId() { return next_read_.fetch_add(1); }
+  // Announces a read, so that it can be cancelled before it begins: a Read with this id has to
+  // follow.
+  ReadId NewReadId();
 
   // The bytes of [offset, offset + size) that the file has: fewer than `size` only at its end.
   // `inode` must be a regular file. `done` is called exactly once, from inside Read or from
   // another thread; the bytes are valid during the call.
   using Done = std::function<void(Result<ByteSpan>)>;
   void Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size, Done done);
-  // The reader was interrupted: `done` gets kCancelled soon; what is being fetched is still kept.
-  // No-op for a read that has been answered.
+  // The reader was interrupted: `done` gets kCancelled, at once or, where Read has not been called
+  // yet, from inside it; what is being fetched is still kept. No-op for a read that has been
+  // answered.
   void Cancel(ReadId id);
   // For tools; never on a FUSE thread.
   Result<Bytes> ReadAndWait(InodeNumber inode, uint64_t offset, size_t size);

@@ -6,6 +6,7 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <unordered_map>
 
@@ -41,7 +42,7 @@ struct ImageFileSystem::State {
   const Index& tree;
   FileReader& reader;
   const Options options;
-  bool passthrough = false;
+  std::atomic<bool> passthrough{false};
   Notifier* notifier = nullptr;
   Synchronized<OpenInodes> open_inodes;
 
