@@ -23,7 +23,7 @@ readonly BUILD_PACKAGES=(
 )
 readonly TEST_PACKAGES=(
   skopeo umoci podman containerd crun runc docker-registry mmdebstrap debian-archive-keyring
-  jq curl zstd gzip attr acl libcap2-bin fio python3 sudo util-linux procps
+  jq curl zstd gzip attr acl libarchive-tools libcap2-bin fio python3 sudo util-linux procps
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev
 )
 
