@@ -34,8 +34,8 @@ Status Decompress(const ChunkRef& chunk, ByteSpan stored, MutableByteSpan out) {
 }  // namespace
 
 Status CheckChunkRef(const ChunkRef& chunk, uint64_t blob_size) {
-  const bool sizes_fit = chunk.size > 0 && chunk.size <= kMaxFetchedBytes && chunk.stored_size > 0 &&
-                         chunk.stored_size <= kMaxStoredBytes;
+  const bool sizes_fit = chunk.size > 0 && chunk.size <= kMaxFetchedBytes &&
+                         chunk.stored_size > 0 && chunk.stored_size <= kMaxStoredBytes;
   if (sizes_fit && RangeFits(chunk.blob_offset, chunk.stored_size, blob_size)) return {};
   return Fail(ErrorCode::kCorrupt,
               "the index names a chunk that cannot be: " + std::to_string(chunk.stored_size) +
