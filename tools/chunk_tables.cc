@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/chunk_tables.h"
+
+#include <string>
+
+namespace layerfs {
+
+Status ForEachSegment(
+    Image& image, Scheduler& scheduler, ObjectCache& cache,
+    const std::function<Status(const SegmentRef&, const ChunkTableSegment&)>& on_segment) {
+  const Index& tree = image.tree();
+  for (uint32_t i = 0; i < tree.segment_count(); ++i) {
+    const SegmentRef segment = tree.Segment(i);
+    const auto blob = image.layer_blob(segment.layer);
+    ChunkRequest request;
+    request.blob = blob;
+    request.chunk = segment.ref;
+    request.reason = "chunk table";
+    if (auto object = cache.OpenObject(ObjectId{segment.ref.digest, segment.ref.size, {}})) {
+      request.object = std::move(*object);
+    }
+    LAYERFS_TRY(bytes, scheduler.FetchAndWait(std::move(request)));
+    LAYERFS_TRY_IN(
+        table, ChunkTableSegment::Open(*bytes, segment),
+        "blob " + blob->digest.ToString() + ": chunk table segment " + std::to_string(i));
+    LAYERFS_CHECK_OK(on_segment(segment, table));
+  }
+  return {};
+}
+
+}  // namespace layerfs

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/cli.h"
+
+#include <algorithm>
+
+#include "index/base/log.h"
+#include "tools/help_formatter.h"
+#include "tools/suggest.h"
+#include "tools/text.h"
+
+#ifndef LAYERFS_VERSION
+#error "CMake defines LAYERFS_VERSION"
+#endif
+
+namespace layerfs {
+namespace {
+
+struct Entry {
+  std::unique_ptr<Command> command;
+  CLI::App* app = nullptr;
+};
+
+std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
+  std::vector<Entry> entries;
+  for (auto* make :
+       {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakeInspectCommand, MakeLsCommand,
+        MakeCatCommand, MakeStatCommand, MakeCheckCommand, MakeCacheCommand}) {
+    Entry entry;
+    entry.command = make();
+    entry.app = entry.command->Declare(root);
+    entry.app->add_flag("-v,--verbose", log.verbose, "Say more about what is done");
+    entry.app->add_flag("--debug", log.debug, "Say everything");
+    entry.app->add_option("--log", log.file, "Append the log to a file instead of stderr")
+        ->type_name("FILE");
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+// The words that could have been meant where `word` was written.
+std::vector<std::string> KnownWords(const CLI::App& app, bool option) {
+  std::vector<std::string> words;
+  if (!option) {
+    for (const CLI::App* command : app.get_subcommands({})) words.push_back(command->get_name());
+    return words;
+  }
+  for (const CLI::Option* known : app.get_options()) {
+    for (const std::string& name : known->get_lnames()) words.push_back("--" + name);
+  }
+  return words;
+}
+
+const CLI::App* DeepestParsed(const CLI::App* app) {
+  while (true) {
+    const auto parsed = app->get_subcommands();
+    if (parsed.empty()) return app;
+    app = parsed.front();
+  }
+}
+
+std::string CommandName(const CLI::App* app) {
+  std::string name = app->get_name();
+  for (app = app->get_parent(); app != nullptr; app = app->get_parent()) {
+    name = app->get_name() + " " + name;
+  }
+  return name;
+}
+
+// CLI11's message, with the nearest known word where one was mistyped.
+int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
+                const std::vector<std::string>& arguments, CommandIo& io) {
+  const CLI::App* const app = DeepestParsed(&root);
+  std::string message = error.what();
+  std::string suggestion;
+  for (const std::string& argument : arguments) {
+    const bool option = argument.starts_with("--");
+    if (!option && app != &root && app->get_subcommands({}).empty()) continue;
+    const std::string word = argument.substr(0, argument.find('='));
+    const auto known = KnownWords(*app, option);
+    if (std::find(known.begin(), known.end(), word) != known.end()) continue;
+    if (!option && app != &root && argument == app->get_name()) continue;
+    if (const auto near = Suggest(word, known)) {
+      message = "\"" + EscapeForTerminal(word) + "\" is not known";
+      suggestion = "; did you mean \"" + *near + "\"?";
+      break;
+    }
+  }
+  if (arguments.empty()) message = "a command is missing";
+  std::fprintf(io.err, "%s: %s%s\nTry \"%s --help\".\n", CommandName(app).c_str(), message.c_str(),
+               suggestion.c_str(), CommandName(app).c_str());
+  return static_cast<int>(ExitStatus::kUsage);
+}
+
+Status StartLog(const LogOptions& log) {
+  LogLevel level = LogLevel::kWarning;
+  if (!log.file.empty() || log.verbose) level = LogLevel::kInfo;
+  if (log.debug) level = LogLevel::kDebug;
+  return ConfigureLog(level, log.file);
+}
+
+int RunCommand(Entry& entry, const LogOptions& log, CommandIo& io) {
+  const auto report = [&](const Error& error) {
+    std::fprintf(io.err, "%s: %s\n", CommandName(entry.app).c_str(),
+                 EscapeForTerminal(error.context).c_str());
+    return static_cast<int>(ExitStatusOf(error.code));
+  };
+  const Status started = StartLog(log);
+  if (!started.has_value()) return report(started.error());
+  const Result<ExitStatus> ended = entry.command->Run(io);
+  if (!ended.has_value()) return report(ended.error());
+  if (std::fflush(io.out) != 0) return report(ErrnoError("standard output", errno));
+  return static_cast<int>(*ended);
+}
+
+}  // namespace
+
+int RunCli(std::vector<std::string> arguments, CommandIo& io) {
+  CLI::App root("mounts container images before they are there", "layerfs");
+  root.formatter(std::make_shared<ManPageFormatter>());
+  root.set_version_flag("--version", "layerfs " LAYERFS_VERSION);
+  root.require_subcommand(1);
+  Document(
+      root,
+      {"  Converts container images into images with seekable, indexed layers, which stay "
+       "ordinary\n"
+       "  OCI images for everybody else, and mounts such images at once: what is read is fetched\n"
+       "  when it is read, verified, and kept in a cache that all mounts share.\n"
+       "\n"
+       "  An IMAGE is written as skopeo writes it: "
+       "docker://HOST[:PORT]/REPOSITORY[:TAG][@DIGEST],\n"
+       "  oci:DIRECTORY[:TAG], docker-archive:FILE[:NAME:TAG]; a word without a transport is "
+       "taken\n"
+       "  from a registry.",
+       {"layerfs convert docker://registry.example.com/app:1 "
+        "docker://registry.example.com/app:1-lazy",
+        "layerfs mount docker://registry.example.com/app:1-lazy /mnt/app"}});
+  LogOptions log;
+  std::vector<Entry> entries = DeclareCommands(root, log);
+  const std::vector<std::string> given = arguments;
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
+  try {
+    root.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    const CLI::App* const app = DeepestParsed(&root);
+    std::fputs(app->help().c_str(), io.out);
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    std::fprintf(io.out, "%s\n", version.what());
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return ReportUsage(root, error, given, io);
+  }
+  for (Entry& entry : entries) {
+    if (entry.app->parsed()) return RunCommand(entry, log, io);
+  }
+  return static_cast<int>(ExitStatus::kUsage);
+}
+
+}  // namespace layerfs

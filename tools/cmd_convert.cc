@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/command.h"
+#include "tools/convert/convert_image.h"
+#include "tools/progress.h"
+#include "tools/services.h"
+#include "tools/text.h"
+
+namespace layerfs {
+namespace {
+
+const char* OutcomeName(LayerOutcome outcome) {
+  switch (outcome) {
+    case LayerOutcome::kConverted:
+      return "converted";
+    case LayerOutcome::kReused:
+      return "reused";
+    case LayerOutcome::kCopied:
+      return "copied";
+  }
+  return "";
+}
+
+class ConvertCommand final : public Command {
+ public:
+  CLI::App* Declare(CLI::App& parent) override {
+    CLI::App* app = parent.add_subcommand("convert", "make an image mountable");
+    app->add_option("SOURCE", source_, "The image to convert")->required();
+    app->add_option("DESTINATION", destination_, "Where the converted image goes")->required();
+    app->add_option("--platform", platforms_,
+                    "Convert this platform of an image index only; may be repeated")
+        ->type_name("OS/ARCH[/VARIANT]")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app->add_option("--level", policy_.level, "zstd's level, 1 to 19")->capture_default_str();
+    app->add_option("--chunk-size", chunk_size_, "Cut large files every so many bytes")
+        ->type_name("SIZE");
+    app->add_option("--threads", threads_, "How many threads compress; 0: one a processor")
+        ->check(CLI::Range(0, 1024));
+    app->add_flag("--force", force_, "Convert and write again what the destination has already");
+    app->add_flag("--json", json_, "Print the report as JSON");
+    app->add_flag("-q,--quiet", quiet_, "No progress, no report");
+    options_.DeclareCache(*app);
+    options_.DeclareRegistry(*app);
+    Document(
+        *app,
+        {"  Makes an image whose layers can be read in pieces, without a pull. The result is an\n"
+         "  ordinary OCI image: the tars in its layers, its config and so its image ID are\n"
+         "  unchanged, and other tools pull and run it as ever. The bytes depend on the image and\n"
+         "  the options only. Layers that the destination has already, converted with the same\n"
+         "  options, are neither converted nor written again. The destination's tag is set last:\n"
+         "  a failure leaves nothing half-written to be seen.",
+         {"layerfs convert docker://127.0.0.1:5000/app:1 docker://127.0.0.1:5000/app:1-lazy",
+          "layerfs convert docker-archive:app.tar oci:/images/app:1",
+          "layerfs convert --platform linux/amd64 docker://example.com/app oci:/images/app"}});
+    return app;
+  }
+
+  Result<ExitStatus> Run(CommandIo& io) override {
+    ConvertOptions options;
+    LAYERFS_TRY(source, ImageReference::Parse(source_));
+    LAYERFS_TRY(destination, ImageReference::Parse(destination_));
+    options.source = source;
+    options.destination = destination;
+    for (const std::string& word : platforms_) {
+      LAYERFS_TRY_IN(platform, Platform::Parse(word), "--platform");
+      options.platforms.push_back(platform);
+    }
+    if (!chunk_size_.empty()) {
+      LAYERFS_TRY_IN(size, ParseBytes(chunk_size_), "--chunk-size");
+      if (size > kMaxChunkBytes) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    "--chunk-size: at most " + FormatBytes(kMaxChunkBytes));
+      }
+      policy_.chunk_size = static_cast<uint32_t>(size);
+      policy_.own_chunk_size = std::max(policy_.own_chunk_size, policy_.chunk_size);
+    }
+    options.policy = policy_;
+    options.threads = threads_;
+    options.force = force_;
+    options.cache_directory =
+        options_.cache_directory.empty() ? DefaultCacheDirectory() : options_.cache_directory;
+    Services services(options_);
+    LAYERFS_TRY(stores, services.Stores());
+    LayerProgressBars bars(quiet_ ? nullptr : io.err, io.err_is_terminal);
+    NoProgress none;
+    LAYERFS_TRY(report, ConvertImage(options, *stores,
+                                     quiet_ ? static_cast<ConvertProgress&>(none) : bars));
+    if (json_) {
+      PrintJson(report, io);
+    } else if (!quiet_) {
+      Print(report, io);
+    }
+    return ExitStatus::kSuccess;
+  }
+
+ private:
+  struct NoProgress final : ConvertProgress {
+    void OnLayers(size_t) override {}
+    void OnProgress(const LayerProgress&) override {}
+  };
+
+  static void Print(const ConvertReport& report, CommandIo& io) {
+    uint64_t from = 0;
+    uint64_t to = 0;
+    for (const LayerReport& layer : report.layers) {
+      from += layer.source_size;
+      to += layer.converted_size;
+      std::fprintf(io.out, "%s  %10s -> %10s  %s\n",
+                   layer.converted.ToString().substr(0, 19).c_str(),
+                   FormatBytes(layer.source_size).c_str(),
+                   FormatBytes(layer.converted_size).c_str(), OutcomeName(layer.outcome));
+    }
+    for (const std::string& note : report.notes) std::fprintf(io.err, "%s\n", note.c_str());
+    std::fprintf(io.out, "%s  %s -> %s in %.1f s\n", report.root.ToString().c_str(),
+                 FormatBytes(from).c_str(), FormatBytes(to).c_str(), report.seconds);
+  }
+
+  static void PrintJson(const ConvertReport& report, CommandIo& io) {
+    Json layers = Json::array();
+    for (const LayerReport& layer : report.layers) {
+      layers.push_back({{"source", layer.source.ToString()},
+                        {"sourceSize", layer.source_size},
+                        {"converted", layer.converted.ToString()},
+                        {"convertedSize", layer.converted_size},
+                        {"tarSize", layer.tar_size},
+                        {"outcome", OutcomeName(layer.outcome)},
+                        {"seconds", layer.seconds}});
+    }
+    Json platforms = Json::array();
+    for (const Platform& platform : report.platforms) platforms.push_back(platform.ToString());
+    const Json document = {{"digest", report.root.ToString()},
+                           {"mediaType", report.root_media_type},
+                           {"platforms", platforms},
+                           {"layers", layers},
+                           {"notes", report.notes},
+                           {"seconds", report.seconds}};
+    std::fprintf(io.out, "%s\n", document.dump(2).c_str());
+  }
+
+  std::string source_;
+  std::string destination_;
+  std::vector<std::string> platforms_;
+  ChunkPolicy policy_;
+  std::string chunk_size_;
+  int threads_ = 0;
+  bool force_ = false;
+  bool json_ = false;
+  bool quiet_ = false;
+  ServiceOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> MakeConvertCommand() { return std::make_unique<ConvertCommand>(); }
+
+}  // namespace layerfs

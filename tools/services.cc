@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/services.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "tools/text.h"
+
+namespace layerfs {
+
+void ServiceOptions::DeclareCache(CLI::App& app) {
+  app.add_option("--cache", cache_directory,
+                 "The cache directory; shared by all mounts and processes that name it")
+      ->type_name("DIR")
+      ->envname("LAYERFS_CACHE");
+  app.add_option("--cache-size", cache_size,
+                 "Evict the least recently used beyond this; 0: no limit")
+      ->type_name("SIZE");
+}
+
+void ServiceOptions::DeclareRegistry(CLI::App& app) {
+  app.add_flag("--plain-http", plain_http,
+               "Talk http to registries that are not on the loopback (there it is the default)");
+  app.add_option("--ca", ca_file, "Certificates to trust besides the system's")->type_name("FILE");
+  app.add_option("--cert", client_cert, "Client certificate, PEM")->type_name("FILE");
+  app.add_option("--key", client_key, "The client certificate's key, PEM")->type_name("FILE");
+  app.add_option("--authfile", auth_file, "Credentials, as skopeo and docker login write them")
+      ->type_name("FILE");
+  app.add_option("--fetch-timeout", fetch_timeout,
+                 "How long a read is retried before it fails with EIO")
+      ->type_name("TIME")
+      ->capture_default_str();
+}
+
+std::string DefaultCacheDirectory() {
+  if (::geteuid() == 0) return "/var/cache/layerfs";
+  const char* cache_home = std::getenv("XDG_CACHE_HOME");
+  if (cache_home != nullptr && cache_home[0] == '/') return std::string(cache_home) + "/layerfs";
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr ? home : "/tmp") + "/.cache/layerfs";
+}
+
+Result<std::shared_ptr<ObjectCache>> Services::Cache() {
+  if (cache_ == nullptr) {
+    LAYERFS_TRY_IN(limit, ParseBytes(options_.cache_size), "--cache-size");
+    ObjectCache::Options cache_options;
+    cache_options.directory =
+        options_.cache_directory.empty() ? DefaultCacheDirectory() : options_.cache_directory;
+    cache_options.limit_bytes = limit;
+    LAYERFS_TRY(cache, ObjectCache::Open(cache_options));
+    cache_ = std::move(cache);
+  }
+  return cache_;
+}
+
+Result<ImageStores*> Services::Stores() {
+  if (stores_ == nullptr) {
+    StoreOptions store_options;
+    store_options.plain_http = options_.plain_http;
+    store_options.tls.ca_file = options_.ca_file;
+    store_options.tls.client_cert = options_.client_cert;
+    store_options.tls.client_key = options_.client_key;
+    store_options.auth_file = options_.auth_file;
+    LAYERFS_TRY(timeout, FetchTimeout());
+    store_options.timeout = timeout;
+    stores_ = std::make_unique<ImageStores>(store_options);
+  }
+  return stores_.get();
+}
+
+Result<Scheduler*> Services::Fetcher() {
+  if (scheduler_ == nullptr) scheduler_ = std::make_unique<Scheduler>(Scheduler::Options{});
+  return scheduler_.get();
+}
+
+Result<std::chrono::milliseconds> Services::FetchTimeout() const {
+  LAYERFS_TRY_IN(timeout, ParseDuration(options_.fetch_timeout), "--fetch-timeout");
+  return timeout;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every command that touches images shares: the options for registries and the cache, and the
+// objects made from them, each at first use. tools/ wires; the objects know nothing of options.
+// One thread at a time.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "fetch/image_store.h"
+#include "fetch/object_cache.h"
+#include "fetch/scheduler.h"
+#include "index/base/error.h"
+
+namespace layerfs {
+
+// The options as typed. Declare the groups that a command needs.
+struct ServiceOptions {
+  std::string cache_directory;  // empty: DefaultCacheDirectory()
+  std::string cache_size = "0";
+  std::string fetch_timeout = "60s";
+  bool plain_http = false;
+  std::string ca_file;
+  std::string client_cert;
+  std::string client_key;
+  std::string auth_file;
+
+  void DeclareCache(CLI::App& app);
+  void DeclareRegistry(CLI::App& app);
+};
+
+// /var/cache/layerfs for root, else $XDG_CACHE_HOME/layerfs or ~/.cache/layerfs.
+std::string DefaultCacheDirectory();
+
+class Services {
+ public:
+  explicit Services(const ServiceOptions& options) : options_(options) {}
+
+  Result<std::shared_ptr<ObjectCache>> Cache();
+  Result<ImageStores*> Stores();
+  Result<Scheduler*> Fetcher();
+  Result<std::chrono::milliseconds> FetchTimeout() const;
+
+ private:
+  const ServiceOptions& options_;
+  std::shared_ptr<ObjectCache> cache_;
+  std::unique_ptr<ImageStores> stores_;
+  std::unique_ptr<Scheduler> scheduler_;  // After what it reads from, so that it ends first.
+};
+
+}  // namespace layerfs
