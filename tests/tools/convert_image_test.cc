@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/convert/convert_image.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "fetch/reference.h"
+#include "index/base/synchronized.h"
+#include "tests/fetch/temp_dir.h"
+#include "tests/index/tar_writer.h"
+#include "tests/tools/converted_layer.h"
+#include "tests/tools/layout_image.h"
+#include "tools/convert/converted_documents.h"
+
+namespace layerfs {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// Counts what is really read and written, layer by layer.
+class CountingProgress : public ConvertProgress {
+ public:
+  void OnLayers(size_t layer_count) override { layers = layer_count; }
+  void OnProgress(const LayerProgress& progress) override {
+    stages_.With([&](auto& stages) {
+      LayerProgress& last = stages[{progress.layer, progress.stage}];
+      EXPECT_GE(progress.done_bytes, last.done_bytes);
+      EXPECT_LE(progress.done_bytes, progress.total_bytes);
+      last = progress;
+    });
+  }
+  size_t Count(LayerStage stage) const {
+    return stages_.With([&](const auto& stages) {
+      return std::ranges::count_if(stages,
+                                   [&](const auto& row) { return row.first.second == stage; });
+    });
+  }
+  bool AllComplete() const {
+    return stages_.With([](const auto& stages) {
+      return std::ranges::all_of(
+          stages, [](const auto& row) { return row.second.done_bytes == row.second.total_bytes; });
+    });
+  }
+  void Reset() {
+    layers = 0;
+    stages_.With([](auto& stages) { stages.clear(); });
+  }
+  size_t layers = 0;
+
+ private:
+  Synchronized<std::map<std::pair<size_t, LayerStage>, LayerProgress>> stages_;
+};
+
+Bytes SmallTar(const std::string& name, size_t size = 3000) {
+  return TarWriter().Directory("d").File("d/" + name, Pattern(size, name.size())).Finish();
+}
+
+class ConvertImageTest : public testing::Test {
+ protected:
+  ConvertImageTest() : source_(directory_ / "source"), stores_(StoreOptions()) {}
+
+  ConvertOptions Options(const std::string& destination = "out") const {
+    ConvertOptions options;
+    options.source = *ImageReference::Parse("oci:" + (directory_ / "source") + ":latest");
+    options.destination = Destination(destination);
+    options.policy = SmallPolicy();
+    options.threads = 2;
+    return options;
+  }
+  ImageReference Destination(const std::string& name, const std::string& tag = "new") const {
+    return *ImageReference::Parse("oci:" + (directory_ / name) + ":" + tag);
+  }
+
+  Result<ConvertReport> Convert(const ConvertOptions& options) {
+    return ConvertImage(options, stores_, progress_);
+  }
+  ConvertReport MustConvert(const ConvertOptions& options) {
+    progress_.Reset();
+    Result<ConvertReport> report = Convert(options);
+    EXPECT_TRUE(report.has_value()) << report.error().context;
+    return report.value_or(ConvertReport());
+  }
+
+  RawDocument ReadRoot(const std::string& name = "out") {
+    auto reader = stores_.OpenReader(Destination(name));
+    auto root = (*reader)->ReadRoot();
+    EXPECT_TRUE(root.has_value()) << root.error().context;
+    return root.value_or(RawDocument());
+  }
+  Manifest ReadManifest(const std::string& name = "out") {
+    auto manifest = Manifest::Parse(ReadRoot(name).raw);
+    EXPECT_TRUE(manifest.has_value());
+    return manifest.value_or(Manifest());
+  }
+  Bytes ReadBlob(const Descriptor& descriptor, const std::string& name = "out") {
+    auto raw = ReadFile(OciLayout(directory_ / name).BlobPath(descriptor.digest), 1 << 30);
+    EXPECT_TRUE(raw.has_value()) << descriptor.digest.ToString();
+    return raw.value_or(Bytes());
+  }
+  // Nothing can be seen at a destination where conversion failed.
+  void ExpectNoImage(const std::string& name) {
+    auto reader = stores_.OpenReader(Destination(name));
+    EXPECT_FALSE((*reader)->ReadRoot().has_value());
+  }
+
+  TempDir directory_;
+  LayoutImage source_;
+  ImageStores stores_;
+  CountingProgress progress_;
+};
+
+TEST_F(ConvertImageTest, LayersHoldTheSameTarsAndTheConfigTheSameBytes) {
+  const LayoutImage::Image image = {.layers = {{SmallTar("a")}, {SmallTar("b", 50000)}}};
+  source_.Tag("latest", source_.AddImage(image));
+  const ConvertReport report = MustConvert(Options());
+  EXPECT_EQ(progress_.layers, 2U);
+  EXPECT_TRUE(progress_.AllComplete());
+
+  const Manifest manifest = ReadManifest();
+  EXPECT_EQ(manifest.media_type, media_type::kOciManifest);
+  EXPECT_EQ(ReadBlob(manifest.config), LayoutImage::Config(image));
+  ASSERT_EQ(manifest.layers.size(), 2U);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(manifest.layers[i].media_type, media_type::kOciLayerZstd);
+    const Bytes blob = ReadBlob(manifest.layers[i]);
+    EXPECT_EQ(blob.size(), manifest.layers[i].size);
+    EXPECT_EQ(*DecodeWhole(blob), image.layers[i].tar);
+    // Annotations and footer lead to the same index.
+    const auto index = DecodeIndexAnnotations(manifest.layers[i].annotations, blob.size());
+    ASSERT_TRUE(index.has_value() && index->has_value());
+    EXPECT_EQ(**index, OpenedLayer::Open(blob).index_ref);
+    EXPECT_EQ(report.layers[i].converted, manifest.layers[i].digest);
+    EXPECT_EQ(report.layers[i].converted_size, blob.size());
+    EXPECT_EQ(report.layers[i].tar_size, image.layers[i].tar.size());
+    EXPECT_EQ(report.layers[i].outcome, LayerOutcome::kConverted);
+  }
+  EXPECT_EQ(report.root, ReadRoot().digest);
+}
+
+TEST_F(ConvertImageTest, TheImageIsTheSameOnAnyNumberOfThreads) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")},
+                                                     {SmallTar("b", 200000)},
+                                                     {SmallTar("c", 90000)},
+                                                     {SmallTar("d", 13000)}}}));
+  ConvertOptions options = Options();
+  options.threads = 1;
+  const Digest expected = MustConvert(options).root;
+  for (const int threads : {2, 8}) {
+    options = Options("out" + std::to_string(threads));
+    options.threads = threads;
+    EXPECT_EQ(MustConvert(options).root, expected);
+  }
+}
+
+TEST_F(ConvertImageTest, DockerDocumentsBecomeOciOnes) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a"), media_type::kDockerLayerGzip},
+                                                     {SmallTar("b"), media_type::kDockerLayerTar}},
+                                          .docker = true}));
+  MustConvert(Options());
+  const Manifest manifest = ReadManifest();
+  EXPECT_EQ(manifest.media_type, media_type::kOciManifest);
+  EXPECT_EQ(manifest.config.media_type, media_type::kOciConfig);
+  EXPECT_EQ(*DecodeWhole(ReadBlob(manifest.layers[0])), SmallTar("a"));
+  EXPECT_EQ(*DecodeWhole(ReadBlob(manifest.layers[1])), SmallTar("b"));
+}
+
+TEST_F(ConvertImageTest, AnnotationsStayButThoseOfTheOldBytes) {
+  source_.Tag("latest",
+              source_.AddImage(
+                  {.layers = {{.tar = SmallTar("a"),
+                               .annotations = {{"org.example", "kept"},
+                                               {"containerd.io/snapshot/stargz/toc.digest", "x"},
+                                               {"io.github.containers.zstd-chunked.x", "x"}}}},
+                   .annotations = {{"org.opencontainers.image.title", "kept"},
+                                   {"com.amazon.soci.index-digest", "x"}}}));
+  MustConvert(Options());
+  const Manifest manifest = ReadManifest();
+  EXPECT_THAT(manifest.annotations,
+              ElementsAre(std::pair("org.opencontainers.image.title", "kept")));
+  const auto& annotations = manifest.layers[0].annotations;
+  EXPECT_EQ(annotations.at("org.example"), "kept");
+  EXPECT_EQ(annotations.size(), 5U);
+  EXPECT_EQ(annotations.at(kConverterAnnotation), SmallPolicy().Fingerprint());
+}
+
+TEST_F(ConvertImageTest, ALayerThatIsListedTwiceIsConvertedOnce) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}, {SmallTar("a")}}}));
+  const ConvertReport report = MustConvert(Options());
+  EXPECT_EQ(report.layers.size(), 1U);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 1U);
+  const Manifest manifest = ReadManifest();
+  ASSERT_EQ(manifest.layers.size(), 2U);
+  EXPECT_EQ(manifest.layers[0].digest, manifest.layers[1].digest);
+}
+
+TEST_F(ConvertImageTest, WhatTheDestinationHasIsNeitherReadNorWrittenAgain) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}, {SmallTar("b")}}}));
+  const ConvertReport first = MustConvert(Options());
+  // Another image of the same layout shares one layer.
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}, {SmallTar("c")}}}));
+  ConvertOptions options = Options();
+  options.destination = Destination("out", "second");
+  const ConvertReport second = MustConvert(options);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 1U);
+  EXPECT_EQ(progress_.Count(LayerStage::kWriting), 1U);
+  ASSERT_EQ(second.layers.size(), 2U);
+  EXPECT_EQ(second.layers[0].outcome, LayerOutcome::kReused);
+  EXPECT_EQ(second.layers[0].converted, first.layers[0].converted);
+  EXPECT_EQ(second.layers[1].outcome, LayerOutcome::kConverted);
+
+  const ConvertReport again = MustConvert(options);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 0U);
+  EXPECT_EQ(again.root, second.root);
+
+  options.force = true;
+  EXPECT_EQ(MustConvert(options).root, second.root);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 2U);
+}
+
+TEST_F(ConvertImageTest, OtherOptionsConvertAgain) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  ConvertOptions options = Options();
+  options.policy.level = 1;
+  EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kConverted);
+}
+
+TEST_F(ConvertImageTest, AKnownLayerWhoseBlobIsGoneIsConvertedAgain) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  std::filesystem::remove(OciLayout(directory_ / "out").BlobPath(ReadManifest().layers[0].digest));
+  EXPECT_EQ(MustConvert(Options()).layers[0].outcome, LayerOutcome::kConverted);
+  EXPECT_EQ(*DecodeWhole(ReadBlob(ReadManifest().layers[0])), SmallTar("a"));
+}
+
+TEST_F(ConvertImageTest, TheMemoRemembersLayersThatNoManifestNames) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  ConvertOptions options = Options();
+  options.cache_directory = directory_ / "cache";
+  MustConvert(options);
+  // The same tag names another image now; the blob is still there.
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("b")}}}));
+  MustConvert(options);
+  std::filesystem::remove(directory_ / "out/index.json");
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kReused);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 0U);
+
+  directory_.Write("cache/converted-layers.json", "{broken");
+  std::filesystem::remove(directory_ / "out/index.json");
+  EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kConverted);
+}
+
+TEST_F(ConvertImageTest, AConvertedSourceIsCopied) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  const ConvertReport first = MustConvert(Options());
+  ConvertOptions options = Options("copy");
+  options.source = Destination("out");
+  const ConvertReport copy = MustConvert(options);
+  EXPECT_EQ(copy.layers[0].outcome, LayerOutcome::kCopied);
+  EXPECT_EQ(copy.root, first.root);
+  EXPECT_EQ(ReadBlob(ReadManifest("copy").layers[0], "copy"), ReadBlob(ReadManifest().layers[0]));
+}
+
+class ConvertIndexTest : public ConvertImageTest {
+ protected:
+  ConvertIndexTest() {
+    Descriptor attestation = source_.AddImage({.layers = {{SmallTar("attestation")}}});
+    attestation.platform = Platform{"unknown", "unknown", ""};
+    attestation.annotations["vnd.docker.reference.type"] = "attestation-manifest";
+    source_.Tag(
+        "latest",
+        source_.AddIndex({source_.AddImage({.layers = {{SmallTar("shared")}, {SmallTar("amd64")}}}),
+                          source_.AddImage({.layers = {{SmallTar("shared")}, {SmallTar("arm64")}},
+                                            .architecture = "arm64"}),
+                          attestation},
+                         true));
+  }
+  ImageIndex ReadIndex() {
+    auto index = ImageIndex::Parse(ReadRoot().raw);
+    EXPECT_TRUE(index.has_value());
+    return index.value_or(ImageIndex());
+  }
+};
+
+TEST_F(ConvertIndexTest, AllItsImagesAreConvertedAndEmbedded) {
+  const ConvertReport report = MustConvert(Options());
+  EXPECT_EQ(report.layers.size(), 3U);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 3U);
+  EXPECT_EQ(report.root_media_type, media_type::kOciIndex);
+  EXPECT_THAT(report.platforms,
+              ElementsAre(Platform{"linux", "amd64", ""}, Platform{"linux", "arm64", ""}));
+  const ImageIndex index = ReadIndex();
+  EXPECT_EQ(index.media_type, media_type::kOciIndex);
+  ASSERT_EQ(index.manifests.size(), 2U);
+  for (const Descriptor& entry : index.manifests) {
+    ASSERT_TRUE(entry.data.has_value());
+    EXPECT_EQ(*entry.data, ReadBlob(entry));
+    const auto manifest = Manifest::Parse(*entry.data);
+    ASSERT_TRUE(manifest.has_value());
+    for (const Descriptor& layer : manifest->layers) EXPECT_TRUE(IsConvertedLayer(layer));
+  }
+}
+
+TEST_F(ConvertIndexTest, AttestationsOfTheOldImageAreLeftOutWithANote) {
+  const ConvertReport report = MustConvert(Options());
+  ASSERT_EQ(report.notes.size(), 1U);
+  EXPECT_THAT(report.notes[0], HasSubstr("attestation"));
+}
+
+TEST_F(ConvertIndexTest, OnlyTheWantedPlatformsAreConverted) {
+  ConvertOptions options = Options();
+  options.platforms = {Platform{"linux", "arm64", "v8"}};
+  const ConvertReport report = MustConvert(options);
+  EXPECT_THAT(report.platforms, ElementsAre(Platform{"linux", "arm64", ""}));
+  EXPECT_EQ(ReadIndex().manifests.size(), 1U);
+  EXPECT_EQ(report.layers.size(), 2U);
+}
+
+TEST_F(ConvertIndexTest, APlatformThatIsNotThereIsNamedWithWhatIs) {
+  ConvertOptions options = Options();
+  options.platforms = {Platform{"linux", "amd64", ""}, Platform{"linux", "riscv64", ""}};
+  const auto report = Convert(options);
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(report.error().context, HasSubstr("linux/riscv64"));
+  EXPECT_THAT(report.error().context, HasSubstr("linux/arm64"));
+  ExpectNoImage("out");
+}
+
+// What is wrong with the one image of a layout, and what the error must say.
+struct BadImage {
+  const char* name;
+  void (*make)(const LayoutImage& source, const std::string& directory);
+  ErrorCode code;
+  const char* words;
+};
+
+void TagImage(const LayoutImage& source, const LayoutImage::Image& image) {
+  source.Tag("latest", source.AddImage(image));
+}
+void Overwrite(const LayoutImage& source, const Bytes& old_bytes, const Bytes& new_bytes) {
+  ASSERT_TRUE(
+      WriteFileAtomically(source.layout().BlobPath(Digest::Of(old_bytes)), new_bytes).has_value());
+}
+
+const BadImage kBadImages[] = {
+    {"WrongDiffId",
+     [](const LayoutImage& source, const std::string&) {
+       TagImage(source, {.layers = {{SmallTar("a")}}, .diff_ids = {Digest::Of({})}});
+     },
+     ErrorCode::kDigestMismatch, "diff ID"},
+    {"MoreLayersThanDiffIds",
+     [](const LayoutImage& source, const std::string&) {
+       TagImage(source,
+                {.layers = {{SmallTar("a")}, {SmallTar("b")}}, .diff_ids = {Digest::Of({})}});
+     },
+     ErrorCode::kCorrupt, "1 diff IDs for 2 layers"},
+    {"LayerBytesChanged",
+     [](const LayoutImage& source, const std::string&) {
+       TagImage(source, {.layers = {{SmallTar("a", 100000), media_type::kOciLayerTar}}});
+       Bytes changed = SmallTar("a", 100000);
+       changed[50000] ^= 1;
+       Overwrite(source, SmallTar("a", 100000), changed);
+     },
+     ErrorCode::kDigestMismatch, "blob sha256:"},
+    {"LayerCutShort",
+     [](const LayoutImage& source, const std::string&) {
+       TagImage(source, {.layers = {{SmallTar("a", 100000)}}});
+       Bytes cut = Gzipped(SmallTar("a", 100000));
+       cut.resize(50000);
+       Overwrite(source, Gzipped(SmallTar("a", 100000)), cut);
+     },
+     ErrorCode::kCorrupt, "sha256:"},
+    {"GzipWithGarbageBehind",
+     [](const LayoutImage& source, const std::string&) {
+       Bytes blob = Gzipped(SmallTar("a"));
+       const size_t end = blob.size();
+       blob.resize(end + 100, 'g');
+       Manifest manifest;
+       manifest.media_type = media_type::kOciManifest;
+       manifest.config = source.AddBlob(media_type::kOciConfig,
+                                        LayoutImage::Config({.layers = {{SmallTar("a")}}}));
+       manifest.layers = {source.AddBlob(media_type::kOciLayerGzip, blob)};
+       source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
+     },
+     ErrorCode::kCorrupt, "blob offset"},
+    {"TarWithDotDot",
+     [](const LayoutImage& source, const std::string&) {
+       TagImage(source, {.layers = {{SmallTar("a")},
+                                    {TarWriter().File("x", "x").File("../y", "y").Finish()}}});
+     },
+     ErrorCode::kCorrupt, "tar offset 1024"},
+    {"ConfigWithoutPlatform",
+     [](const LayoutImage& source, const std::string&) {
+       Manifest manifest;
+       manifest.media_type = media_type::kOciManifest;
+       manifest.config = source.AddBlob(media_type::kOciConfig,
+                                        TextBytes(R"({"rootfs":{"type":"layers","diff_ids":[]}})"));
+       source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
+     },
+     ErrorCode::kCorrupt, "config sha256:"},
+    {"NotAnImage",
+     [](const LayoutImage& source, const std::string&) {
+       Manifest manifest;
+       manifest.media_type = media_type::kOciManifest;
+       manifest.config = source.AddBlob("application/vnd.example+json", TextBytes("{}"));
+       source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
+     },
+     ErrorCode::kUnsupported, "not an image"},
+    {"LayerOfAnotherKind",
+     [](const LayoutImage& source, const std::string&) {
+       TagImage(source, {.layers = {{SmallTar("a"), "application/vnd.example.wasm"}}});
+     },
+     ErrorCode::kUnsupported, "application/vnd.example.wasm"},
+};
+
+class ConvertBadImageTest : public ConvertImageTest,
+                            public testing::WithParamInterface<BadImage> {};
+
+TEST_P(ConvertBadImageTest, EndsInOneErrorAndNothingAtTheDestination) {
+  GetParam().make(source_, directory_.path());
+  const Result<ConvertReport> report = Convert(Options());
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code, GetParam().code) << report.error().context;
+  EXPECT_THAT(report.error().context, HasSubstr(GetParam().words));
+  ExpectNoImage("out");
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, ConvertBadImageTest, testing::ValuesIn(kBadImages),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST_F(ConvertImageTest, OptionsOutOfBoundsAreNamed) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  const struct {
+    const char* words;
+    void (*change)(ChunkPolicy&);
+  } kRows[] = {
+      {"compression level 0", [](ChunkPolicy& policy) { policy.level = 0; }},
+      {"compression level 20", [](ChunkPolicy& policy) { policy.level = 20; }},
+      {"chunk size 5000", [](ChunkPolicy& policy) { policy.chunk_size = 5000; }},
+      {"chunk size 0", [](ChunkPolicy& policy) { policy.chunk_size = 0; }},
+      {"chunk size 1073741824", [](ChunkPolicy& policy) { policy.chunk_size = 1U << 30; }},
+      {"largest size of a group", [](ChunkPolicy& policy) { policy.group_max = 1U << 30; }},
+  };
+  for (const auto& row : kRows) {
+    ConvertOptions options = Options();
+    row.change(options.policy);
+    const auto report = Convert(options);
+    ASSERT_FALSE(report.has_value()) << row.words;
+    EXPECT_EQ(report.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(report.error().context, HasSubstr(row.words));
+  }
+}
+
+}  // namespace
+}  // namespace layerfs
