@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+// How near conversion comes to what one pass allows. In one run, on the same data: inflate, SHA-256
+// and zstd by themselves, the limit that they set, and the converter; then how large the output is
+// against plain zstd of the whole tar.
+//
+//   convert_bench LAYER.tar.gz...           layers of a real image, e.g. an OCI layout's blobs
+//   convert_bench --generated GIB           one generated layer of so many GiB, for memory
+//
+// limit = cores / (inflate + SHA-256 of the tar + SHA-256 of the chunks + SHA-256 of the blob
+//                  + zstd of the tar), per byte of tar
+//
+// By processor time both sides can be compared on a busy machine; by the clock only on an idle one.
+//
+// Why the policy's sizes are what they are. Measured with this program and variations of
+// ChunkPolicy, zstd 1.5.4 level 3, on an image of three layers (Debian 12 minbase with perl and
+// locales, 167 MB; python3, 46 MB; an application, 15 MB), which is the hardest that we have: whole
+// tars compress to 28.7 % because near copies lie 1 to 4 MiB apart. Bytes per read are what a cold
+// read of one page has to fetch.
+//
+//   chunk  own  group min/target/max   chunks  output   small file  large file
+//   KiB    KiB  KiB                                     KB/read     KB/read
+//     64    32   32/64/128               4807   +23.3 %      10         23
+//    128    64   64/128/256              2276   +19.0 %      23         46
+//    256   128  128/256/512              1049   +13.1 %      59         88
+//    256   256  512/768/1024              673    +9.5 %     130         97
+//    256   384  640/896/1280              551    +8.5 %     165         94
+//    256   384  896/1152/1536             519    +7.4 %     206         94   <- chosen
+//    384   384  896/1152/1536             412    +7.5 %     206        144
+//    512   512  896/1152/1536             326    +6.9 %     213        183
+//   2048   512  512/1024/2048             194    +4.5 %     277        470
+//
+// On /usr/bin and the libraries of python3 (650 MB) the chosen row is +4.5 %. Large files are
+// programs and libraries, read a page here and there: small chunks pay. Small files are read
+// whole, and with their neighbours: larger groups cost little and gain most. Groups that end where
+// a directory begins are 0.4 points smaller than groups that end anywhere.
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "index/base/digest.h"
+#include "index/base/file.h"
+#include "index/base/inflate.h"
+#include "index/base/thread_pool.h"
+#include "index/base/zstd_codec.h"
+#include "tests/index/tar_writer.h"
+#include "tools/convert/layer_converter.h"
+
+namespace layerfs {
+namespace {
+
+constexpr uint64_t kInFlightBytes = uint64_t{40} << 20;  // as convert_image.cc has it for two
+constexpr size_t kPieceBytes = size_t{1} << 20;          // what a reader hands on at once
+
+struct Cost {
+  double wall_seconds = 0;
+  double cpu_seconds = 0;  // of all threads
+  Cost operator+(const Cost& other) const {
+    return {wall_seconds + other.wall_seconds, cpu_seconds + other.cpu_seconds};
+  }
+};
+
+double CpuSeconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+Cost Measure(const std::function<void()>& work) {
+  const auto wall = std::chrono::steady_clock::now();
+  const double cpu = CpuSeconds();
+  work();
+  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - wall).count(),
+          CpuSeconds() - cpu};
+}
+
+template <typename T>
+T OrDie(Result<T> result) {
+  if (!result.has_value()) {
+    std::fprintf(stderr, "convert_bench: %s\n", result.error().context.c_str());
+    std::exit(1);
+  }
+  return std::move(*result);
+}
+void OrDie(const Status& status) {
+  if (status.has_value()) return;
+  std::fprintf(stderr, "convert_bench: %s\n", status.error().context.c_str());
+  std::exit(1);
+}
+
+Bytes Inflate(ByteSpan gzip) {
+  GzipStreamDecoder decoder;
+  Bytes tar;
+  Bytes room(kPieceBytes);
+  while (true) {
+    const size_t size = OrDie(decoder.Decode(gzip, room));
+    tar.insert(tar.end(), room.begin(), room.begin() + static_cast<ptrdiff_t>(size));
+    if (gzip.empty() && size < room.size()) return tar;
+  }
+}
+
+void InflateAndDrop(ByteSpan gzip) {
+  GzipStreamDecoder decoder;
+  Bytes room(kPieceBytes);
+  while (OrDie(decoder.Decode(gzip, room)) == room.size() || !gzip.empty()) {
+  }
+}
+
+void Row(const char* name, double megabytes, const Cost& cost) {
+  std::printf("  %-28s %8.0f MB/s by the clock %8.0f MB/s by processor time\n", name,
+              megabytes / cost.wall_seconds, megabytes / cost.cpu_seconds);
+}
+
+double PeakMiB() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+struct Totals {
+  Cost inflate, tar_hash, chunk_hash, blob_hash, zstd, convert;
+  double megabytes = 0;
+  double plain_bytes = 0;
+  double converted_bytes = 0;
+};
+
+ConvertedLayer Convert(const BlobReader& reader, ThreadPool& pool) {
+  return OrDie(ConvertLayer(reader, {ChunkPolicy(), kInFlightBytes, "", &pool}));
+}
+
+void MeasureLayer(const std::string& path, ThreadPool& pool, Totals& totals) {
+  const Bytes blob = OrDie(ReadFile(path, uint64_t{4} << 30));
+  const Bytes tar = Inflate(blob);
+  Bytes frame;
+  ZstdCompressor compressor(ChunkPolicy().level);
+  // Once for warmth: the room's pages are there then.
+  OrDie(compressor.Compress(tar, frame));
+  totals.inflate = totals.inflate + Measure([&] { InflateAndDrop(blob); });
+  totals.tar_hash = totals.tar_hash + Measure([&] { Digest::Of(tar); });
+  totals.chunk_hash = totals.chunk_hash + Measure([&] { Digest::Of(tar); });
+  totals.zstd = totals.zstd + Measure([&] { OrDie(compressor.Compress(tar, frame)); });
+  totals.blob_hash = totals.blob_hash + Measure([&] { Digest::Of(frame); });
+  const BlobReader reader = [&blob](const BlobConsumer& consume) -> Status {
+    for (size_t at = 0; at < blob.size(); at += kPieceBytes) {
+      const size_t size = std::min(kPieceBytes, blob.size() - at);
+      LAYERFS_CHECK_OK(consume(ByteSpan(blob).subspan(at, size)));
+    }
+    return {};
+  };
+  totals.convert = totals.convert + Measure([&] {
+                     totals.converted_bytes +=
+                         static_cast<double>(Convert(reader, pool).spool.size());
+                   });
+  totals.megabytes += static_cast<double>(tar.size()) / 1e6;
+  totals.plain_bytes += static_cast<double>(frame.size());
+}
+
+void MeasureLayers(const std::vector<std::string>& paths) {
+  const auto cores = static_cast<double>(std::thread::hardware_concurrency());
+  Totals totals;
+  {
+    ThreadPool pool("convert", static_cast<int>(cores));
+    for (const std::string& path : paths) MeasureLayer(path, pool, totals);
+  }
+  const Cost pass =
+      totals.inflate + totals.tar_hash + totals.chunk_hash + totals.blob_hash + totals.zstd;
+  const double limit_wall = totals.megabytes / pass.wall_seconds * cores;
+  const double limit_cpu = totals.megabytes / pass.cpu_seconds * cores;
+  const double achieved_wall = totals.megabytes / totals.convert.wall_seconds;
+  const double achieved_cpu = totals.megabytes / totals.convert.cpu_seconds * cores;
+  std::printf("%.0f MB of tar, %.0f cores\none core, per byte of tar:\n", totals.megabytes, cores);
+  Row("inflate", totals.megabytes, totals.inflate);
+  Row("SHA-256 of the tar", totals.megabytes, totals.tar_hash);
+  Row("SHA-256 of the chunks", totals.megabytes, totals.chunk_hash);
+  Row("SHA-256 of the blob", totals.megabytes, totals.blob_hash);
+  Row("zstd", totals.megabytes, totals.zstd);
+  std::printf("all cores:\n");
+  std::printf(
+      "  limit of one pass            %8.0f MB/s by the clock %8.0f MB/s by processor time\n",
+      limit_wall, limit_cpu);
+  std::printf(
+      "  converter                    %8.0f MB/s by the clock %8.0f MB/s by processor time\n",
+      achieved_wall, achieved_cpu);
+  std::printf("  of the limit                 %8.0f %%                  %8.0f %%\n",
+              100 * achieved_wall / limit_wall, 100 * achieved_cpu / limit_cpu);
+  std::printf("output: %.1f MB, plain zstd of the whole tars %.1f MB: %+.2f %%\n",
+              totals.converted_bytes / 1e6, totals.plain_bytes / 1e6,
+              100 * (totals.converted_bytes / totals.plain_bytes - 1));
+}
+
+// A tar of files of many sizes, made as it is read: text that compresses about as programs do.
+Status ReadGenerated(uint64_t bytes, const BlobConsumer& consume) {
+  constexpr uint64_t kLargeFile = uint64_t{512} << 20;
+  std::string text(size_t{4} << 20, '\0');
+  uint32_t state = 1;
+  for (char& c : text) {
+    state = state * 1664525U + 1013904223U;
+    c = static_cast<char>((state >> 24) & ((state >> 8) % 3 == 0 ? 0xff : 0x0f));
+  }
+  uint64_t written = 0;
+  const auto put = [&](std::string_view piece) {
+    written += piece.size();
+    return consume(AsBytes(piece));
+  };
+  for (uint64_t number = 0; written < bytes; ++number) {
+    // One large file, then many small ones.
+    const bool is_large = number % 20000 == 0;
+    const uint64_t size = is_large ? kLargeFile : 512 * (1 + number % 97);
+    const std::string path =
+        "dir" + std::to_string(number / 100) + "/file" + std::to_string(number);
+    LAYERFS_CHECK_OK(put(TarWriter::Header({.path = path, .claimed_size = size})));
+    for (uint64_t done = 0; done < size;) {
+      const uint64_t offset = (number * 7919 + done) % (text.size() / 2);
+      const uint64_t piece = std::min<uint64_t>(size - done, text.size() / 2);
+      LAYERFS_CHECK_OK(put(std::string_view(text).substr(offset, piece)));
+      done += piece;
+    }
+  }
+  return put(std::string(2 * kTarBlock, '\0'));
+}
+
+void MeasureGenerated(uint64_t gib) {
+  ThreadPool pool("convert", static_cast<int>(std::thread::hardware_concurrency()));
+  const uint64_t bytes = gib << 30;
+  uint64_t converted = 0;
+  const Cost cost = Measure([&] {
+    const ConvertedLayer layer = Convert(
+        [bytes](const BlobConsumer& consume) { return ReadGenerated(bytes, consume); }, pool);
+    converted = layer.spool.size();
+  });
+  const double megabytes = static_cast<double>(bytes) / 1e6;
+  Row("a plain tar, all cores", megabytes, cost);
+  std::printf("  %.0f MB of tar to %.0f MB; memory at its peak: %.0f MiB\n", megabytes,
+              static_cast<double>(converted) / 1e6, PeakMiB());
+}
+
+}  // namespace
+}  // namespace layerfs
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() == 2 && arguments[0] == "--generated") {
+    layerfs::MeasureGenerated(std::strtoull(arguments[1].c_str(), nullptr, 10));
+    return 0;
+  }
+  if (arguments.empty() || arguments[0].starts_with("-")) {
+    std::fprintf(stderr, "usage: convert_bench LAYER.tar.gz... | --generated GIB\n");
+    return 2;
+  }
+  layerfs::MeasureLayers(arguments);
+  return 0;
+}
