@@ -89,8 +89,7 @@ class LayerIndexBuilder::Impl {
     if (entry.type != TarEntryType::kDirectory) {
       return Fail(ErrorCode::kCorrupt, "the root is not a directory");
     }
-    SetAttributes(kRootInode, entry);
-    return {};
+    return SetAttributes(kRootInode, entry);
   }
 
   Status AddWhiteout(const Components& parents, std::string_view marker) {
@@ -126,7 +125,7 @@ class LayerIndexBuilder::Impl {
   // The directory that an entry goes into: symlinks of this layer are followed, what is missing
   // becomes an implicit directory.
   Result<InodeNumber> MakeParents(const Components& path) {
-    LAYERFS_TRY(walked, WalkToDirectory(tree_, path));
+    LAYERFS_TRY(walked, walker_.ToDirectory(path));
     InodeNumber directory = walked.directory;
     for (const std::string_view name : walked.missing) {
       LAYERFS_TRY(made, tree_.AddNode({.inode = {.mode = 0040755, .implicit = true}}));
@@ -145,8 +144,7 @@ class LayerIndexBuilder::Impl {
       const EntryId id = tree_.Find(directory, name);
       const InodeNumber existing = id == kNoEntry ? kNoInode : tree_.entry(id).node;
       if (existing != kNoInode && tree_.IsDirectory(existing)) {
-        SetAttributes(existing, entry);
-        return {};
+        return SetAttributes(existing, entry);
       }
     }
     LAYERFS_TRY(node, tree_.AddNode(NodeOf(entry)));
@@ -166,7 +164,7 @@ class LayerIndexBuilder::Impl {
     if (target.empty()) return Fail(ErrorCode::kCorrupt, "a hard link to a directory");
     const std::string_view last = target.back();
     target.pop_back();
-    LAYERFS_TRY_IN(parent, WalkToDirectory(tree_, target), "hard link's target");
+    LAYERFS_TRY_IN(parent, walker_.ToDirectory(target), "hard link's target");
     if (parent.missing.empty()) {
       if (parent.directory == directory && last == name) {
         return Fail(ErrorCode::kCorrupt, "a hard link to itself");
@@ -230,11 +228,12 @@ class LayerIndexBuilder::Impl {
     return node;
   }
 
-  void SetAttributes(InodeNumber directory, const TarEntry& entry) {
-    tree_.SetAttributes(directory, NodeOf(entry));
+  Status SetAttributes(InodeNumber directory, const TarEntry& entry) {
+    return tree_.SetAttributes(directory, NodeOf(entry));
   }
 
   MutableTree tree_;
+  TreeWalker walker_{tree_};
   std::vector<Xattr> xattrs_;  // of the entry at hand
   // Names that AUFS left behind: they may be targets of hard links, and go at the end.
   std::vector<std::pair<InodeNumber, std::string>> aufs_names_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/merge_apply.h"
 
-#include "index/tree_walk.h"
+#include <utility>
 
 namespace layerfs {
 namespace {
@@ -24,19 +24,20 @@ LayerApplier::LayerApplier(MutableTree& tree, const Index& layer, LayerNumber fi
     : tree_(tree),
       layer_(layer),
       first_layer_(first_layer),
-      links_(tree, layer),
+      walker_(tree),
+      links_(tree, layer, walker_),
       nodes_(size_t{layer.inode_count()} + 1, kNoInode) {}
 
 Status LayerApplier::Run() {
   LAYERFS_CHECK_OK(links_.LookBefore());
   if (HasWhiteouts()) {
-    FindRemovals();
+    LAYERFS_CHECK_OK(FindRemovals());
     for (const Removal& removal : removals_) Remove(removal);
   }
   if (!layer_.Get(kRootInode).implicit) {
     ImportedInode root(layer_, kRootInode);
     root.node.inode.opaque = false;
-    tree_.SetAttributes(kRootInode, root.node);
+    LAYERFS_CHECK_OK(tree_.SetAttributes(kRootInode, root.node));
   }
   pending_.push_back({.from = kRootInode, .onto = kRootInode});
   LAYERFS_CHECK_OK(ApplyPending());
@@ -64,7 +65,7 @@ bool LayerApplier::HasWhiteouts() const {
 }
 
 // All are found before the first is done, so that none changes where a symlink leads another.
-void LayerApplier::FindRemovals() {
+Status LayerApplier::FindRemovals() {
   pending_.push_back({.from = kRootInode, .onto = kRootInode});
   while (!pending_.empty()) {
     const Pair pair = pending_.back();
@@ -72,12 +73,13 @@ void LayerApplier::FindRemovals() {
     if (layer_.Get(pair.from).opaque) {
       removals_.push_back({.directory = pair.onto, .name = {}});
     } else {
-      FindRemovalsIn(pair);
+      LAYERFS_CHECK_OK(FindRemovalsIn(pair));
     }
   }
+  return {};
 }
 
-void LayerApplier::FindRemovalsIn(const Pair& pair) {
+Status LayerApplier::FindRemovalsIn(const Pair& pair) {
   const uint32_t count = layer_.Get(pair.from).entry_count;
   for (uint32_t position = 0; position < count; ++position) {
     const Dirent from = layer_.EntryAt(pair.from, position);
@@ -93,11 +95,19 @@ void LayerApplier::FindRemovalsIn(const Pair& pair) {
     if (tree_.IsDirectory(below)) {
       pending_.push_back({.from = from.inode, .onto = below});
     } else if (inode.implicit && tree_.node(below).inode.is_symlink()) {
-      const auto walked = WalkSymlink(tree_, id);
+      LAYERFS_TRY(walked, Follow(id));
       if (!walked.has_value() || !walked->missing.empty()) continue;  // Nothing is there.
       pending_.push_back({.from = from.inode, .onto = walked->directory});
     }
   }
+  return {};
+}
+
+Result<std::optional<WalkedDirectory>> LayerApplier::Follow(EntryId symlink) {
+  Result<WalkedDirectory> walked = walker_.ThroughSymlink(symlink);
+  if (walked.has_value()) return std::move(*walked);
+  if (walked.error().code == ErrorCode::kTooLarge) return Fail(std::move(walked).error());
+  return std::nullopt;
 }
 
 // The directory may be gone already, with another removal; nothing is found in it then.
@@ -151,7 +161,7 @@ Status LayerApplier::ApplySubdirectory(const Dirent& from, InodeNumber directory
     if (!implicit) {
       ImportedInode attributes(layer_, from.inode);
       attributes.node.inode.opaque = false;
-      tree_.SetAttributes(below, attributes.node);
+      LAYERFS_CHECK_OK(tree_.SetAttributes(below, attributes.node));
     }
     pending_.push_back({.from = from.inode, .onto = below});
     return {};
@@ -168,7 +178,8 @@ Status LayerApplier::ApplyThroughSymlink(const Followed& followed) {
   if (id == kNoEntry) return {};  // Its directory went, by another name of it in this layer.
   InodeNumber onto = tree_.entry(id).node;
   if (tree_.node(onto).inode.is_symlink()) {
-    if (const auto walked = WalkSymlink(tree_, id); walked.has_value()) {
+    LAYERFS_TRY(walked, Follow(id));
+    if (walked.has_value()) {
       LAYERFS_TRY(made, MakeDirectories(walked->directory, walked->missing));
       onto = made;
     }

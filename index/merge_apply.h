@@ -13,6 +13,7 @@
 // One thread at a time.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "index/index.h"
 #include "index/merge_links.h"
 #include "index/mutable_tree.h"
+#include "index/tree_walk.h"
 
 namespace layerfs {
 
@@ -50,10 +52,12 @@ class LayerApplier {
   };
 
   bool HasWhiteouts() const;
-  void FindRemovals();
-  void FindRemovalsIn(const Pair& pair);
+  Status FindRemovals();
+  Status FindRemovalsIn(const Pair& pair);
   void Remove(const Removal& removal);
 
+  // Where a symlink leads; nothing where it cannot be followed.
+  Result<std::optional<WalkedDirectory>> Follow(EntryId symlink);
   Status ApplyPending();
   Status ApplyDirectory(const Pair& pair);
   Status ApplyFile(const Dirent& from, InodeNumber directory);
@@ -67,6 +71,7 @@ class LayerApplier {
   MutableTree& tree_;
   const Index& layer_;
   const LayerNumber first_layer_;
+  TreeWalker walker_;
   LinkResolver links_;
   std::vector<InodeNumber> nodes_;  // by inode of the layer
   std::vector<Pair> pending_;

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "index/path.h"
-#include "index/tree_walk.h"
 
 namespace layerfs {
 
@@ -13,7 +12,8 @@ Status LinkResolver::LookBefore() {
   for (uint32_t i = 1; i <= layer_.inode_count(); ++i) {
     const InodeNumber inode{i};
     if (!layer_.Get(inode).unresolved_link) continue;
-    Link link{.inode = inode, .before = Find(layer_.Target(inode))};
+    LAYERFS_TRY(before, Find(layer_.Target(inode)));
+    Link link{.inode = inode, .before = before};
     if (link.before != kNoInode && tree_.IsDirectory(link.before)) link.before = kNoInode;
     if (link.before != kNoInode) tree_.Hold(link.before);
     by_inode_[inode] = links_.size();
@@ -64,8 +64,7 @@ Status LinkResolver::ResolveFrom(size_t first) {
     }
     link.visited = true;
     chain.push_back(at);
-    InodeNumber chosen = kNoInode;
-    LAYERFS_CHECK_OK(Choose(link, &chosen));
+    LAYERFS_TRY(chosen, Choose(link));
     if (const auto next = by_placeholder_.find(chosen); next != by_placeholder_.end()) {
       at = next->second;
     } else {
@@ -76,14 +75,17 @@ Status LinkResolver::ResolveFrom(size_t first) {
   return {};
 }
 
-Status LinkResolver::Choose(const Link& link, InodeNumber* chosen) const {
+Result<InodeNumber> LinkResolver::Choose(const Link& link) {
   const std::string_view target = layer_.Target(link.inode);
-  InodeNumber found = LayerReplaces(target) ? kNoInode : Find(target);
-  if (found == kNoInode) found = link.before;
-  if (found == kNoInode) return Fail(NotFound(link, "does not exist"));
-  if (tree_.IsDirectory(found)) return Fail(NotFound(link, "is a directory"));
-  *chosen = found;
-  return {};
+  InodeNumber chosen = kNoInode;
+  if (!LayerReplaces(target)) {
+    LAYERFS_TRY(found, Find(target));
+    chosen = found;
+  }
+  if (chosen == kNoInode) chosen = link.before;
+  if (chosen == kNoInode) return Fail(NotFound(link, "does not exist"));
+  if (tree_.IsDirectory(chosen)) return Fail(NotFound(link, "is a directory"));
+  return chosen;
 }
 
 // Whether the layer has something of its own at the path, or something that is no directory on the
@@ -101,11 +103,13 @@ bool LinkResolver::LayerReplaces(std::string_view target) const {
   return !layer_.Get(at).implicit;
 }
 
-InodeNumber LinkResolver::Find(std::string_view target) const {
+Result<InodeNumber> LinkResolver::Find(std::string_view target) {
   const auto components = SplitLinkTarget(target);
   if (!components.has_value()) return kNoInode;
-  const auto id = FindLinkTarget(tree_, *components);
-  return id.has_value() && *id != kNoEntry ? tree_.entry(*id).node : kNoInode;
+  auto id = walker_.FindLinkTarget(*components);
+  if (id.has_value()) return *id == kNoEntry ? kNoInode : tree_.entry(*id).node;
+  if (id.error().code == ErrorCode::kTooLarge) return Fail(std::move(id).error());
+  return kNoInode;
 }
 
 Error LinkResolver::NotFound(const Link& link, std::string_view why) const {

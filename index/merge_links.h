@@ -17,12 +17,14 @@
 #include "index/base/error.h"
 #include "index/index.h"
 #include "index/mutable_tree.h"
+#include "index/tree_walk.h"
 
 namespace layerfs {
 
 class LinkResolver {
  public:
-  LinkResolver(MutableTree& tree, const Index& layer) : tree_(tree), layer_(layer) {}
+  LinkResolver(MutableTree& tree, const Index& layer, TreeWalker& walker)
+      : tree_(tree), layer_(layer), walker_(walker) {}
 
   // Looks the targets up before the layer is applied, and keeps what is found alive.
   Status LookBefore();
@@ -46,13 +48,15 @@ class LinkResolver {
   };
 
   bool LayerReplaces(std::string_view target) const;
-  InodeNumber Find(std::string_view target) const;
+  // kNoInode where nothing is there; fails only where looking takes too long.
+  Result<InodeNumber> Find(std::string_view target);
   Status ResolveFrom(size_t first);
-  Status Choose(const Link& link, InodeNumber* chosen) const;
+  Result<InodeNumber> Choose(const Link& link);
   Error NotFound(const Link& link, std::string_view why) const;
 
   MutableTree& tree_;
   const Index& layer_;
+  TreeWalker& walker_;
   std::vector<Link> links_;
   std::unordered_map<InodeNumber, size_t> by_inode_;        // of the layer
   std::unordered_map<InodeNumber, size_t> by_placeholder_;  // of the tree

@@ -15,6 +15,11 @@ namespace {
 
 constexpr size_t kFirstSlots = 64;
 
+Error TooMany(std::string_view things) {
+  return {.code = ErrorCode::kTooLarge,
+          .context = "more than " + std::to_string(kMaxTreeNodes) + " " + std::string(things)};
+}
+
 uint64_t RandomSalt() {
   std::random_device random;
   return (uint64_t{random()} << 32) | random();
@@ -64,9 +69,9 @@ std::string MutableTree::PathOf(InodeNumber directory) const {
 }
 
 Result<InodeNumber> MutableTree::AddNode(const NewNode& from) {
-  if (live_nodes_ >= kMaxTreeNodes) {
-    return Fail(ErrorCode::kTooLarge, "more than " + std::to_string(kMaxTreeNodes) + " inodes");
-  }
+  if (live_nodes_ >= kMaxTreeNodes) return Fail(TooMany("inodes"));
+  if (from.extents.size() > kMaxTreeNodes - extent_count_) return Fail(TooMany("sparse extents"));
+  LAYERFS_CHECK_OK(CheckXattrs(from.xattrs));
   InodeNumber number;
   if (free_nodes_.empty()) {
     number = InodeNumber(nodes_.size());
@@ -94,7 +99,16 @@ void MutableTree::FillNode(Node& node, const NewNode& from) {
   if (from.sparse) {
     node.extent_list = static_cast<uint32_t>(extents_.size());
     extents_.emplace_back(from.extents.begin(), from.extents.end());
+    extent_count_ += from.extents.size();
   }
+}
+
+Status MutableTree::CheckXattrs(std::span<const Xattr> xattrs) {
+  uint64_t size = 0;
+  for (const Xattr& xattr : xattrs) size += xattr.name.size() + xattr.value.size();
+  if (size <= kMaxXattrBytes) return {};
+  return Fail(ErrorCode::kTooLarge,
+              "extended attributes of more than " + std::to_string(kMaxXattrBytes) + " bytes");
 }
 
 uint32_t MutableTree::InternXattrs(std::span<const Xattr> xattrs) {
@@ -118,7 +132,8 @@ uint32_t MutableTree::InternXattrs(std::span<const Xattr> xattrs) {
   return number;
 }
 
-void MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
+Status MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
+  LAYERFS_CHECK_OK(CheckXattrs(from.xattrs));
   Node& node = MutableNode(directory);
   const Inode before = node.inode;
   FillNode(node, from);
@@ -126,6 +141,7 @@ void MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
   node.inode.parent = before.parent;
   node.inode.entry_count = before.entry_count;
   node.inode.opaque |= before.opaque;
+  return {};
 }
 
 void MutableTree::SetOpaque(InodeNumber directory, bool opaque) {
@@ -149,6 +165,7 @@ Result<EntryId> MutableTree::Put(InodeNumber directory, std::string_view name, I
     return existing;
   }
   LAYERFS_CHECK_OK(CheckDepth(directory, node));
+  if (used_slots_ >= kMaxTreeNodes) return Fail(TooMany("names"));
   EntryId id;
   if (free_entries_.empty()) {
     id = EntryId(entries_.size());
@@ -259,7 +276,10 @@ void MutableTree::Drop(InodeNumber subtree) {
 void MutableTree::Die(InodeNumber number) {
   Node& node = MutableNode(number);
   node.alive = false;
-  if (node.extent_list != 0) extents_[node.extent_list] = {};
+  if (node.extent_list != 0) {
+    extent_count_ -= extents_[node.extent_list].size();
+    extents_[node.extent_list] = {};
+  }
   --live_nodes_;
   dead_nodes_.push_back(number);
 }

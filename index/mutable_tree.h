@@ -32,8 +32,11 @@ namespace layerfs {
 
 // Against archives that describe endless trees: far above real images (a few million entries, a few
 // dozen levels), and low enough that a tree at the limit still fits in memory and in the format.
-inline constexpr uint32_t kMaxTreeNodes = uint32_t{1} << 24;
+inline constexpr uint32_t kMaxTreeNodes = uint32_t{1} << 24;  // likewise names and sparse extents
 inline constexpr uint32_t kMaxTreeDepth = 4096;
+// The sum of an inode's extended attributes; the tar parser allows no more either, and the usual
+// Linux file systems far less.
+inline constexpr uint64_t kMaxXattrBytes = uint64_t{1} << 20;
 
 enum class EntryId : uint32_t {};
 inline constexpr EntryId kNoEntry{0};
@@ -93,17 +96,17 @@ class MutableTree {
   // "a/b" of a directory; empty for the root.
   std::string PathOf(InodeNumber directory) const;
 
-  // A node without a name. kTooLarge beyond kMaxTreeNodes.
+  // A node without a name. kTooLarge beyond the limits above.
   Result<InodeNumber> AddNode(const NewNode& from);
   // Gives a directory other attributes; names and what lies below stay.
-  void SetAttributes(InodeNumber directory, const NewNode& from);
+  Status SetAttributes(InodeNumber directory, const NewNode& from);
   void SetOpaque(InodeNumber directory, bool opaque);
   void SetImplicit(InodeNumber directory, bool implicit);
 
   // kNoEntry where there is none; also for a dead directory.
   EntryId Find(InodeNumber directory, std::string_view name) const;
   // Names `node` (kNoInode: a whiteout) in a live directory; what had the name goes, with
-  // everything below it. kTooLarge beyond kMaxTreeDepth. A directory may get one name only.
+  // everything below it. kTooLarge beyond the limits above. A directory may get one name only.
   Result<EntryId> Put(InodeNumber directory, std::string_view name, InodeNumber node);
   // Puts another node behind an existing name.
   Status Replace(EntryId id, InodeNumber node);
@@ -122,6 +125,7 @@ class MutableTree {
  private:
   Node& MutableNode(InodeNumber number) { return nodes_[ToUint(number)]; }
   Entry& MutableEntry(EntryId id) { return entries_[static_cast<uint32_t>(id)]; }
+  static Status CheckXattrs(std::span<const Xattr> xattrs);
   void FillNode(Node& node, const NewNode& from);
   uint32_t InternXattrs(std::span<const Xattr> xattrs);
   Status CheckDepth(InodeNumber directory, InodeNumber node) const;
@@ -151,6 +155,7 @@ class MutableTree {
   size_t used_slots_ = 0;
   uint64_t salt_;
   uint32_t live_nodes_ = 0;
+  uint64_t extent_count_ = 0;
   std::vector<InodeNumber> free_nodes_, dead_nodes_;
   std::vector<EntryId> free_entries_, dead_entries_;
   StringArena strings_;

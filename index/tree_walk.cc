@@ -6,14 +6,19 @@
 namespace layerfs {
 namespace {
 
-// Bounds on one walk, so that a hostile archive cannot buy much work with few bytes. The kernel
-// stops at 40 links and containerd at 255; the steps allow the deepest path and some symlinks.
+// Bounds on a walk and on all of a walker's, so that a hostile archive cannot buy much work with
+// few bytes. The kernel stops at 40 links and containerd at 255; the steps allow the deepest path
+// and some symlinks, and sixteen for each of the most nodes that a tree may have.
 constexpr int kMaxLinks = 255;
-constexpr int kMaxSteps = 4 * int{kMaxTreeDepth};
+constexpr uint64_t kMaxSteps = 4 * uint64_t{kMaxTreeDepth};
+constexpr uint64_t kMaxStepsOfAll = 16 * uint64_t{kMaxTreeNodes};
 
 class Walk {
  public:
-  Walk(const MutableTree& tree, InodeNumber from) : tree_(tree) { at_.directory = from; }
+  Walk(const MutableTree& tree, InodeNumber from, uint64_t* steps_of_all)
+      : tree_(tree), steps_of_all_(*steps_of_all) {
+    at_.directory = from;
+  }
 
   // Puts the components of `path` before what is still to be walked.
   void Follow(std::string_view path) {
@@ -27,8 +32,10 @@ class Walk {
   }
 
   Result<WalkedDirectory> Run() {
-    for (int steps = 0; !pending_.empty(); ++steps) {
-      if (steps > kMaxSteps) return Fail(ErrorCode::kTooLarge, "a path has too many components");
+    for (uint64_t steps = 0; !pending_.empty(); ++steps) {
+      if (steps > kMaxSteps || ++steps_of_all_ > kMaxStepsOfAll) {
+        return Fail(ErrorCode::kTooLarge, "paths and symlinks with too many components");
+      }
       const std::string_view component = pending_.back();
       pending_.pop_back();
       LAYERFS_CHECK_OK(Step(component));
@@ -86,6 +93,7 @@ class Walk {
   }
 
   const MutableTree& tree_;
+  uint64_t& steps_of_all_;
   WalkedDirectory at_;
   std::vector<std::string_view> pending_;  // the next component is the last
   int links_ = 0;
@@ -93,27 +101,25 @@ class Walk {
 
 }  // namespace
 
-Result<WalkedDirectory> WalkToDirectory(const MutableTree& tree,
-                                        std::span<const std::string_view> components) {
-  Walk walk(tree, kRootInode);
+Result<WalkedDirectory> TreeWalker::ToDirectory(std::span<const std::string_view> components) {
+  Walk walk(tree_, kRootInode, &steps_);
   for (size_t i = components.size(); i-- > 0;) walk.Follow(components[i]);
   return walk.Run();
 }
 
-Result<WalkedDirectory> WalkSymlink(const MutableTree& tree, EntryId id) {
-  const MutableTree::Entry& entry = tree.entry(id);
-  Walk walk(tree, entry.directory);
-  walk.Follow(tree.node(entry.node).target);
+Result<WalkedDirectory> TreeWalker::ThroughSymlink(EntryId id) {
+  const MutableTree::Entry& entry = tree_.entry(id);
+  Walk walk(tree_, entry.directory, &steps_);
+  walk.Follow(tree_.node(entry.node).target);
   return walk.Run();
 }
 
-Result<EntryId> FindLinkTarget(const MutableTree& tree,
-                               std::span<const std::string_view> components) {
+Result<EntryId> TreeWalker::FindLinkTarget(std::span<const std::string_view> components) {
   if (components.empty()) return kNoEntry;
-  LAYERFS_TRY(parent, WalkToDirectory(tree, components.first(components.size() - 1)));
+  LAYERFS_TRY(parent, ToDirectory(components.first(components.size() - 1)));
   if (!parent.missing.empty()) return kNoEntry;
-  const EntryId id = tree.Find(parent.directory, components.back());
-  return id == kNoEntry || tree.entry(id).node == kNoInode ? kNoEntry : id;
+  const EntryId id = tree_.Find(parent.directory, components.back());
+  return id == kNoEntry || tree_.entry(id).node == kNoInode ? kNoEntry : id;
 }
 
 }  // namespace layerfs

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks a path through a MutableTree as an extractor confined to the root would: symlinks are
-// followed, and neither they nor ".." lead out of the root.
-// Thread-safe as far as the tree is not changed.
+// TreeWalker: walks paths through a MutableTree as an extractor confined to the root would:
+// symlinks are followed, and neither they nor ".." lead out of the root. One thread at a time.
 #pragma once
 
 #include <span>
@@ -21,18 +20,27 @@ struct WalkedDirectory {
   std::vector<std::string_view> missing;
 };
 
-// Follows every symlink, also a last one. A component that does not exist (or is a whiteout) counts
-// as a directory that is still to be made, as containerd's RootPath has it: "gone/../etc" is "etc".
-// kCorrupt: something in the way is not a directory, or links go in circles.
-Result<WalkedDirectory> WalkToDirectory(const MutableTree& tree,
-                                        std::span<const std::string_view> components);
+class TreeWalker {
+ public:
+  // The tree may change between calls.
+  explicit TreeWalker(const MutableTree& tree) : tree_(tree) {}
 
-// Where the symlink behind `id` leads.
-Result<WalkedDirectory> WalkSymlink(const MutableTree& tree, EntryId id);
+  // Follows every symlink, also a last one. A component that does not exist (or is a whiteout)
+  // counts as a directory that is still to be made, as containerd's RootPath has it: "gone/../etc"
+  // is "etc". kCorrupt: something in the way is not a directory, or links go in circles; kTooLarge:
+  // the walks of this walker take longer than any real archive's.
+  Result<WalkedDirectory> ToDirectory(std::span<const std::string_view> components);
 
-// What a hard link to `components` names: parents are followed, the last is not. kNoEntry where
-// there is nothing, or a whiteout.
-Result<EntryId> FindLinkTarget(const MutableTree& tree,
-                               std::span<const std::string_view> components);
+  // Where the symlink behind `id` leads.
+  Result<WalkedDirectory> ThroughSymlink(EntryId id);
+
+  // What a hard link to `components` names: parents are followed, the last is not. kNoEntry where
+  // there is nothing, or a whiteout.
+  Result<EntryId> FindLinkTarget(std::span<const std::string_view> components);
+
+ private:
+  const MutableTree& tree_;
+  uint64_t steps_ = 0;
+};
 
 }  // namespace layerfs

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a tar on top of a fixed base, the whole way: tar → layer index → tree. Invariants:
-// what the builder and the merge write is a valid index, and a tree that is read and written again
-// is the same bytes.
+// Any bytes as a tar on top of a fixed base, the whole way: tar → layer index → tree; or, where
+// they begin like one, as a layer index that somebody forged. Invariants: what the builder and the
+// merge write is a valid index, and a tree that is read and written again is the same bytes.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "index/index.h"
 #include "index/layer_index_builder.h"
 #include "index/merge.h"
 #include "index/tar_parser.h"
+#include "tests/index/index_reseal.h"
 #include "tests/index/tar_writer.h"
 
 namespace {
@@ -19,6 +21,7 @@ namespace {
 using layerfs::Bytes;
 using layerfs::ByteSpan;
 using layerfs::Index;
+using layerfs::IndexKind;
 using layerfs::LayerIndexBuilder;
 using layerfs::Result;
 using layerfs::Status;
@@ -37,7 +40,15 @@ Index MustOpen(Bytes bytes) {
   return std::move(*index);
 }
 
-// Nothing where the archive is refused.
+// Nothing where the bytes are refused; likewise below.
+std::optional<Index> LayerFromForgery(ByteSpan input) {
+  Bytes bytes(input.begin(), input.end());
+  layerfs::ResealIndex(bytes);
+  Result<Index> index = Index::Open(std::move(bytes));
+  if (!index.has_value() || index->kind() != IndexKind::kLayer) return std::nullopt;
+  return std::move(*index);
+}
+
 std::optional<Index> LayerFrom(ByteSpan tar) {
   LayerIndexBuilder builder;
   TarParser parser([&](TarEntry&& entry) { return builder.Add(entry); });
@@ -77,9 +88,11 @@ const Index& Base() {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::optional<Index> layer = LayerFrom({data, size});
+  const ByteSpan input(data, size);
+  const bool forged = layerfs::AsText(input).starts_with(std::string_view("LAYERFSI"));
+  const std::optional<Index> layer = forged ? LayerFromForgery(input) : LayerFrom(input);
   if (!layer.has_value()) return 0;
-  Result<Bytes> merged = Merge(Base(), *layer, {.digest = {}, .size = size});
+  Result<Bytes> merged = Merge(Base(), *layer, {.digest = {}, .size = UINT64_MAX});
   if (!merged.has_value()) return 0;
   const Index tree = MustOpen(std::move(*merged));
   Result<TreeMerger> again = TreeMerger::From(tree);

@@ -242,6 +242,19 @@ TEST(LayerIndexBuilderTest, DepthIsBounded) {
   EXPECT_EQ(refused.error().code, ErrorCode::kTooLarge);
 }
 
+// Twenty symlinks whose targets are as long as Linux takes, each leading to the next.
+TEST(LayerIndexBuilderTest, PathsThatTakeTooLongAreRefused) {
+  std::string dots;
+  while (dots.size() < 4080) dots += "./";
+  TarWriter tar;
+  for (int i = 0; i < 20; ++i) {
+    tar.Symlink("s" + std::to_string(i), dots + "s" + std::to_string(i + 1));
+  }
+  const auto refused = BuildLayer(tar.File("s0/f").Finish());
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kTooLarge);
+}
+
 TEST(LayerIndexBuilderTest, LinkCountsAreAsExt4Has) {
   const Bytes tar = TarWriter()
                         .Directory("d/sub1")

@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kSeeds = 2000;
+constexpr int kSeeds = 1200;
 constexpr int kLayers = 4;
 
 class RandomLayer {
