@@ -48,7 +48,6 @@
 #include "index/base/digest.h"
 #include "index/base/file.h"
 #include "index/base/inflate.h"
-#include "index/base/thread_pool.h"
 #include "index/base/zstd_codec.h"
 #include "tests/index/tar_writer.h"
 #include "tools/convert/layer_converter.h"
@@ -131,11 +130,11 @@ struct Totals {
   double converted_bytes = 0;
 };
 
-ConvertedLayer Convert(const BlobReader& reader, ThreadPool& pool) {
+ConvertedLayer Convert(const BlobReader& reader, CompressionPool& pool) {
   return OrDie(ConvertLayer(reader, {ChunkPolicy(), kInFlightBytes, "", &pool}));
 }
 
-void MeasureLayer(const std::string& path, ThreadPool& pool, Totals& totals) {
+void MeasureLayer(const std::string& path, CompressionPool& pool, Totals& totals) {
   const Bytes blob = OrDie(ReadFile(path, uint64_t{4} << 30));
   const Bytes tar = Inflate(blob);
   Bytes frame;
@@ -166,7 +165,7 @@ void MeasureLayers(const std::vector<std::string>& paths) {
   const auto cores = static_cast<double>(std::thread::hardware_concurrency());
   Totals totals;
   {
-    ThreadPool pool("convert", static_cast<int>(cores));
+    CompressionPool pool(static_cast<int>(cores), ChunkPolicy().level);
     for (const std::string& path : paths) MeasureLayer(path, pool, totals);
   }
   const Cost pass =
@@ -227,7 +226,7 @@ Status ReadGenerated(uint64_t bytes, const BlobConsumer& consume) {
 }
 
 void MeasureGenerated(uint64_t gib) {
-  ThreadPool pool("convert", static_cast<int>(std::thread::hardware_concurrency()));
+  CompressionPool pool(static_cast<int>(std::thread::hardware_concurrency()), ChunkPolicy().level);
   const uint64_t bytes = gib << 30;
   uint64_t converted = 0;
   const Cost cost = Measure([&] {

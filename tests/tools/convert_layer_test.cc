@@ -54,7 +54,7 @@ MixedTar MakeMixedTar(const std::string& changed = "", const std::string& new_co
 
 Result<ConvertedLayer> Convert(const Bytes& blob, int threads = 2, size_t piece = 1 << 20,
                                ChunkPolicy policy = SmallPolicy()) {
-  ThreadPool pool("convert", threads);
+  CompressionPool pool(threads, policy.level);
   return ConvertLayer(ReaderOf(blob, piece), {policy, uint64_t{1} << 20, "", &pool});
 }
 
@@ -260,7 +260,7 @@ TEST(ConvertLayer, HostileLayersEndInAnErrorThatNamesTheOffset) {
 
 TEST(ConvertLayer, AnErrorOfTheReaderComesBack) {
   const Bytes tar = MakeMixedTar().tar;
-  ThreadPool pool("convert", 2);
+  CompressionPool pool(2, SmallPolicy().level);
   const BlobReader broken = [&](const BlobConsumer& consume) -> Status {
     LAYERFS_CHECK_OK(consume(ByteSpan(tar).first(tar.size() / 2)));
     return Fail(ErrorCode::kNetwork, "the line is dead");
@@ -271,7 +271,7 @@ TEST(ConvertLayer, AnErrorOfTheReaderComesBack) {
 }
 
 TEST(ConvertLayer, AMissingSpoolDirectoryIsNamed) {
-  ThreadPool pool("convert", 2);
+  CompressionPool pool(2, SmallPolicy().level);
   const Bytes tar = MakeMixedTar().tar;
   const auto layer =
       ConvertLayer(ReaderOf(tar), {SmallPolicy(), 1 << 20, "/nonexistent/directory", &pool});

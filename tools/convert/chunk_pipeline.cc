@@ -2,20 +2,12 @@
 #include "tools/convert/chunk_pipeline.h"
 
 #include <deque>
-#include <optional>
 #include <utility>
 
 #include "index/base/synchronized.h"
-#include "index/base/zstd_codec.h"
 
 namespace layerfs {
 namespace {
-
-// A context and the room that it compresses into, used again and again.
-struct Compressor {
-  ZstdCompressor zstd;
-  Bytes room;
-};
 
 // A chunk on its way. One thread at a time has it: the one that added it, the worker that
 // compresses it, the one that writes.
@@ -32,8 +24,8 @@ struct Job {
 
 class ChunkPipeline::Impl {
  public:
-  Impl(int level, Limits limits, ThreadPool& pool, SpoolFile& spool)
-      : level_(level), limits_(limits), pool_(pool), spool_(spool) {}
+  Impl(Limits limits, CompressionPool& pool, SpoolFile& spool)
+      : limits_(limits), pool_(pool), spool_(spool) {}
 
   Bytes TakeBuffer();
   Status Add(TarChunk&& chunk);
@@ -48,18 +40,16 @@ class ChunkPipeline::Impl {
     Status status;
     std::vector<Bytes> buffers;
     uint64_t buffer_bytes = 0;  // capacity of all
-    std::vector<Compressor> compressors;
   };
 
-  void Compress(const std::shared_ptr<Job>& job);
+  void Compress(const std::shared_ptr<Job>& job, Compressor& compressor);
   void WriteDue();
   Status Write(Job& job);
   void HashContent(const Job& job);
   void Retire(Job& job, Status status);
 
-  const int level_;
   const Limits limits_;
-  ThreadPool& pool_;
+  CompressionPool& pool_;
   SpoolFile& spool_;
   Synchronized<State> state_;
 
@@ -98,23 +88,15 @@ Status ChunkPipeline::Impl::Add(TarChunk&& chunk) {
         return {};
       });
   if (!status.has_value()) return status;
-  pool_.Submit([this, job] { Compress(job); });
+  pool_.Submit([this, job](Compressor& compressor) { Compress(job, compressor); });
   return {};
 }
 
-void ChunkPipeline::Impl::Compress(const std::shared_ptr<Job>& job) {
-  std::optional<Compressor> compressor = state_.With([](State& state) -> std::optional<Compressor> {
-    if (state.compressors.empty()) return std::nullopt;
-    Compressor idle = std::move(state.compressors.back());
-    state.compressors.pop_back();
-    return idle;
-  });
-  if (!compressor.has_value()) compressor.emplace(ZstdCompressor(level_), Bytes());
+void ChunkPipeline::Impl::Compress(const std::shared_ptr<Job>& job, Compressor& compressor) {
   job->digest = Digest::Of(job->chunk.data);
-  job->status = compressor->zstd.Compress(job->chunk.data, compressor->room);
-  job->frame.assign(compressor->room.begin(), compressor->room.end());
+  job->status = compressor.zstd.Compress(job->chunk.data, compressor.room);
+  job->frame.assign(compressor.room.begin(), compressor.room.end());
   const bool write = state_.With([&](State& state) {
-    state.compressors.push_back(std::move(*compressor));
     job->done = true;
     return !std::exchange(state.writing, true);
   });
@@ -186,8 +168,8 @@ Result<ChunkPipeline::Outcome> ChunkPipeline::Impl::Finish() {
   return std::move(outcome_);
 }
 
-ChunkPipeline::ChunkPipeline(int level, Limits limits, ThreadPool& pool, SpoolFile& spool)
-    : impl_(std::make_unique<Impl>(level, limits, pool, spool)) {}
+ChunkPipeline::ChunkPipeline(Limits limits, CompressionPool& pool, SpoolFile& spool)
+    : impl_(std::make_unique<Impl>(limits, pool, spool)) {}
 ChunkPipeline::~ChunkPipeline() { impl_->AwaitIdle(); }
 Bytes ChunkPipeline::TakeBuffer() { return impl_->TakeBuffer(); }
 Status ChunkPipeline::Add(TarChunk&& chunk) { return impl_->Add(std::move(chunk)); }

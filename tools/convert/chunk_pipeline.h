@@ -10,8 +10,8 @@
 
 #include "index/base/digest.h"
 #include "index/base/error.h"
-#include "index/base/thread_pool.h"
 #include "index/chunk_table.h"
+#include "tools/convert/compression_pool.h"
 #include "tools/convert/spool_file.h"
 #include "tools/convert/tar_chunker.h"
 
@@ -25,7 +25,7 @@ class ChunkPipeline {
     uint64_t in_flight_bytes = 0;
   };
   // The pool and the spool file must outlive it; nobody else appends until Finish has returned.
-  ChunkPipeline(int level, Limits limits, ThreadPool& pool, SpoolFile& spool);
+  ChunkPipeline(Limits limits, CompressionPool& pool, SpoolFile& spool);
   // Waits for the chunks in flight.
   ~ChunkPipeline();
 

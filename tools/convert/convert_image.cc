@@ -12,6 +12,7 @@
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 #include "index/base/thread_pool.h"
+#include "tools/convert/compression_pool.h"
 #include "tools/convert/converted_documents.h"
 #include "tools/convert/known_layers.h"
 #include "tools/convert/layer_placer.h"
@@ -106,7 +107,7 @@ Result<ConvertReport> ImageConversion::Run() {
   LAYERFS_TRY_IN(table, ListLayers(source.images), stores_.reader->name());
   progress_.OnLayers(table.tasks.size());
 
-  ThreadPool pool("convert", threads_);
+  CompressionPool pool(threads_, options_.policy.level);
   const int at_once = LayersAtOnce(table.tasks.size());
   const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, known_, pool, progress_,
                             cancelled_, kInFlightBytes / static_cast<uint64_t>(at_once)});

@@ -55,8 +55,7 @@ class TarStages {
 Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
                                     const LayerConversion& conversion) {
   LAYERFS_TRY(spool, SpoolFile::Open(conversion.spool_directory));
-  ChunkPipeline pipeline(conversion.policy.level, {conversion.in_flight_bytes}, *conversion.pool,
-                         spool);
+  ChunkPipeline pipeline({conversion.in_flight_bytes}, *conversion.pool, spool);
   TarStages stages(conversion.policy, pipeline);
   LayerDecoder decoder([&stages](ByteSpan tar) { return stages.Feed(tar); });
   LAYERFS_CHECK_OK(read_blob([&decoder](ByteSpan blob) { return decoder.Feed(blob); }));

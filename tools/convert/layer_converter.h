@@ -11,9 +11,9 @@
 #include "index/base/bytes.h"
 #include "index/base/digest.h"
 #include "index/base/error.h"
-#include "index/base/thread_pool.h"
 #include "index/chunk_ref.h"
 #include "tools/convert/chunk_policy.h"
+#include "tools/convert/compression_pool.h"
 #include "tools/convert/spool_file.h"
 
 namespace layerfs {
@@ -26,7 +26,7 @@ struct LayerConversion {
   ChunkPolicy policy;
   uint64_t in_flight_bytes = 0;  // the chunks of this layer that are worked on at once
   std::string spool_directory;
-  ThreadPool* pool = nullptr;
+  CompressionPool* pool = nullptr;  // of the policy's level
 };
 
 struct ConvertedLayer {

@@ -12,7 +12,7 @@
 #include "fetch/image_store.h"
 #include "index/base/digest.h"
 #include "index/base/error.h"
-#include "index/base/thread_pool.h"
+#include "tools/convert/compression_pool.h"
 #include "tools/convert/convert_image.h"
 #include "tools/convert/known_layers.h"
 
@@ -38,7 +38,7 @@ class LayerPlacer {
     ImageReader& reader;
     ImageWriter& writer;
     const KnownLayers& known;
-    ThreadPool& pool;
+    CompressionPool& pool;
     ConvertProgress& progress;
     // Becomes true when somebody else has failed: then all reading ends with kCancelled.
     const std::atomic<bool>& cancelled;
