@@ -6,6 +6,7 @@
 
 #include "fs/chunk_wait.h"
 #include "index/base/log.h"
+#include "index/index_codec.h"
 #include "index/layer_footer.h"
 #include "index/merge.h"
 
@@ -162,7 +163,8 @@ struct Image::State {
 
   Result<Index> OpenLayerIndex(size_t layer, const SharedBytes& bytes) const {
     const std::string name = reference.ToString() + ": index of layer " + std::to_string(layer + 1);
-    LAYERFS_TRY_IN(index, Index::Open(Bytes(*bytes)), name);
+    LAYERFS_TRY_IN(decoded, DecodeIndex(*bytes), name);
+    LAYERFS_TRY_IN(index, Index::Open(std::move(decoded)), name);
     if (index.kind() != IndexKind::kLayer) {
       return Fail(ErrorCode::kCorrupt, name + ": is not a layer's");
     }

@@ -7,52 +7,81 @@
 namespace layerfs {
 namespace {
 
-// FORMAT.md, "Segments": a 16-byte head, then the records.
-constexpr size_t kHeadSize = 16;
-constexpr size_t kChunkRecordSize = 64;
-constexpr size_t kContentRecordSize = 48;
-constexpr size_t kChunkReserved = 7;
+// FORMAT.md, "Segments of the chunk table": a head, then columns.
+constexpr uint64_t kHeadSize = 16;
+constexpr uint64_t kBytesPerChunk = 8 + 4 + 4 + 1 + Digest::kSize;
+constexpr uint64_t kBytesPerContent = 4 + 8 + Digest::kSize;
 
-Error Broken(uint64_t record, std::string_view what) {
-  return Error{ErrorCode::kCorrupt,
-               "chunk table record " + std::to_string(record) + ": " + std::string(what)};
+Error Broken(std::string_view what) {
+  return Error{ErrorCode::kCorrupt, "chunk table: " + std::string(what)};
+}
+Error BrokenChunk(uint64_t position, std::string_view what) {
+  return Broken("chunk " + std::to_string(position) + ": " + std::string(what));
 }
 
 Digest ReadDigest(ByteReader& reader) {
   Digest digest;
   const ByteSpan bytes = reader.ReadSpan(Digest::kSize);
-  if (bytes.size() == Digest::kSize) std::copy(bytes.begin(), bytes.end(), digest.bytes.begin());
+  std::ranges::copy(bytes, digest.bytes.begin());
   return digest;
 }
 
-bool AllZero(ByteSpan bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](uint8_t byte) { return byte == 0; });
+Status CheckChunk(const ChunkRef& ref, uint64_t position) {
+  if (ref.codec > ChunkCodec::kZstdFrame) {
+    return Fail(ErrorCode::kUnsupported,
+                "chunk table: chunk " + std::to_string(position) + ": codec " +
+                    std::to_string(static_cast<int>(ref.codec)) + ": use a newer layerfs");
+  }
+  if (ref.size == 0 || ref.size > kMaxChunkBytes || ref.stored_size == 0 ||
+      ref.stored_size > kMaxChunkBytes ||
+      (ref.codec == ChunkCodec::kStored && ref.stored_size != ref.size) ||
+      !RangeFits(ref.blob_offset, ref.stored_size, INT64_MAX)) {
+    return Fail(BrokenChunk(position, "size or place in the blob"));
+  }
+  return {};
 }
 
-Result<Chunk> ReadChunk(ByteReader& reader, uint64_t number, uint64_t expected_tar_offset) {
-  Chunk chunk;
-  chunk.ref.digest = ReadDigest(reader);
-  chunk.ref.blob_offset = reader.Read<uint64_t>();
-  chunk.tar_offset = reader.Read<uint64_t>();
-  chunk.ref.stored_size = reader.Read<uint32_t>();
-  chunk.ref.size = reader.Read<uint32_t>();
-  const auto codec = reader.Read<uint8_t>();
-  const bool clean = AllZero(reader.ReadSpan(kChunkReserved));
-  if (codec > static_cast<uint8_t>(ChunkCodec::kZstdFrame)) {
-    return Fail(ErrorCode::kUnsupported, "chunk table record " + std::to_string(number) +
-                                             ": codec " + std::to_string(codec) +
-                                             " is unknown: use a newer layerfs");
+// The chunks' columns. The tar offsets follow from the sizes.
+std::vector<Chunk> ReadChunks(ByteReader& reader, uint32_t count, uint64_t tar_begin) {
+  std::vector<Chunk> chunks(count);
+  for (Chunk& chunk : chunks) chunk.ref.blob_offset = reader.Read<uint64_t>();
+  for (Chunk& chunk : chunks) chunk.ref.stored_size = reader.Read<uint32_t>();
+  for (Chunk& chunk : chunks) chunk.ref.size = reader.Read<uint32_t>();
+  for (Chunk& chunk : chunks) chunk.ref.codec = static_cast<ChunkCodec>(reader.Read<uint8_t>());
+  for (Chunk& chunk : chunks) chunk.ref.digest = ReadDigest(reader);
+  uint64_t blob_end = 0;
+  uint64_t tar_end = tar_begin;
+  for (Chunk& chunk : chunks) {
+    chunk.ref.blob_offset += blob_end;  // Modulo 2^64, as the format has it.
+    blob_end = chunk.ref.blob_offset + chunk.ref.stored_size;
+    chunk.tar_offset = tar_end;
+    tar_end += chunk.ref.size;
   }
-  chunk.ref.codec = static_cast<ChunkCodec>(codec);
-  if (!clean) return Fail(Broken(number, "reserved bytes are not zero"));
-  if (chunk.tar_offset != expected_tar_offset) return Fail(Broken(number, "does not adjoin"));
-  if (chunk.ref.size == 0 || chunk.ref.size > kMaxChunkBytes || chunk.ref.stored_size == 0 ||
-      chunk.ref.stored_size > kMaxChunkBytes ||
-      (chunk.ref.codec == ChunkCodec::kStored && chunk.ref.stored_size != chunk.ref.size) ||
-      !RangeFits(chunk.ref.blob_offset, chunk.ref.stored_size, INT64_MAX)) {
-    return Fail(Broken(number, "size"));
+  return chunks;
+}
+
+// The contents' columns; kCorrupt where one begins no chunk, or before the last one ends.
+Result<std::vector<Content>> ReadContents(ByteReader& reader, uint32_t count,
+                                          std::span<const Chunk> chunks) {
+  std::vector<Content> contents(count);
+  std::vector<uint32_t> first_chunks(count);
+  for (uint32_t& first : first_chunks) first = reader.Read<uint32_t>();
+  for (Content& content : contents) content.size = reader.Read<uint64_t>();
+  for (Content& content : contents) content.digest = ReadDigest(reader);
+  uint64_t end = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    Content& content = contents[i];
+    if (first_chunks[i] >= chunks.size() || (i > 0 && first_chunks[i] <= first_chunks[i - 1])) {
+      return Fail(Broken("content " + std::to_string(i) + ": its first chunk"));
+    }
+    content.tar_offset = chunks[first_chunks[i]].tar_offset;
+    if (content.size == 0 || content.tar_offset < end ||
+        !RangeFits(content.tar_offset, content.size, INT64_MAX)) {
+      return Fail(Broken("content " + std::to_string(i) + ": its size"));
+    }
+    end = content.tar_offset + content.size;
   }
-  return chunk;
+  return contents;
 }
 
 }  // namespace
@@ -62,39 +91,29 @@ Result<ChunkTableSegment> ChunkTableSegment::Open(ByteSpan bytes, const SegmentR
   const auto chunk_count = reader.Read<uint32_t>();
   const auto content_count = reader.Read<uint32_t>();
   const auto zero = reader.Read<uint64_t>();
-  const uint64_t expected = kHeadSize + uint64_t{chunk_count} * kChunkRecordSize +
-                            uint64_t{content_count} * kContentRecordSize;
+  const uint64_t expected =
+      kHeadSize + chunk_count * kBytesPerChunk + content_count * kBytesPerContent;
   if (!reader.ok() || zero != 0 || bytes.size() != expected || chunk_count == 0) {
-    return Fail(ErrorCode::kCorrupt, "chunk table: counts do not fit its size");
+    return Fail(Broken("counts do not fit its size"));
+  }
+  if (where.tar_begin > where.tar_end || where.tar_end > INT64_MAX) {
+    return Fail(Broken("a range of the tar that cannot be"));
   }
   ChunkTableSegment segment;
-  segment.chunks_.reserve(chunk_count);
-  uint64_t tar_offset = where.tar_begin;
+  segment.chunks_ = ReadChunks(reader, chunk_count, where.tar_begin);
   for (uint32_t i = 0; i < chunk_count; ++i) {
-    LAYERFS_TRY(chunk, ReadChunk(reader, i, tar_offset));
-    tar_offset += chunk.ref.size;
-    segment.chunks_.push_back(chunk);
-  }
-  if (tar_offset != where.tar_end) {
-    return Fail(ErrorCode::kCorrupt, "chunk table: does not cover its range of the tar");
-  }
-  segment.contents_.reserve(content_count);
-  uint64_t content_end = where.tar_begin;
-  for (uint32_t i = 0; i < content_count; ++i) {
-    Content content;
-    content.digest = ReadDigest(reader);
-    content.tar_offset = reader.Read<uint64_t>();
-    content.size = reader.Read<uint64_t>();
-    const Chunk* first = segment.FindChunk(content.tar_offset);
-    if (content.size == 0 || content.tar_offset < content_end || first == nullptr ||
-        first->tar_offset != content.tar_offset ||
-        !RangeFits(content.tar_offset, content.size, INT64_MAX)) {
-      return Fail(ErrorCode::kCorrupt, "chunk table: content " + std::to_string(i) +
-                                           " does not begin a chunk or is out of order");
+    const Chunk& chunk = segment.chunks_[i];
+    LAYERFS_CHECK_OK(CheckChunk(chunk.ref, i));
+    if (!RangeFits(chunk.tar_offset, chunk.ref.size, where.tar_end)) {
+      return Fail(BrokenChunk(i, "beyond the segment's end in the tar"));
     }
-    content_end = content.tar_offset + content.size;
-    segment.contents_.push_back(content);
   }
+  const Chunk& last = segment.chunks_.back();
+  if (last.tar_offset + last.ref.size != where.tar_end) {
+    return Fail(Broken("does not reach the segment's end in the tar"));
+  }
+  LAYERFS_TRY(contents, ReadContents(reader, content_count, segment.chunks_));
+  segment.contents_ = std::move(contents);
   return segment;
 }
 
@@ -103,36 +122,35 @@ Bytes ChunkTableSegment::Encode(std::span<const Chunk> chunks, std::span<const C
   writer.Write(static_cast<uint32_t>(chunks.size()));
   writer.Write(static_cast<uint32_t>(contents.size()));
   writer.Write(uint64_t{0});
+  uint64_t blob_end = 0;
   for (const Chunk& chunk : chunks) {
-    writer.WriteSpan(chunk.ref.digest.bytes);
-    writer.Write(chunk.ref.blob_offset);
-    writer.Write(chunk.tar_offset);
-    writer.Write(chunk.ref.stored_size);
-    writer.Write(chunk.ref.size);
-    writer.Write(static_cast<uint8_t>(chunk.ref.codec));
-    writer.PadTo(kChunkReserved + 1);
+    writer.Write(chunk.ref.blob_offset - blob_end);
+    blob_end = chunk.ref.blob_offset + chunk.ref.stored_size;
   }
+  for (const Chunk& chunk : chunks) writer.Write(chunk.ref.stored_size);
+  for (const Chunk& chunk : chunks) writer.Write(chunk.ref.size);
+  for (const Chunk& chunk : chunks) writer.Write(static_cast<uint8_t>(chunk.ref.codec));
+  for (const Chunk& chunk : chunks) writer.WriteSpan(chunk.ref.digest.bytes);
   for (const Content& content : contents) {
-    writer.WriteSpan(content.digest.bytes);
-    writer.Write(content.tar_offset);
-    writer.Write(content.size);
+    const auto first = std::ranges::lower_bound(chunks, content.tar_offset, {}, &Chunk::tar_offset);
+    const bool begins_a_chunk = first != chunks.end() && first->tar_offset == content.tar_offset;
+    // One that begins no chunk cannot be told, and must not become another file's bytes: refused.
+    writer.Write(begins_a_chunk ? static_cast<uint32_t>(first - chunks.begin()) : UINT32_MAX);
   }
+  for (const Content& content : contents) writer.Write(content.size);
+  for (const Content& content : contents) writer.WriteSpan(content.digest.bytes);
   return std::move(writer).Take();
 }
 
 const Chunk* ChunkTableSegment::FindChunk(uint64_t tar_offset) const {
-  auto it = std::upper_bound(
-      chunks_.begin(), chunks_.end(), tar_offset,
-      [](uint64_t offset, const Chunk& chunk) { return offset < chunk.tar_offset; });
+  auto it = std::ranges::upper_bound(chunks_, tar_offset, {}, &Chunk::tar_offset);
   if (it == chunks_.begin()) return nullptr;
   --it;
   return tar_offset - it->tar_offset < it->ref.size ? &*it : nullptr;
 }
 
 const Content* ChunkTableSegment::FindContent(uint64_t tar_offset) const {
-  const auto it = std::lower_bound(
-      contents_.begin(), contents_.end(), tar_offset,
-      [](const Content& content, uint64_t offset) { return content.tar_offset < offset; });
+  const auto it = std::ranges::lower_bound(contents_, tar_offset, {}, &Content::tar_offset);
   return it != contents_.end() && it->tar_offset == tar_offset ? &*it : nullptr;
 }
 

@@ -28,12 +28,15 @@ struct Index::State {
            ToUint(inode) < layout::Count<layout::InodeRecord>(sections.inodes));
     return Load<layout::InodeRecord>(sections.inodes, ToUint(inode));
   }
-  std::string_view Text(uint64_t offset, uint64_t size) const {
-    return AsText(sections.strings.subspan(offset, size));
-  }
-  std::string_view NameAt(uint64_t position) const {
+  Dirent EntryAt(uint64_t position) const {
     const auto dirent = Load<layout::DirentRecord>(sections.dirents, position);
-    return Text(dirent.name_offset, dirent.name_size);
+    return Dirent{AsText(sections.names.subspan(dirent.name_offset, dirent.name_size)),
+                  InodeNumber{dirent.inode}};
+  }
+  Xattr XattrAt(uint64_t position) const {
+    const auto xattr = Load<layout::XattrRecord>(sections.xattrs, position);
+    return Xattr{AsText(sections.xattr_bytes.subspan(xattr.name_offset, xattr.name_size)),
+                 AsText(sections.xattr_bytes.subspan(xattr.value_offset, xattr.value_size))};
   }
 
   static Result<std::unique_ptr<State>> Make(std::unique_ptr<State> state) {
@@ -123,15 +126,14 @@ Inode Index::Get(InodeNumber number) const {
 std::string_view Index::Target(InodeNumber inode) const {
   const auto record = state_->LoadInode(inode);
   const bool link = S_ISLNK(record.mode) || (record.flags & layout::kFlagUnresolvedLink) != 0;
-  return link ? state_->Text(record.location, record.size) : std::string_view();
+  return link ? AsText(state_->sections.targets.subspan(record.location, record.size))
+              : std::string_view();
 }
 
 Dirent Index::EntryAt(InodeNumber directory, uint32_t position) const {
   const auto record = state_->LoadInode(directory);
   assert(S_ISDIR(record.mode) && position < layout::EntryCount(record));
-  const auto dirent = Load<layout::DirentRecord>(state_->sections.dirents,
-                                                 uint64_t{layout::FirstEntry(record)} + position);
-  return Dirent{state_->Text(dirent.name_offset, dirent.name_size), InodeNumber{dirent.inode}};
+  return state_->EntryAt(uint64_t{layout::FirstEntry(record)} + position);
 }
 
 std::optional<Dirent> Index::Lookup(InodeNumber directory, std::string_view name) const {
@@ -142,17 +144,16 @@ std::optional<Dirent> Index::Lookup(InodeNumber directory, std::string_view name
   uint64_t high = end;
   while (low < high) {
     const uint64_t middle = low + (high - low) / 2;
-    if (state_->NameAt(middle) < name) {
+    if (state_->EntryAt(middle).name < name) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
   if (low == end) return std::nullopt;
-  const auto dirent = Load<layout::DirentRecord>(state_->sections.dirents, low);
-  const std::string_view found = state_->Text(dirent.name_offset, dirent.name_size);
-  if (found != name) return std::nullopt;
-  return Dirent{found, InodeNumber{dirent.inode}};
+  const Dirent found = state_->EntryAt(low);
+  if (found.name != name) return std::nullopt;
+  return found;
 }
 
 std::vector<Xattr> Index::Xattrs(InodeNumber inode) const {
@@ -162,9 +163,7 @@ std::vector<Xattr> Index::Xattrs(InodeNumber inode) const {
   const auto set = Load<layout::SetRecord>(state_->sections.xattr_sets, record.xattr_set - 1);
   xattrs.reserve(set.count);
   for (uint64_t i = set.first; i < uint64_t{set.first} + set.count; ++i) {
-    const auto xattr = Load<layout::XattrRecord>(state_->sections.xattrs, i);
-    xattrs.push_back(Xattr{state_->Text(xattr.name_offset, xattr.name_size),
-                           state_->Text(xattr.value_offset, xattr.value_size)});
+    xattrs.push_back(state_->XattrAt(i));
   }
   return xattrs;
 }
@@ -172,8 +171,11 @@ std::vector<Xattr> Index::Xattrs(InodeNumber inode) const {
 bool Index::HasXattrs(InodeNumber inode) const { return state_->LoadInode(inode).xattr_set != 0; }
 
 std::optional<std::string_view> Index::FindXattr(InodeNumber inode, std::string_view name) const {
-  if (!HasXattrs(inode)) return std::nullopt;
-  for (const Xattr& xattr : Xattrs(inode)) {
+  const auto record = state_->LoadInode(inode);
+  if (record.xattr_set == 0) return std::nullopt;
+  const auto set = Load<layout::SetRecord>(state_->sections.xattr_sets, record.xattr_set - 1);
+  for (uint64_t i = set.first; i < uint64_t{set.first} + set.count; ++i) {
+    const Xattr xattr = state_->XattrAt(i);
     if (xattr.name == name) return xattr.value;
   }
   return std::nullopt;

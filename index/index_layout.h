@@ -6,11 +6,13 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
 #include "index/base/bytes.h"
+#include "index/base/xxh3.h"
 
 namespace layerfs::layout {
 
@@ -18,11 +20,14 @@ inline constexpr std::array<char, 8> kMagic = {'L', 'A', 'Y', 'E', 'R', 'F', 'S'
 inline constexpr uint32_t kVersion = 1;
 // No feature bits are defined yet; a reader refuses any incompat bit outside this mask.
 inline constexpr uint64_t kKnownIncompat = 0;
-inline constexpr uint64_t kSectionAlignment = 8;
+// A cache line, so that an inode is one.
+inline constexpr uint64_t kSectionAlignment = 64;
 inline constexpr uint32_t kMaxSections = 64;
 inline constexpr uint16_t kMaxNameBytes = 255;
 // What readlink can answer over FUSE: a page, less the NUL (fs/fuse/dir.c, fuse_readlink_page).
 inline constexpr uint64_t kMaxTargetBytes = 4095;
+// An unresolved link is a path in a tar, not something that a process asks for.
+inline constexpr uint64_t kMaxLinkPathBytes = 65535;
 inline constexpr uint32_t kMaxXattrValueBytes = 65536;  // XATTR_SIZE_MAX, linux/limits.h
 inline constexpr uint32_t kMaxLayers = 4096;
 
@@ -30,14 +35,16 @@ enum class SectionId : uint32_t {
   kLayers = 1,
   kInodes = 2,
   kDirents = 3,
-  kStrings = 4,
-  kXattrSets = 5,
-  kXattrs = 6,
-  kSparseSets = 7,
-  kSparseExtents = 8,
-  kSegments = 9,
+  kNames = 4,
+  kTargets = 5,
+  kXattrSets = 6,
+  kXattrs = 7,
+  kXattrBytes = 8,
+  kSparseSets = 9,
+  kSparseExtents = 10,
+  kSegments = 11,
 };
-inline constexpr uint32_t kSectionCount = 9;  // of version 1; unknown ones are passed over
+inline constexpr uint32_t kSectionCount = 11;  // of version 1; unknown ones are passed over
 
 struct Header {
   std::array<char, 8> magic;
@@ -49,7 +56,7 @@ struct Header {
   uint32_t section_count;
   uint32_t zero0;
   uint64_t zero1;
-  uint64_t checksum;  // XXH3 of the bytes before it and of the section table
+  uint64_t checksum;  // see HeaderChecksum
 };
 static_assert(sizeof(Header) == 64);
 
@@ -88,7 +95,7 @@ struct InodeRecord {
   uint32_t mtime_nanoseconds;
   uint32_t xattr_set;  // 0: none; n: record n - 1 of XATTR_SETS
   uint64_t size;
-  uint64_t location;  // by type; see the functions below
+  uint64_t location;  // by type: an offset, or see the functions below
   uint32_t parent;
   uint16_t layer;
   uint16_t zero0;
@@ -113,7 +120,7 @@ constexpr uint64_t PackDevice(uint32_t major, uint32_t minor) {
 }
 
 struct DirentRecord {
-  uint32_t name_offset;  // in STRINGS
+  uint32_t name_offset;  // in NAMES
   uint32_t inode;        // 0: whiteout
   uint16_t name_size;
   uint16_t zero;
@@ -127,7 +134,7 @@ struct SetRecord {  // XATTR_SETS and SPARSE_SETS: a run of records of the next 
 static_assert(sizeof(SetRecord) == 8);
 
 struct XattrRecord {
-  uint32_t name_offset;
+  uint32_t name_offset;  // both in XATTR_BYTES
   uint32_t value_offset;
   uint32_t value_size;
   uint16_t name_size;
@@ -170,20 +177,30 @@ ByteSpan AsRecordBytes(const Record& record) {
   return {reinterpret_cast<const uint8_t*>(&record), sizeof(Record)};
 }
 
+// Covers the header up to its checksum, and the section table.
+inline uint64_t HeaderChecksum(const Header& header, ByteSpan table) {
+  const ByteSpan head = AsRecordBytes(header).first(offsetof(Header, checksum));
+  Bytes covered(head.begin(), head.end());
+  covered.insert(covered.end(), table.begin(), table.end());
+  return Xxh3(covered);
+}
+
 // The sections of one index, by name; views of its bytes.
 struct Sections {
   ByteSpan layers;
   ByteSpan inodes;
   ByteSpan dirents;
-  ByteSpan strings;
+  ByteSpan names;
+  ByteSpan targets;
   ByteSpan xattr_sets;
   ByteSpan xattrs;
+  ByteSpan xattr_bytes;
   ByteSpan sparse_sets;
   ByteSpan sparse_extents;
   ByteSpan segments;
 };
 
-// What each section is made of, in the order in which writers lay them out.
+// What each section is made of, in the order of their ids, which is that in the index.
 struct SectionSpec {
   SectionId id;
   const char* name;
@@ -194,9 +211,11 @@ inline constexpr std::array<SectionSpec, kSectionCount> kSectionSpecs = {{
     {SectionId::kLayers, "LAYERS", sizeof(LayerRecord), &Sections::layers},
     {SectionId::kInodes, "INODES", sizeof(InodeRecord), &Sections::inodes},
     {SectionId::kDirents, "DIRENTS", sizeof(DirentRecord), &Sections::dirents},
-    {SectionId::kStrings, "STRINGS", 1, &Sections::strings},
+    {SectionId::kNames, "NAMES", 1, &Sections::names},
+    {SectionId::kTargets, "TARGETS", 1, &Sections::targets},
     {SectionId::kXattrSets, "XATTR_SETS", sizeof(SetRecord), &Sections::xattr_sets},
     {SectionId::kXattrs, "XATTRS", sizeof(XattrRecord), &Sections::xattrs},
+    {SectionId::kXattrBytes, "XATTR_BYTES", 1, &Sections::xattr_bytes},
     {SectionId::kSparseSets, "SPARSE_SETS", sizeof(SetRecord), &Sections::sparse_sets},
     {SectionId::kSparseExtents, "SPARSE_EXTENTS", sizeof(SparseExtentRecord),
      &Sections::sparse_extents},

@@ -6,7 +6,7 @@
 #include "index/base/bytes.h"
 #include "index/base/error.h"
 #include "index/index.h"
-#include "index/index_layout.h"
+#include "index/index_sections.h"
 
 namespace layerfs {
 

@@ -5,20 +5,22 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
-#include <map>
+#include <unordered_map>
 #include <unordered_set>
 
-#include "index/base/xxh3.h"
 #include "index/index_layout.h"
 
 namespace layerfs {
 namespace {
 
-// Bytes kept once each; an equal string added again gets the first one's place.
-class StringTable {
+// Bytes kept once each; an equal string added again gets the first one's place. For what repeats
+// (targets, attributes); names are not shared: as they lie in the order of their entries they
+// compress better than references to names far away would, and a directory's names are together.
+class SharedStrings {
  public:
-  StringTable() : known_(0, Hash{&bytes_}, Equal{&bytes_}) {}
+  SharedStrings() : known_(0, Hash{&bytes_}, Equal{&bytes_}) {}
 
   uint32_t Add(std::string_view text) {
     if (text.empty()) return 0;
@@ -28,7 +30,7 @@ class StringTable {
     if (bytes_.size() <= UINT32_MAX) known_.insert(place);
     return place.offset;
   }
-  const Bytes& bytes() const { return bytes_; }
+  Bytes& bytes() { return bytes_; }
 
  private:
   struct Place {
@@ -62,6 +64,61 @@ void Append(Bytes& section, const Record& record) {
   section.insert(section.end(), bytes.begin(), bytes.end());
 }
 
+layout::SegmentRecord EncodeSegment(const SegmentRef& segment) {
+  layout::SegmentRecord record{};
+  record.digest = segment.ref.digest.bytes;
+  record.blob_offset = segment.ref.blob_offset;
+  record.tar_begin = segment.tar_begin;
+  record.tar_end = segment.tar_end;
+  record.stored_size = segment.ref.stored_size;
+  record.size = segment.ref.size;
+  record.layer = ToUint(segment.layer);
+  record.codec = static_cast<uint8_t>(segment.ref.codec);
+  return record;
+}
+
+// In the order of the ids.
+using SectionBytes = std::array<Bytes, layout::kSectionCount>;
+
+// Puts the sections together and frees each when it has been copied.
+Result<Bytes> Assemble(IndexKind kind, SectionBytes&& sections) {
+  std::vector<layout::SectionRecord> table;
+  uint64_t end = sizeof(layout::Header) + sections.size() * sizeof(layout::SectionRecord);
+  for (size_t i = 0; i < sections.size(); ++i) {
+    const uint64_t offset = AlignUp(end, layout::kSectionAlignment);
+    table.push_back({static_cast<uint32_t>(layout::kSectionSpecs[i].id),
+                     layout::kSectionSpecs[i].record_size, offset, sections[i].size(),
+                     Xxh3(sections[i])});
+    end = offset + sections[i].size();
+  }
+  const uint64_t file_size = AlignUp(end, layout::kSectionAlignment);
+  if (file_size > kMaxIndexBytes) {
+    return Fail(ErrorCode::kTooLarge, "index: " + std::to_string(file_size) +
+                                          " bytes; the limit is " + std::to_string(kMaxIndexBytes));
+  }
+  layout::Header header{};
+  header.magic = layout::kMagic;
+  header.version = layout::kVersion;
+  header.kind = static_cast<uint32_t>(kind);
+  header.file_size = file_size;
+  header.section_count = layout::kSectionCount;
+  const ByteSpan table_bytes(reinterpret_cast<const uint8_t*>(table.data()),
+                             table.size() * sizeof(layout::SectionRecord));
+  header.checksum = layout::HeaderChecksum(header, table_bytes);
+
+  Bytes index;
+  index.reserve(file_size);
+  Append(index, header);
+  index.insert(index.end(), table_bytes.begin(), table_bytes.end());
+  for (size_t i = 0; i < sections.size(); ++i) {
+    index.resize(table[i].offset);
+    index.insert(index.end(), sections[i].begin(), sections[i].end());
+    Bytes().swap(sections[i]);
+  }
+  index.resize(file_size);
+  return index;
+}
+
 }  // namespace
 
 class IndexWriter::Impl {
@@ -85,12 +142,7 @@ class IndexWriter::Impl {
       record.size = inode.size;
       if (inode.size > 0) SetData(added, record);
     } else if (S_ISLNK(inode.mode) || inode.unresolved_link) {
-      record.size = added.target.size();
-      record.location = strings_.Add(added.target);
-      if (added.target.empty() || added.target.size() > layout::kMaxTargetBytes) {
-        Refuse("a link target of " + std::to_string(added.target.size()) + " bytes; the limit is " +
-               std::to_string(layout::kMaxTargetBytes));
-      }
+      SetTarget(added, record);
     } else if (S_ISCHR(inode.mode) || S_ISBLK(inode.mode)) {
       record.location = layout::PackDevice(major(inode.rdev), minor(inode.rdev));
     } else if (S_ISDIR(inode.mode) && inodes_.size() == 1) {
@@ -101,18 +153,21 @@ class IndexWriter::Impl {
   }
 
   void SetEntries(InodeNumber directory, std::span<const Dirent> entries) {
-    layout::InodeRecord& record = inodes_[ToUint(directory)];
-    assert(S_ISDIR(record.mode));
-    record.location = layout::PackEntries(static_cast<uint32_t>(dirent_count_),
-                                          static_cast<uint32_t>(entries.size()));
+    assert(S_ISDIR(inodes_[ToUint(directory)].mode));
+    if (entries.empty()) return;
+    inodes_[ToUint(directory)].location = layout::PackEntries(
+        static_cast<uint32_t>(dirent_count_), static_cast<uint32_t>(entries.size()));
     for (const Dirent& entry : entries) {
-      layout::DirentRecord dirent{};
-      dirent.name_offset = strings_.Add(entry.name);
-      dirent.name_size = static_cast<uint16_t>(entry.name.size());
-      dirent.inode = ToUint(entry.inode);
-      Append(dirents_, dirent);
-      if (!entry.is_whiteout() && S_ISDIR(inodes_[dirent.inode].mode)) {
-        inodes_[dirent.inode].parent = ToUint(directory);
+      Append(dirents_,
+             layout::DirentRecord{static_cast<uint32_t>(names_.size()), ToUint(entry.inode),
+                                  static_cast<uint16_t>(entry.name.size()), 0});
+      names_.insert(names_.end(), entry.name.begin(), entry.name.end());
+      if (entry.name.size() > layout::kMaxNameBytes) {
+        Refuse("a name of " + std::to_string(entry.name.size()) + " bytes; the limit is " +
+               std::to_string(layout::kMaxNameBytes));
+      }
+      if (!entry.is_whiteout() && S_ISDIR(inodes_[ToUint(entry.inode)].mode)) {
+        inodes_[ToUint(entry.inode)].parent = ToUint(directory);
       }
     }
     dirent_count_ += entries.size();
@@ -120,37 +175,45 @@ class IndexWriter::Impl {
 
   Result<Bytes> Finish(std::span<const LayerInfo> layers, std::span<const SegmentRef> segments) {
     if (!refusal_.empty()) return Fail(ErrorCode::kTooLarge, "index: " + refusal_);
-    if (inodes_.size() > UINT32_MAX || dirent_count_ > UINT32_MAX ||
-        strings_.bytes().size() > UINT32_MAX || layers.size() > layout::kMaxLayers) {
+    if (inodes_.size() > UINT32_MAX || dirent_count_ > UINT32_MAX || names_.size() > UINT32_MAX ||
+        targets_.bytes().size() > UINT32_MAX || xattr_bytes_.bytes().size() > UINT32_MAX ||
+        layers.size() > layout::kMaxLayers) {
       return Fail(ErrorCode::kTooLarge,
                   "index: more inodes, names or layers than the format holds");
     }
-    Bytes layer_section;
+    Bytes layer_bytes;
     for (const LayerInfo& layer : layers) {
-      Append(layer_section,
+      Append(layer_bytes,
              layout::LayerRecord{layer.blob.bytes, layer.blob_size, layer.diff_id.bytes,
                                  layer.tar_size, layer.first_segment, layer.segment_count, 0});
     }
-    Bytes segment_section;
-    for (const SegmentRef& segment : segments) Append(segment_section, EncodeSegment(segment));
-    const ByteSpan inode_section(reinterpret_cast<const uint8_t*>(inodes_.data()),
-                                 inodes_.size() * sizeof(layout::InodeRecord));
-    layout::Sections sections;
-    sections.layers = layer_section;
-    sections.inodes = inode_section;
-    sections.dirents = dirents_;
-    sections.strings = strings_.bytes();
-    sections.xattr_sets = xattr_sets_;
-    sections.xattrs = xattrs_;
-    sections.sparse_sets = sparse_sets_;
-    sections.sparse_extents = sparse_extents_;
-    sections.segments = segment_section;
-    return Assemble(sections);
+    Bytes segment_bytes;
+    for (const SegmentRef& segment : segments) Append(segment_bytes, EncodeSegment(segment));
+    const ByteSpan inodes(reinterpret_cast<const uint8_t*>(inodes_.data()),
+                          inodes_.size() * sizeof(layout::InodeRecord));
+    Bytes inode_bytes(inodes.begin(), inodes.end());
+    std::vector<layout::InodeRecord>().swap(inodes_);
+    return Assemble(kind_,
+                    {std::move(layer_bytes), std::move(inode_bytes), std::move(dirents_),
+                     std::move(names_), std::move(targets_.bytes()), std::move(xattr_sets_),
+                     std::move(xattrs_), std::move(xattr_bytes_.bytes()), std::move(sparse_sets_),
+                     std::move(sparse_extents_), std::move(segment_bytes)});
   }
 
  private:
   void Refuse(std::string why) {
     if (refusal_.empty()) refusal_ = std::move(why);
+  }
+
+  void SetTarget(const NewInode& added, layout::InodeRecord& record) {
+    const uint64_t limit =
+        added.inode.unresolved_link ? layout::kMaxLinkPathBytes : layout::kMaxTargetBytes;
+    if (added.target.empty() || added.target.size() > limit) {
+      Refuse("a link target of " + std::to_string(added.target.size()) + " bytes; the limit is " +
+             std::to_string(limit));
+    }
+    record.size = added.target.size();
+    record.location = targets_.Add(added.target);
   }
 
   void SetData(const NewInode& added, layout::InodeRecord& record) {
@@ -172,8 +235,7 @@ class IndexWriter::Impl {
   uint32_t AddXattrs(std::span<const Xattr> xattrs) {
     if (xattrs.empty()) return 0;
     std::vector<Xattr> sorted(xattrs.begin(), xattrs.end());
-    std::sort(sorted.begin(), sorted.end(),
-              [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
+    std::ranges::sort(sorted, {}, &Xattr::name);
     Bytes records;
     for (const Xattr& xattr : sorted) {
       if (xattr.name.empty() || xattr.name.size() > layout::kMaxNameBytes ||
@@ -182,9 +244,10 @@ class IndexWriter::Impl {
                "\": name or value longer than Linux takes");
         return 0;
       }
-      Append(records, layout::XattrRecord{strings_.Add(xattr.name), strings_.Add(xattr.value),
-                                          static_cast<uint32_t>(xattr.value.size()),
-                                          static_cast<uint16_t>(xattr.name.size()), 0});
+      Append(records,
+             layout::XattrRecord{xattr_bytes_.Add(xattr.name), xattr_bytes_.Add(xattr.value),
+                                 static_cast<uint32_t>(xattr.value.size()),
+                                 static_cast<uint16_t>(xattr.name.size()), 0});
     }
     const auto [it, is_new] = known_xattr_sets_.try_emplace(std::string(AsText(records)), 0);
     if (is_new) {
@@ -196,69 +259,17 @@ class IndexWriter::Impl {
     return it->second;
   }
 
-  static layout::SegmentRecord EncodeSegment(const SegmentRef& segment) {
-    layout::SegmentRecord record{};
-    record.digest = segment.ref.digest.bytes;
-    record.blob_offset = segment.ref.blob_offset;
-    record.tar_begin = segment.tar_begin;
-    record.tar_end = segment.tar_end;
-    record.stored_size = segment.ref.stored_size;
-    record.size = segment.ref.size;
-    record.layer = ToUint(segment.layer);
-    record.codec = static_cast<uint8_t>(segment.ref.codec);
-    return record;
-  }
-
-  Result<Bytes> Assemble(const layout::Sections& sections) const {
-    std::vector<layout::SectionRecord> table;
-    uint64_t offset =
-        sizeof(layout::Header) + layout::kSectionSpecs.size() * sizeof(layout::SectionRecord);
-    for (const layout::SectionSpec& spec : layout::kSectionSpecs) {
-      const ByteSpan section = sections.*spec.view;
-      table.push_back(layout::SectionRecord{static_cast<uint32_t>(spec.id), spec.record_size,
-                                            offset, section.size(), Xxh3(section)});
-      offset = AlignUp(offset + section.size(), layout::kSectionAlignment);
-    }
-    if (offset > kMaxIndexBytes) {
-      return Fail(ErrorCode::kTooLarge, "index: " + std::to_string(offset) +
-                                            " bytes; the limit is " +
-                                            std::to_string(kMaxIndexBytes));
-    }
-    layout::Header header{};
-    header.magic = layout::kMagic;
-    header.version = layout::kVersion;
-    header.kind = static_cast<uint32_t>(kind_);
-    header.file_size = offset;
-    header.section_count = layout::kSectionCount;
-    const ByteSpan table_bytes(reinterpret_cast<const uint8_t*>(table.data()),
-                               table.size() * sizeof(layout::SectionRecord));
-    const ByteSpan header_bytes =
-        layout::AsRecordBytes(header).first(offsetof(layout::Header, checksum));
-    Bytes covered(header_bytes.begin(), header_bytes.end());
-    covered.insert(covered.end(), table_bytes.begin(), table_bytes.end());
-    header.checksum = Xxh3(covered);
-
-    Bytes index(offset);
-    std::memcpy(index.data(), &header, sizeof header);
-    std::memcpy(index.data() + sizeof header, table_bytes.data(), table_bytes.size());
-    for (size_t i = 0; i < layout::kSectionSpecs.size(); ++i) {
-      const ByteSpan section = sections.*layout::kSectionSpecs[i].view;
-      if (!section.empty()) {
-        std::memcpy(index.data() + table[i].offset, section.data(), section.size());
-      }
-    }
-    return index;
-  }
-
   IndexKind kind_;
   std::string refusal_;  // the first thing that the format cannot hold
   std::vector<layout::InodeRecord> inodes_;
   uint64_t dirent_count_ = 0;
   Bytes dirents_;
-  StringTable strings_;
+  Bytes names_;
+  SharedStrings targets_;
   Bytes xattr_sets_;
   Bytes xattrs_;
-  std::map<std::string, uint32_t> known_xattr_sets_;  // encoded records → set number
+  SharedStrings xattr_bytes_;
+  std::unordered_map<std::string, uint32_t> known_xattr_sets_;  // encoded records → set number
   Bytes sparse_sets_;
   Bytes sparse_extents_;
 };

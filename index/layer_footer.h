@@ -18,8 +18,8 @@ namespace layerfs {
 inline constexpr char kIndexPositionAnnotation[] = "io.layerfs.index.position";
 inline constexpr char kIndexDigestAnnotation[] = "io.layerfs.index.digest";
 
-// The index as a ChunkRef: codec zstd, digest and size of the decompressed index; size is bounded
-// by kMaxIndexBytes.
+// The index as a ChunkRef: codec zstd, digest and size of the arranged index (index_codec.h), which
+// is what decompressing gives; size is bounded by kMaxIndexBytes.
 using Annotations = std::map<std::string, std::string>;
 Annotations EncodeIndexAnnotations(const ChunkRef& index);
 // Nothing where the layer is not a converted one; kCorrupt where the annotations are malformed or

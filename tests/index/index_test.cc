@@ -60,7 +60,11 @@ Bytes SmallTree(IndexKind kind = IndexKind::kTree) {
   const std::vector<Dirent> in_root = {
       {"a", a}, {"dev", character}, {"file", file}, {"link", symlink}};
   writer.SetEntries(root, in_root);
-  const LayerInfo layer{Digest{}, 0, Digest::Of(AsBytes("tar")), 10'240, 0, 2};
+  LayerInfo layer{Digest{}, 0, Digest::Of(AsBytes("tar")), 10'240, 0, 2};
+  if (kind == IndexKind::kTree) {
+    layer.blob = Digest::Of(AsBytes("blob"));
+    layer.blob_size = 5000;
+  }
   const std::vector<SegmentRef> segments = {Segment(0, 4096), Segment(4096, 10'240)};
   return std::move(writer).Finish({&layer, 1}, segments).value();
 }
@@ -144,11 +148,8 @@ void Reseal(Bytes& bytes) {
     record.checksum = Xxh3(ByteSpan(bytes).subspan(record.offset, record.size));
     std::memcpy(at, &record, sizeof record);
   }
-  Bytes covered(bytes.begin(), bytes.begin() + offsetof(layout::Header, checksum));
-  const size_t table = header.section_count * sizeof(layout::SectionRecord);
-  covered.insert(covered.end(), bytes.begin() + sizeof header,
-                 bytes.begin() + sizeof header + table);
-  header.checksum = Xxh3(covered);
+  header.checksum =
+      layout::HeaderChecksum(header, ByteSpan(bytes).subspan(sizeof header, table_size));
   std::memcpy(bytes.data(), &header, sizeof header);
 }
 

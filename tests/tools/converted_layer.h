@@ -14,6 +14,7 @@
 #include "index/base/zstd_codec.h"
 #include "index/chunk_table.h"
 #include "index/index.h"
+#include "index/index_codec.h"
 #include "index/layer_footer.h"
 #include "tools/convert/layer_converter.h"
 
@@ -64,7 +65,10 @@ struct OpenedLayer {
     EXPECT_TRUE(footer.has_value() && footer->has_value());
     if (!footer.has_value() || !footer->has_value()) return layer;
     layer.index_ref = **footer;
-    auto index = Index::Open(ReadRef(layer.blob, layer.index_ref));
+    auto decoded = DecodeIndex(ReadRef(layer.blob, layer.index_ref));
+    EXPECT_TRUE(decoded.has_value());
+    if (!decoded.has_value()) return layer;
+    auto index = Index::Open(std::move(*decoded));
     EXPECT_TRUE(index.has_value()) << index.error().context;
     if (!index.has_value()) return layer;
     layer.index.emplace(std::move(*index));

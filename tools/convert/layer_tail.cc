@@ -7,6 +7,7 @@
 
 #include "index/base/zstd_codec.h"
 #include "index/chunk_table.h"
+#include "index/index_codec.h"
 #include "index/layer_footer.h"
 
 namespace layerfs {
@@ -68,7 +69,8 @@ Result<ChunkRef> AppendLayerTail(const ChunkPipeline::Outcome& tar, LayerIndexBu
   ZstdCompressor compressor(kTailLevel);
   LAYERFS_TRY(segments, AppendSegments(tar, compressor, spool));
   LAYERFS_TRY(index, builder.Finish({tar.tar_digest, tar.tar_size, std::move(segments)}));
-  LAYERFS_TRY(ref, AppendHidden(index, compressor, spool));
+  LAYERFS_TRY(arranged, EncodeIndex(index));
+  LAYERFS_TRY(ref, AppendHidden(arranged, compressor, spool));
   LAYERFS_CHECK_OK(spool.Append(EncodeLayerFooter(ref)));
   return ref;
 }
