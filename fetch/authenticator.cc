@@ -162,34 +162,36 @@ Result<HttpRequest> Authenticator::TokenRequest(const Token& token, const AuthSc
 void Authenticator::FetchToken(const AuthScopes& scopes, const Credential& credential) {
   auto request = TokenRequest(tokens_[scopes], scopes, credential);
   if (!request) return FinishToken(scopes, Fail(std::move(request).error()));
-  auto body = std::make_shared<std::string>();
-  const bool with_credential = !credential.empty();
+  const auto answer = std::make_shared<TokenAnswer>();
+  answer->with_credential = !credential.empty();
   context_.http->Start(*std::move(request),
                        {.on_data =
-                            [body](ByteSpan data) {
-                              if (body->size() + data.size() > kMaxTokenAnswerBytes)
-                                return BodyFlow::kStop;
-                              *body += AsText(data);
-                              return BodyFlow::kTaken;
+                            [answer](ByteSpan data) {
+                              answer->body += AsText(data);
+                              answer->too_large = answer->body.size() > kMaxTokenAnswerBytes;
+                              return answer->too_large ? BodyFlow::kStop : BodyFlow::kTaken;
                             },
                         .on_done =
-                            [this, scopes, body, with_credential](const HttpResult& result) {
-                              OnToken(scopes, with_credential, {result, *body});
+                            [this, scopes, answer](const HttpResult& result) {
+                              answer->result = result;
+                              OnToken(scopes, *answer);
                             }});
 }
 
-void Authenticator::OnToken(const AuthScopes& scopes, bool with_credential,
-                            const TokenAnswer& answer) {
+void Authenticator::OnToken(const AuthScopes& scopes, const TokenAnswer& answer) {
   const std::string where = "token server " + UrlForMessages(realm_);
+  if (answer.too_large) {
+    return FinishToken(scopes, Fail(ErrorCode::kNetwork, where + ": its answer has no end", true));
+  }
   if (!answer.result.status) {
-    return FinishToken(scopes, Fail(answer.result.status.error().In(where)));
+    return FinishToken(scopes, Fail(answer.result.status.error().In("token server")));
   }
   const int status = answer.result.head.status;
   if (status != 200) {
     Error error = RegistryError(status, answer.body).In(where);
     if (status == 400 || status == 401 || status == 403) {
       error.code = ErrorCode::kUnauthorized;
-      if (with_credential) error.context += ": the login was not accepted";
+      if (answer.with_credential) error.context += ": the login was not accepted";
       error = WithHint(std::move(error));
     }
     return FinishToken(scopes, Fail(std::move(error)));

@@ -58,12 +58,14 @@ class Authenticator {
   struct TokenAnswer {
     HttpResult result;
     std::string body;
+    bool with_credential = false;
+    bool too_large = false;
   };
 
   void AnswerBasic(const std::string& repository, const Secret& rejected, const Done& done);
   void GetToken(const AuthScopes& scopes, const std::string& repository, Done done);
   void FetchToken(const AuthScopes& scopes, const Credential& credential);
-  void OnToken(const AuthScopes& scopes, bool with_credential, const TokenAnswer& answer);
+  void OnToken(const AuthScopes& scopes, const TokenAnswer& answer);
   void FinishToken(const AuthScopes& scopes, const Result<Secret>& outcome);
   Result<HttpRequest> TokenRequest(const Token& token, const AuthScopes& scopes,
                                    const Credential& credential) const;

@@ -24,6 +24,7 @@ constexpr long kMaxIdleConnections = 64;
 // libcurl's receive buffer: fewer, larger callbacks at a gigabit.
 constexpr long kReceiveBufferBytes = 256 * 1024;
 constexpr long kSendBufferBytes = 512 * 1024;
+constexpr uint64_t kAskFirstBytes = uint64_t{1} << 20;
 constexpr size_t kMaxHeaderFields = 256;
 constexpr long kDnsCacheSeconds = 30;  // Follows a registry that moves.
 
@@ -31,20 +32,8 @@ std::chrono::microseconds Micros(Clock::duration duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration);
 }
 
-// Weights of HTTP/2 streams: a demand read gets nearly all of a shared connection.
-long StreamWeight(FetchClass fetch_class) {
-  switch (fetch_class) {
-    case FetchClass::kDemand:
-      return 256;
-    case FetchClass::kReadahead:
-      return 64;
-    case FetchClass::kPrefetch:
-      return 16;
-    case FetchClass::kFill:
-      return 1;
-  }
-  return 16;
-}
+// Weights of HTTP/2 streams by FetchClass: a demand read gets nearly all of a shared connection.
+constexpr long kStreamWeights[] = {256, 64, 16, 1};
 
 Error TransferError(CURLcode code, const std::string& url, const char* detail) {
   const std::string where = UrlForMessages(url) + ": ";
@@ -107,10 +96,7 @@ struct Transfer {
   uint64_t moved = 0;
   uint64_t moved_at_window = 0;
   Clock::time_point window_start = start;
-
-  uint64_t body_size() const {
-    return request.body.fd >= 0 ? request.body.size : request.body.text.size();
-  }
+  uint64_t body_size() const { return request.body.total(); }
 };
 
 size_t OnHeaderLine(char* data, size_t, size_t size, void* user) {
@@ -399,7 +385,8 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
-  curl_easy_setopt(easy, CURLOPT_STREAM_WEIGHT, StreamWeight(request.fetch_class));
+  curl_easy_setopt(easy, CURLOPT_STREAM_WEIGHT,
+                   kStreamWeights[static_cast<size_t>(request.fetch_class)]);
   // What is not urgent waits to learn whether a connection being made can carry it as well.
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, request.fetch_class == FetchClass::kDemand ? 0L : 1L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
@@ -435,6 +422,8 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   for (const auto& [name, value] : request.headers) add(name + ": " + value);
   if (!request.authorization.empty()) add("Authorization: " + request.authorization.Reveal());
   add("User-Agent: layerfs");
+  // Asking first costs a round trip, which only a body of some size is worth.
+  if (SendsBody(request.method) && transfer.body_size() < kAskFirstBytes) add("Expect:");
   transfer.header_list.reset(list);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
   // Nobody means a proxy for a loopback address, whatever no_proxy says.

@@ -35,6 +35,7 @@ struct HttpBody {
   int fd = -1;
   uint64_t offset = 0;
   uint64_t size = 0;  // of the part of `fd`
+  uint64_t total() const { return fd >= 0 ? size : text.size(); }
 };
 
 struct HttpRequest {

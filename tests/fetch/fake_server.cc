@@ -202,15 +202,16 @@ void FakeServer::Serve(Connection& connection) {
     const bool waits = request.headers.Get("Expect") == "100-continue";
     if (!waits && !connection.Read(length, &request.body)) return;
     FakeResponse response = handler_lock_.With([&](int&) { return handler_(request); });
-    if (waits && !response.refuse_body) {
-      // The handler has seen the head; it decides again once it has the body.
+    // As real servers do: a no comes before the body, a yes after it.
+    const bool early = waits && (response.status >= 300 || response.close_without_answer);
+    if (waits && !early) {
       if (!connection.Write("HTTP/1.1 100 Continue\r\n\r\n")) return;
       if (!connection.Read(length, &request.body)) return;
       response = handler_lock_.With([&](int&) { return handler_(request); });
     }
     state_.With([&](State& state) { state.requests.push_back(request); });
     if (!Answer(connection, request, response)) return;
-    if (waits && response.refuse_body) return;
+    if (early) return;  // What of the body is on its way cannot be told from a request.
   }
 }
 

@@ -42,7 +42,6 @@ struct FakeResponse {
   std::chrono::milliseconds piece_delay{0};  // with this between them
   bool close_without_answer = false;
   bool close_after = false;  // close the connection after the answer, without saying so before
-  bool refuse_body = false;  // answer without reading the request's body
 };
 
 class TestTls;  // tests/fetch/test_tls.h
