@@ -4,16 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
-#include <map>
 #include <string>
 
 #include "fetch/reference.h"
-#include "index/base/synchronized.h"
 #include "tests/fetch/temp_dir.h"
 #include "tests/index/tar_writer.h"
 #include "tests/tools/converted_layer.h"
+#include "tests/tools/counting_progress.h"
 #include "tests/tools/layout_image.h"
 #include "tools/convert/converted_documents.h"
 
@@ -22,40 +20,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// Counts what is really read and written, layer by layer.
-class CountingProgress : public ConvertProgress {
- public:
-  void OnLayers(size_t layer_count) override { layers = layer_count; }
-  void OnProgress(const LayerProgress& progress) override {
-    stages_.With([&](auto& stages) {
-      LayerProgress& last = stages[{progress.layer, progress.stage}];
-      EXPECT_GE(progress.done_bytes, last.done_bytes);
-      EXPECT_LE(progress.done_bytes, progress.total_bytes);
-      last = progress;
-    });
-  }
-  size_t Count(LayerStage stage) const {
-    return stages_.With([&](const auto& stages) {
-      return std::ranges::count_if(stages,
-                                   [&](const auto& row) { return row.first.second == stage; });
-    });
-  }
-  bool AllComplete() const {
-    return stages_.With([](const auto& stages) {
-      return std::ranges::all_of(
-          stages, [](const auto& row) { return row.second.done_bytes == row.second.total_bytes; });
-    });
-  }
-  void Reset() {
-    layers = 0;
-    stages_.With([](auto& stages) { stages.clear(); });
-  }
-  size_t layers = 0;
-
- private:
-  Synchronized<std::map<std::pair<size_t, LayerStage>, LayerProgress>> stages_;
-};
 
 Bytes SmallTar(const std::string& name, size_t size = 3000) {
   return TarWriter().Directory("d").File("d/" + name, Pattern(size, name.size())).Finish();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "index/base/log.h"
 #include "tools/convert/converted_documents.h"
 #include "tools/convert/layer_converter.h"
 #include "tools/convert/spool_file.h"
@@ -53,7 +54,11 @@ Result<bool> LayerPlacer::IsThere(const Digest& digest, uint64_t size,
   if (there) return true;
   const auto repository = MountableFrom(place, parts_.options.destination);
   if (!repository.has_value()) return false;
-  return parts_.writer.MountBlob(digest, *repository);
+  // A hint: where it cannot be mounted, whatever the reason, it is written.
+  const Result<bool> mounted = parts_.writer.MountBlob(digest, *repository);
+  if (mounted.has_value()) return *mounted;
+  LogDebug("blob " + digest.ToString() + " is not mounted: " + mounted.error().context);
+  return false;
 }
 
 Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
