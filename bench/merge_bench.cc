@@ -74,12 +74,12 @@ void CountPeakMemory(benchmark::State& state) {
   state.counters["peak_mib"] = static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-void BM_BuildLayerIndex(benchmark::State& state) {
-  for (auto _ : state) benchmark::DoNotOptimize(BuildLayer(0, kEntries));
+void BuildLayerIndex(benchmark::State& state) {
+  while (state.KeepRunning()) benchmark::DoNotOptimize(BuildLayer(0, kEntries));
   state.SetItemsProcessed(state.iterations() * kEntries);
   CountPeakMemory(state);
 }
-BENCHMARK(BM_BuildLayerIndex)->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(BuildLayerIndex)->Unit(benchmark::kMillisecond)->Iterations(1);
 
 Bytes MergeAll(const std::vector<Index>& layers) {
   TreeMerger merger;
@@ -90,20 +90,20 @@ Bytes MergeAll(const std::vector<Index>& layers) {
 }
 
 // A million entries in 1, 3 and 127 layers.
-void BM_MergeLayers(benchmark::State& state) {
+void MergeLayers(benchmark::State& state) {
   const std::vector<Index> layers = BuildLayers(static_cast<uint32_t>(state.range(0)));
-  for (auto _ : state) benchmark::DoNotOptimize(MergeAll(layers));
+  while (state.KeepRunning()) benchmark::DoNotOptimize(MergeAll(layers));
   state.SetItemsProcessed(state.iterations() * kEntries);
   CountPeakMemory(state);
 }
-BENCHMARK(BM_MergeLayers)->Arg(1)->Arg(3)->Arg(127)->Unit(benchmark::kMillisecond);
+BENCHMARK(MergeLayers)->Arg(1)->Arg(3)->Arg(127)->Unit(benchmark::kMillisecond);
 
 // A small layer on top of the million, as the bytes of trees: what an image costs whose lower part
 // is known.
-void BM_ApplySmallLayer(benchmark::State& state) {
+void ApplySmallLayer(benchmark::State& state) {
   const std::vector<Index> lower = BuildLayers(1);
   const Index upper = Take(Index::Open(BuildLayer(5000, 6000)));
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     state.PauseTiming();
     TreeMerger merger;
     if (const Status applied = merger.Apply(lower[0], {}); !applied.has_value()) {
@@ -120,7 +120,7 @@ void BM_ApplySmallLayer(benchmark::State& state) {
     state.ResumeTiming();
   }
 }
-BENCHMARK(BM_ApplySmallLayer)->Unit(benchmark::kMicrosecond)->Iterations(3);
+BENCHMARK(ApplySmallLayer)->Unit(benchmark::kMicrosecond)->Iterations(3);
 
 }  // namespace
 }  // namespace layerfs

@@ -13,7 +13,6 @@ namespace layerfs {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 struct LayerCase {
   const char* name;
