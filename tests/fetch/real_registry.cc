@@ -46,12 +46,16 @@ bool Answers(int port) {
 
 bool RealRegistry::Available() { return access(kProgram, X_OK) == 0; }
 
-RealRegistry::RealRegistry() : port_(FreePort()) {
-  const std::string config = directory_.Write(
-      "config.yml",
+RealRegistry::RealRegistry(const TestTls* tls) : port_(FreePort()) {
+  std::string text =
       "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: " +
-          (directory_ / "storage") +
-          "\n  delete:\n    enabled: true\nhttp:\n  addr: " + authority() + "\n");
+      (directory_ / "storage") + "\n  delete:\n    enabled: true\nhttp:\n  addr: " + authority() +
+      "\n";
+  if (tls != nullptr) {
+    text +=
+        "  tls:\n    certificate: " + tls->server_cert() + "\n    key: " + tls->server_key() + "\n";
+  }
+  const std::string config = directory_.Write("config.yml", text);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   const std::string log = directory_ / "log";

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "tests/fetch/temp_dir.h"
+#include "tests/fetch/test_tls.h"
 
 namespace layerfs {
 
@@ -16,7 +17,7 @@ class RealRegistry {
   // Whether the program is there at all.
   static bool Available();
   // Waits until it answers; running() is false where it does not.
-  RealRegistry();
+  explicit RealRegistry(const TestTls* tls = nullptr);
   ~RealRegistry();
   RealRegistry(const RealRegistry&) = delete;
   RealRegistry& operator=(const RealRegistry&) = delete;

@@ -13,21 +13,29 @@
 namespace layerfs {
 namespace {
 
-class RealRegistryTest : public testing::Test {
+// Plain, and over TLS, where Go's server speaks HTTP/2.
+class RealRegistryTest : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
     if (!RealRegistry::Available()) GTEST_SKIP() << "docker-registry is not installed";
-    registry_ = std::make_unique<RealRegistry>();
+    StoreOptions options{.auth_file = directory_.Write("auth.json", "{}")};
+    if (GetParam()) {
+      tls_ = std::make_unique<TestTls>();
+      options.tls.ca_file = tls_->ca_file();
+    }
+    registry_ = std::make_unique<RealRegistry>(tls_.get());
     ASSERT_TRUE(registry_->running());
+    stores_ = std::make_unique<ImageStores>(options);
+    options_ = options;
   }
   ImageReference Reference(const std::string& tail) const {
     return *ImageReference::Parse("docker://" + registry_->authority() + "/" + tail);
   }
   std::shared_ptr<ImageReader> Reader(const std::string& tail) {
-    return *stores_.OpenReader(Reference(tail));
+    return *stores_->OpenReader(Reference(tail));
   }
   std::shared_ptr<ImageWriter> Writer(const std::string& tail) {
-    return *stores_.OpenWriter(Reference(tail));
+    return *stores_->OpenWriter(Reference(tail));
   }
   Descriptor Put(ImageWriter& writer, const std::string& content, const std::string& type) {
     const UniqueFd fd = *OpenFile(directory_.Write("blob", content), O_RDONLY);
@@ -52,11 +60,13 @@ class RealRegistryTest : public testing::Test {
   }
 
   TempDir directory_;
+  StoreOptions options_;
+  std::unique_ptr<TestTls> tls_;
   std::unique_ptr<RealRegistry> registry_;
-  ImageStores stores_{StoreOptions{.auth_file = directory_.Write("auth.json", "{}")}};
+  std::unique_ptr<ImageStores> stores_;
 };
 
-TEST_F(RealRegistryTest, WhatIsPushedIsPulled) {
+TEST_P(RealRegistryTest, WhatIsPushedIsPulled) {
   const auto writer = Writer("app:v1");
   const std::string layer = Pattern(6'000'000);
   const RawDocument image = PutImage(*writer, layer);
@@ -79,7 +89,7 @@ TEST_F(RealRegistryTest, WhatIsPushedIsPulled) {
   EXPECT_TRUE(Reader("app@" + image.digest.ToString())->ReadRoot().has_value());
 }
 
-TEST_F(RealRegistryTest, RangesAreTheBlobsBytes) {
+TEST_P(RealRegistryTest, RangesAreTheBlobsBytes) {
   const auto writer = Writer("app:v1");
   const std::string layer = Pattern(500'000);
   const Descriptor blob = Put(*writer, layer, media_type::kOciLayerTar);
@@ -95,7 +105,7 @@ TEST_F(RealRegistryTest, RangesAreTheBlobsBytes) {
   }
 }
 
-TEST_F(RealRegistryTest, BlobsAreFoundAndMountedAcrossRepositories) {
+TEST_P(RealRegistryTest, BlobsAreFoundAndMountedAcrossRepositories) {
   const auto writer = Writer("one:v1");
   const Descriptor blob = Put(*writer, Pattern(10'000), media_type::kOciLayerTar);
   const auto other = Writer("two:v1");
@@ -106,13 +116,13 @@ TEST_F(RealRegistryTest, BlobsAreFoundAndMountedAcrossRepositories) {
   EXPECT_FALSE(*other->MountBlob(Digest::Of(AsBytes("nowhere")), "one"));
 }
 
-TEST_F(RealRegistryTest, AnEmptyBlobCanBePushedAndRead) {
+TEST_P(RealRegistryTest, AnEmptyBlobCanBePushedAndRead) {
   const auto writer = Writer("app:v1");
   const Descriptor blob = Put(*writer, "", media_type::kOciLayerTar);
   EXPECT_TRUE(Reader("app:v1")->ReadBlob(blob, [](ByteSpan) { return Status(); }).has_value());
 }
 
-TEST_F(RealRegistryTest, WhatIsMissingIsNotFoundAndNamed) {
+TEST_P(RealRegistryTest, WhatIsMissingIsNotFoundAndNamed) {
   const auto root = Reader("app:v1")->ReadRoot();
   ASSERT_FALSE(root.has_value());
   EXPECT_EQ(root.error().code, ErrorCode::kNotFound);
@@ -121,13 +131,12 @@ TEST_F(RealRegistryTest, WhatIsMissingIsNotFoundAndNamed) {
   EXPECT_THAT(root.error().context, testing::HasSubstr("MANIFEST_UNKNOWN"));
 }
 
-TEST_F(RealRegistryTest, TagsAreListedAndReferrersFallBackToTheTag) {
+TEST_P(RealRegistryTest, TagsAreListedAndReferrersFallBackToTheTag) {
   const auto writer = Writer("app:v1");
   const RawDocument image = PutImage(*writer, "x");
   ASSERT_TRUE(writer->WriteRoot(image).has_value());
   ASSERT_TRUE(Writer("app:v2")->WriteRoot(image).has_value());
-  const auto context =
-      *RegistryContext::Create(StoreOptions{.auth_file = directory_ / "auth.json"});
+  const auto context = *RegistryContext::Create(options_);
   RegistryClient client(context, {.registry = registry_->authority(), .repository = "app"});
   EXPECT_THAT(*client.ListTags(10), testing::UnorderedElementsAre("v1", "v2"));
   EXPECT_EQ(client.ListTags(1)->size(), 1U);
@@ -150,6 +159,34 @@ TEST_F(RealRegistryTest, TagsAreListedAndReferrersFallBackToTheTag) {
   EXPECT_EQ(client.Referrers(image.digest, "application/x-one")->size(), 1U);
   EXPECT_EQ(client.Referrers(image.digest, "application/x-other")->size(), 0U);
 }
+
+TEST_P(RealRegistryTest, ManyRangesAtOnceAreAllRight) {
+  const auto writer = Writer("app:v1");
+  const std::string layer = Pattern(4'000'000);
+  const Descriptor blob = Put(*writer, layer, media_type::kOciLayerTar);
+  const auto source = Reader("app:v1")->blob_source();
+  constexpr uint64_t kPiece = 40'000;
+  std::vector<std::unique_ptr<TransferLog>> logs;
+  for (uint64_t offset = 0; offset < layer.size(); offset += kPiece) {
+    logs.push_back(std::make_unique<TransferLog>());
+    const auto fetch_class = logs.size() % 4 == 0 ? FetchClass::kDemand : FetchClass::kFill;
+    source->Start({blob.digest, blob.size, offset, kPiece}, fetch_class, logs.back()->Sink());
+  }
+  int new_connections = 0;
+  for (size_t i = 0; i < logs.size(); ++i) {
+    const TransferResult result = logs[i]->Wait();
+    ASSERT_TRUE(result.status.has_value()) << result.status.error().context;
+    EXPECT_EQ(logs[i]->bytes(), layer.substr(i * kPiece, kPiece));
+    new_connections += result.new_connection ? 1 : 0;
+  }
+  // Over HTTP/2 they share what is there.
+  if (GetParam()) {
+    EXPECT_LT(new_connections, 10);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, RealRegistryTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Tls" : "Plain"; });
 
 }  // namespace
 }  // namespace layerfs

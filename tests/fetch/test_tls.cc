@@ -65,6 +65,8 @@ TestTls::TestTls() : context_(SSL_CTX_new(TLS_server_method())) {
   X509* server = MakeCertificate("localhost", key, ca, ca_key);
   X509* client = MakeCertificate("client", client_key_pair, ca, ca_key);
   WriteCertificate(ca_file(), ca);
+  WriteCertificate(server_cert(), server);
+  WriteKey(server_key(), key);
   WriteCertificate(client_cert(), client);
   WriteKey(client_key(), client_key_pair);
   SSL_CTX_use_certificate(context_, server);

@@ -21,6 +21,8 @@ class TestTls {
   TestTls& operator=(const TestTls&) = delete;
 
   std::string ca_file() const { return directory_ / "ca.pem"; }
+  std::string server_cert() const { return directory_ / "server.pem"; }
+  std::string server_key() const { return directory_ / "server.key"; }
   std::string client_cert() const { return directory_ / "client.pem"; }
   std::string client_key() const { return directory_ / "client.key"; }
   // From now on, only clients with a certificate of the authority are let in.
