@@ -38,6 +38,15 @@ class TreeMerger::Impl {
     if (layers_.size() >= kMaxLayers) {
       return Fail(ErrorCode::kTooLarge, "more than " + std::to_string(kMaxLayers) + " layers");
     }
+    if (blob.size > INT64_MAX) return Fail(ErrorCode::kCorrupt, "its size is no blob's");
+    for (uint32_t i = 0; i < layer.segment_count(); ++i) {
+      const ChunkRef ref = layer.Segment(i).ref;
+      if (!RangeFits(ref.blob_offset, ref.stored_size, blob.size)) {
+        return Fail(ErrorCode::kCorrupt, "its index's segment " + std::to_string(i) +
+                                             " at blob offset " + std::to_string(ref.blob_offset) +
+                                             " lies outside the blob");
+      }
+    }
     const auto number = static_cast<LayerNumber>(layers_.size());
     LayerInfo info = layer.layers().front();
     info.blob = blob.digest;

@@ -92,7 +92,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool forged = layerfs::AsText(input).starts_with(std::string_view("LAYERFSI"));
   const std::optional<Index> layer = forged ? LayerFromForgery(input) : LayerFrom(input);
   if (!layer.has_value()) return 0;
-  Result<Bytes> merged = Merge(Base(), *layer, {.digest = {}, .size = UINT64_MAX});
+  Result<Bytes> merged = Merge(Base(), *layer, {.digest = {}, .size = INT64_MAX});
   if (!merged.has_value()) return 0;
   const Index tree = MustOpen(std::move(*merged));
   Result<TreeMerger> again = TreeMerger::From(tree);

@@ -43,7 +43,7 @@ bool Merges(const Index& layer) {
   const auto base = BuildLayer(tar);
   EXPECT_TRUE(base.has_value());
   EXPECT_TRUE(merger.Apply(*base, BlobOf(tar)).has_value());
-  if (!merger.Apply(layer, {.digest = {}, .size = UINT64_MAX}).has_value()) return false;
+  if (!merger.Apply(layer, {.digest = {}, .size = INT64_MAX}).has_value()) return false;
   auto tree = std::move(merger).Finish();
   if (!tree.has_value()) return false;
   const auto opened = Index::Open(std::move(*tree));
@@ -70,6 +70,15 @@ TEST(MergeForeignTest, EveryBrokenByteIsRefusedOrHarmless) {
   }
   EXPECT_GT(merged, 100) << "The test breaks too much.";
   EXPECT_LT(merged, opened) << "The test breaks too little.";
+}
+
+TEST(MergeForeignTest, SegmentsOutsideTheBlobAreRefused) {
+  const auto layer = BuildLayer(Layer());
+  ASSERT_TRUE(layer.has_value()) << layer.error().context;
+  const Status applied = TreeMerger().Apply(*layer, {.digest = {}, .size = kTarBlock - 1});
+  ASSERT_FALSE(applied.has_value());
+  EXPECT_EQ(applied.error().code, ErrorCode::kCorrupt);
+  EXPECT_FALSE(TreeMerger().Apply(*layer, {.digest = {}, .size = UINT64_MAX}).has_value());
 }
 
 Index Written(IndexWriter&& writer) {
