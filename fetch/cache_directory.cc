@@ -90,12 +90,18 @@ Result<bool> HoldsOtherThings(const std::string& path) {
 
 std::string WholeObjectName(const Digest& digest) { return FannedOut("objects", digest); }
 
-std::string PartialObjectName(const ObjectId& id) {
-  if (id.scope.is_zero()) return FannedOut("partial", id.digest);
+Digest PartialObjectKey(const ObjectId& id) {
+  if (id.scope.is_zero()) return id.digest;
   Sha256 hasher;
   hasher.Update(id.digest.bytes);
   hasher.Update(id.scope.bytes);
-  return FannedOut("partial", hasher.Finish());
+  return hasher.Finish();
+}
+
+std::string PartialObjectName(const Digest& key) { return FannedOut("partial", key); }
+
+std::string PartialObjectName(const ObjectId& id) {
+  return PartialObjectName(PartialObjectKey(id));
 }
 
 CacheDirectory::CacheDirectory(Options options)
@@ -133,26 +139,28 @@ Status CacheDirectory::CheckOwner() const {
 Status CacheDirectory::Prepare() {
   if (read_only_) {
     LAYERFS_CHECK_OK(CheckVersion());
-    suspect_before_ns_ = ReadBootState(path_ + "/" + kBootName).suspect_before_ns;
+    const BootState state = ReadBootState(path_ + "/" + kBootName);
+    const bool torn = state.boot_id != CurrentBootId() && !state.clean;
+    suspect_before_ns_ = torn ? WallClockNs() : state.suspect_before_ns;
     return {};
   }
   LAYERFS_TRY(lock, OpenFileAt(fd(), "lock", O_RDWR | O_CREAT, 0600));
   lock_ = std::move(lock);
   const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
   LAYERFS_CHECK_OK(opening.status());
-  LAYERFS_CHECK_OK(CheckVersion());
+  LAYERFS_TRY(is_new, CheckVersion());
   for (const char* name : {"objects", "partial", "documents", "tmp"}) {
     if (::mkdirat(fd(), name, 0700) != 0 && errno != EEXIST) return FailErrno(name, errno);
   }
-  LAYERFS_CHECK_OK(NoteBoot());
+  LAYERFS_CHECK_OK(NoteBoot(is_new));
   RemoveOldTemporaries();
   return LockRangeWait(lock_fd(), cache_lock::kInUse, LockKind::kShared);
 }
 
-Status CacheDirectory::CheckVersion() {
+Result<bool> CacheDirectory::CheckVersion() {
   Result<Bytes> version = ReadFile(path_ + "/" + kVersionName, kMaxSmallFile);
   if (version.has_value()) {
-    if (AsText(*version) == kVersion) return {};
+    if (AsText(*version) == kVersion) return false;
     return Fail(ErrorCode::kUnsupported, "it has another version (" +
                                              std::string(AsText(*version).substr(0, 32)) +
                                              "); remove it, or name another one with --cache");
@@ -163,16 +171,18 @@ Status CacheDirectory::CheckVersion() {
     return Fail(ErrorCode::kInvalidArgument,
                 "it is not a cache of layerfs; name an empty or a new directory with --cache");
   }
-  return WriteFileAtomically(path_ + "/" + kVersionName, AsBytes(kVersion), {.mode = 0600});
+  LAYERFS_CHECK_OK(
+      WriteFileAtomically(path_ + "/" + kVersionName, AsBytes(kVersion), {.mode = 0600}));
+  return true;
 }
 
-Status CacheDirectory::NoteBoot() {
+Status CacheDirectory::NoteBoot(bool is_new) {
   const std::string path = path_ + "/" + kBootName;
   BootState state = ReadBootState(path);
   suspect_before_ns_ = state.suspect_before_ns;
   const std::string boot_id = CurrentBootId();
   if (!boot_id.empty() && state.boot_id == boot_id) return {};
-  if (!state.clean) suspect_before_ns_ = WallClockNs();
+  if (!state.clean && !is_new) suspect_before_ns_ = WallClockNs();
   return WriteBootState(path, {boot_id, true, suspect_before_ns_});
 }
 

@@ -29,6 +29,9 @@ inline constexpr uint64_t kClaims = uint64_t{1} << 62;  // cache_claims.h
 // "objects/ab/<hex>", "partial/ab/<hex>".
 std::string WholeObjectName(const Digest& digest);
 std::string PartialObjectName(const ObjectId& id);
+// The digest that names a partial object.
+Digest PartialObjectKey(const ObjectId& id);
+std::string PartialObjectName(const Digest& key);
 
 class CacheDirectory {
  public:
@@ -65,8 +68,9 @@ class CacheDirectory {
   explicit CacheDirectory(Options options);
   Status CheckOwner() const;
   Status Prepare();
-  Status CheckVersion();
-  Status NoteBoot();
+  // Whether the directory has just become a cache.
+  Result<bool> CheckVersion();
+  Status NoteBoot(bool is_new);
   void RemoveOldTemporaries() const;
 
   std::string path_;

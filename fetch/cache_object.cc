@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// DiskObject's reading and writing.
 #include "fetch/cache_object.h"
 
 #include <fcntl.h>
@@ -7,39 +8,25 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 
 #include "fetch/cache_eviction.h"
+#include "fetch/cache_object_lock.h"
 
 namespace layerfs {
 namespace {
 
-// Byte of a partial file that is locked by who changes its footer; far behind any content.
-constexpr LockRange kMarking{uint64_t{1} << 62, 1};
-// How often an opener starts again because the file was evicted or promoted under its hands. Each
-// turn means that another process made a step.
-constexpr int kOpenAttempts = 16;
-// The time of last use is kept this exactly, so that opening rarely writes to the inode.
-constexpr time_t kUseGranularitySeconds = 600;
 constexpr size_t kCheckBytes = size_t{1} << 20;
 
-Result<struct stat> StatOf(int fd) {
-  struct stat attributes;
-  if (::fstat(fd, &attributes) != 0) return FailErrno("fstat", errno);
-  return attributes;
-}
-
-void NoteUse(int fd, const struct stat& attributes) {
-  struct timespec now;
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  const time_t last = std::max(attributes.st_atim.tv_sec, attributes.st_mtim.tv_sec);
-  if (now.tv_sec - last < kUseGranularitySeconds) return;
-  const struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
-  ::futimens(fd, times);
-}
-
-int64_t ModifiedNs(const struct stat& attributes) {
-  return int64_t{attributes.st_mtim.tv_sec} * 1'000'000'000 + attributes.st_mtim.tv_nsec;
+// Copies within the kernel, which is a reflink where the file system can; false where it cannot.
+bool CopyRange(int from, uint64_t from_offset, int to, uint64_t to_offset, uint64_t size) {
+  auto in = static_cast<off_t>(from_offset);
+  auto out = static_cast<off_t>(to_offset);
+  while (size > 0) {
+    const ssize_t copied = ::copy_file_range(from, &in, to, &out, size, 0);
+    if (copied <= 0) return false;
+    size -= static_cast<uint64_t>(copied);
+  }
+  return true;
 }
 
 }  // namespace
@@ -54,206 +41,104 @@ DiskObject::~DiskObject() {
   });
 }
 
-Status DiskObject::OpenExisting() {
-  const std::lock_guard lock(mutex_);
-  return OpenExistingLocked();
-}
-
-Status DiskObject::OpenExistingLocked() {
-  for (int attempt = 0; attempt < kOpenAttempts && fd_.load() < 0; ++attempt) {
-    Status opened = OpenWholeLocked();
-    if (opened.has_value()) return {};
-    if (opened.error().code == ErrorCode::kBusy) continue;
-    if (opened.error().code != ErrorCode::kNotFound) return opened;
-    opened = OpenPartialLocked(/*create=*/false);
-    if (opened.has_value()) return {};
-    if (opened.error().code == ErrorCode::kBusy) continue;
-    if (opened.error().code == ErrorCode::kNotFound) return {};
-    return opened;
-  }
-  return {};
-}
-
-// kNotFound when there is none, kBusy when it was being evicted.
-Status DiskObject::OpenWholeLocked() {
-  const CacheDirectory& directory = *state_->directory;
-  LAYERFS_TRY(file, directory.OpenAt(WholeObjectName(id_.digest), O_RDONLY));
-  LAYERFS_CHECK_OK(MarkInUse(file.get()));
-  LAYERFS_TRY(attributes, StatOf(file.get()));
-  if (attributes.st_nlink == 0) return Fail(ErrorCode::kBusy, "evicted");
-  if (static_cast<uint64_t>(attributes.st_size) != id_.size) {
-    // Torn by a crash of the machine.
-    if (!directory.read_only()) {
-      ::unlinkat(directory.fd(), WholeObjectName(id_.digest).c_str(), 0);
-    }
-    return Fail(ErrorCode::kNotFound, "torn");
-  }
-  if (!directory.read_only()) NoteUse(file.get(), attributes);
-  SetFdLocked(std::move(file));
-  whole_.store(true);
-  return {};
-}
-
-Status DiskObject::OpenPartialLocked(bool create) {
-  const CacheDirectory& directory = *state_->directory;
-  const int flags = directory.read_only() ? O_RDONLY : O_RDWR | (create ? O_CREAT : 0);
-  LAYERFS_TRY(file, directory.OpenAt(PartialObjectName(id_), flags));
-  LAYERFS_CHECK_OK(MarkInUse(file.get()));
-  LAYERFS_TRY(attributes, StatOf(file.get()));
-  if (attributes.st_nlink == 0) return Fail(ErrorCode::kBusy, "evicted");
-  if (directory.read_only()) {
-    if (!PageMap::IsFormatted(file.get(), id_.size)) return Fail(ErrorCode::kNotFound, "no map");
-    return UsePartialLocked(std::move(file));
-  }
-  const ScopedRangeLock marking(file.get(), kMarking);
-  LAYERFS_CHECK_OK(marking.status());
-  LAYERFS_TRY(locked_attributes, StatOf(file.get()));
-  const bool fresh = locked_attributes.st_size == 0;
-  if (!fresh && ModifiedNs(locked_attributes) <= directory.suspect_before_ns()) {
-    ::unlinkat(directory.fd(), PartialObjectName(id_).c_str(), 0);
-    return Fail(ErrorCode::kBusy, "left by a crash of the machine");
-  }
-  if (static_cast<uint64_t>(locked_attributes.st_size) == id_.size && id_.size > 0) {
-    // Complete; whoever completed it did not come to rename it, or is about to.
-    SetFdLocked(std::move(file));
-    PromoteLocked();
-    return {};
-  }
-  if (!PageMap::IsFormatted(file.get(), id_.size)) {
-    if (!fresh &&
-        PageMap::FileBytes(id_.size) != static_cast<uint64_t>(locked_attributes.st_size)) {
-      ::unlinkat(directory.fd(), PartialObjectName(id_).c_str(), 0);
-      return Fail(ErrorCode::kBusy, "not a partial object");
-    }
-    // Left by a process that died before it wrote anything, or new.
-    if (!create) return Fail(ErrorCode::kNotFound, "empty");
-    LAYERFS_CHECK_OK(PageMap::Format(file.get(), id_.size));
-  }
-  return UsePartialLocked(std::move(file));
-}
-
-Status DiskObject::UsePartialLocked(UniqueFd file) {
-  map_owner_ = std::make_unique<PageMap>(id_.size);
-  LAYERFS_CHECK_OK(map_owner_->LoadAll(file.get()));
-  SetFdLocked(std::move(file));
-  map_.store(map_owner_.get());
-  return {};
-}
-
-void DiskObject::SetFdLocked(UniqueFd file) {
-  file_ = std::move(file);
-  fd_.store(file_.get());
-}
-
-bool DiskObject::Covers(uint64_t offset, uint64_t size) const {
-  if (whole_.load()) return true;
-  const PageMap* map = map_.load();
-  return map != nullptr && map->Covers(PagesOf(offset, size));
+int DiskObject::fd() const {
+  const OpenedFile* opened = current_.load();
+  return opened == nullptr ? -1 : opened->file.get();
 }
 
 bool DiskObject::Contains(uint64_t offset, uint64_t size) const {
   if (!RangeFits(offset, size, id_.size)) return false;
-  if (Covers(offset, size)) return true;
+  const PageRange pages = PagesOf(offset, size);
+  if (Covers(pages)) return true;
   // What this process knows of the disk is a cache of it; const for the caller.
-  const_cast<DiskObject*>(this)->Refresh(PagesOf(offset, size));
-  return Covers(offset, size);
-}
-
-void DiskObject::Refresh(PageRange pages) {
-  const std::lock_guard lock(mutex_);
-  if (whole_.load()) return;
-  if (fd_.load() < 0) {
-    // What cannot be opened is not contained.
-    static_cast<void>(OpenExistingLocked());
-    return;
-  }
-  const Result<uint64_t> size = FileSize(fd_.load());
-  if (size.has_value() && *size == id_.size) {
-    whole_.store(true);
-  } else if (map_owner_ != nullptr) {
-    static_cast<void>(map_owner_->Load(fd_.load(), pages));
-  }
+  const_cast<DiskObject*>(this)->Refresh(pages);
+  return Covers(pages);
 }
 
 Status DiskObject::Read(uint64_t offset, MutableByteSpan out) const {
   if (!Contains(offset, out.size())) {
-    return Fail(Describe(Error{ErrorCode::kNotFound, "range is not in the cache", false, 0}));
+    return Fail(Describe(ErrorCode::kNotFound, "range is not in the cache"));
   }
   if (out.empty()) return {};
-  Status read = ReadFullAt(fd_.load(), offset, out);
+  Status read = ReadFullAt(fd(), offset, out);
   if (!read.has_value()) return Fail(Describe(std::move(read).error()));
   return {};
 }
 
 Status DiskObject::Write(uint64_t offset, ByteSpan data) {
-  const bool to_the_end =
-      RangeFits(offset, data.size(), id_.size) && offset + data.size() == id_.size;
-  if (!RangeFits(offset, data.size(), id_.size) || offset % kCachePageBytes != 0 ||
+  const bool inside = RangeFits(offset, data.size(), id_.size);
+  const bool to_the_end = inside && offset + data.size() == id_.size;
+  if (!inside || offset % kCachePageBytes != 0 ||
       (data.size() % kCachePageBytes != 0 && !to_the_end)) {
-    return Fail(
-        Describe(Error{ErrorCode::kInvalidArgument, "write is not of whole pages", false, 0}));
+    return Fail(Describe(ErrorCode::kInvalidArgument, "write is not of whole pages"));
   }
   if (whole_.load() || data.empty()) return {};
-  Status written;
-  if (data.size() == id_.size && fd_.load() < 0) {
+  if (data.size() == id_.size && current_.load() == nullptr) {
     if (Digest::Of(data) != id_.digest) {
-      return Fail(Describe(
-          Error{ErrorCode::kDigestMismatch, "content is not what it should be", false, 0}));
+      return Fail(Describe(ErrorCode::kDigestMismatch, "content is not what it should be"));
     }
     return WriteWhole(data);
   }
+  return Store(offset, data, {});
+}
+
+Status DiskObject::Store(uint64_t offset, ByteSpan data, const CopySource& copy) {
   if (state_->directory->read_only()) {
-    written = Fail(ErrorCode::kPermission, "the cache is read-only");
-  } else {
-    state_->directory->MarkWritten();
-    written = WithRoomFor(*state_, data.size(), [&] { return WritePartial(offset, data); });
+    return Fail(Describe(ErrorCode::kPermission, "the cache is read-only"));
   }
+  state_->directory->MarkWritten();
+  Status written =
+      WithRoomFor(*state_, data.size(), [&] { return WritePartial(offset, data, copy); });
   if (!written.has_value()) return Fail(Describe(std::move(written).error()));
   return {};
 }
 
-Status DiskObject::WritePartial(uint64_t offset, ByteSpan data) {
-  {
-    const std::lock_guard lock(mutex_);
-    LAYERFS_CHECK_OK(OpenExistingLocked());
-    for (int attempt = 0; fd_.load() < 0; ++attempt) {
-      Status opened = OpenPartialLocked(/*create=*/true);
-      if (opened.has_value()) break;
-      if (opened.error().code != ErrorCode::kBusy || attempt >= kOpenAttempts) return opened;
-    }
+Status DiskObject::WritePartial(uint64_t offset, ByteSpan data, const CopySource& copy) {
+  LAYERFS_CHECK_OK(EnsureFile());
+  // A file that was complete holds these bytes or wrong ones, and is not for us to change.
+  const OpenedFile* opened = current_.load();
+  if (whole_.load() || opened == nullptr || opened->on_disk == nullptr) return {};
+  const int file = opened->file.get();
+  if (copy.fd < 0 || !CopyRange(copy.fd, copy.offset, file, offset, data.size())) {
+    LAYERFS_CHECK_OK(WriteFullAt(file, offset, data));
   }
-  if (whole_.load()) return {};
-  LAYERFS_CHECK_OK(WriteFullAt(fd_.load(), offset, data));
   LAYERFS_TRY(full, Mark(PagesOf(offset, data.size())));
   if (!full) return {};
   // Outside of the locks, because it takes a while: what is full does not change any more.
-  LAYERFS_CHECK_OK(CheckContent(fd_.load()));
+  const Status checked = CheckContent(file);
+  if (!checked.has_value()) {
+    // Every page was verified by the word of the scope; the digest says that it is not the object.
+    UnlinkIfOurs(PartialObjectName(id_), file);
+    return checked;
+  }
   return Complete();
 }
 
 // Whether every page is there now and nobody has completed the file yet.
 Result<bool> DiskObject::Mark(PageRange pages) {
   const std::lock_guard lock(mutex_);
-  if (whole_.load()) return false;
-  const ScopedRangeLock marking(fd_.load(), kMarking);
+  const OpenedFile* opened = current_.load();
+  if (whole_.load() || opened == nullptr || opened->on_disk == nullptr) return false;
+  const int file = opened->file.get();
+  const ScopedRangeLock marking(file, kMarkingLock);
   LAYERFS_CHECK_OK(marking.status());
-  LAYERFS_TRY(size, FileSize(fd_.load()));
+  LAYERFS_TRY(size, FileSize(file));
   if (size == id_.size) {
     whole_.store(true);
     return false;
   }
-  LAYERFS_CHECK_OK(map_owner_->Mark(fd_.load(), pages));
-  return map_owner_->IsFull(fd_.load());
+  LAYERFS_CHECK_OK(opened->on_disk->Mark(file, pages));
+  if (opened->verified != nullptr) opened->verified->Set(pages);
+  return opened->on_disk->IsFull(file);
 }
 
 // From the truncation on the footer is gone and the size says that the file is complete.
 Status DiskObject::Complete() {
   const std::lock_guard lock(mutex_);
-  const ScopedRangeLock marking(fd_.load(), kMarking);
+  const int file = fd();
+  const ScopedRangeLock marking(file, kMarkingLock);
   LAYERFS_CHECK_OK(marking.status());
-  if (::ftruncate(fd_.load(), static_cast<off_t>(id_.size)) != 0) {
-    return FailErrno("truncate", errno);
-  }
+  if (::ftruncate(file, static_cast<off_t>(id_.size)) != 0) return FailErrno("truncate", errno);
   PromoteLocked();
   return {};
 }
@@ -262,12 +147,10 @@ Status DiskObject::Complete() {
 // the next who opens it will.
 void DiskObject::PromoteLocked() {
   whole_.store(true);
-  ::fchmod(fd_.load(), 0444);
+  ::fchmod(fd(), 0444);
   static_cast<void>(state_->directory->Rename(PartialObjectName(id_), WholeObjectName(id_.digest)));
 }
 
-// Every page has been verified by the word of the scope; whether they are the object is for the
-// digest to say, before others get to see them.
 Status DiskObject::CheckContent(int fd) const {
   Sha256 hasher;
   Bytes buffer(std::min<uint64_t>(kCheckBytes, id_.size));
@@ -277,17 +160,18 @@ Status DiskObject::CheckContent(int fd) const {
     hasher.Update(part);
   }
   if (hasher.Finish() == id_.digest) return {};
-  ::unlinkat(state_->directory->fd(), PartialObjectName(id_).c_str(), 0);
-  return Fail(ErrorCode::kDigestMismatch, "the pages do not make up the content; dropped");
+  return Fail(ErrorCode::kDigestMismatch, "the content is not what the digest says");
 }
 
 Status DiskObject::WriteWhole(ByteSpan data) {
   if (data.size() != id_.size) {
-    return Fail(Describe(Error{ErrorCode::kInvalidArgument, "not the whole object", false, 0}));
+    return Fail(Describe(ErrorCode::kInvalidArgument, "not the whole object"));
   }
   if (whole_.load()) return {};
+  // Where pages of it are there already, the rest joins them.
+  if (current_.load() != nullptr) return Store(0, data, {});
   if (state_->directory->read_only()) {
-    return Fail(Describe(Error{ErrorCode::kPermission, "the cache is read-only", false, 0}));
+    return Fail(Describe(ErrorCode::kPermission, "the cache is read-only"));
   }
   state_->directory->MarkWritten();
   const std::string temporary = state_->directory->NewTemporaryName();
@@ -301,8 +185,7 @@ Status DiskObject::WriteWhole(ByteSpan data) {
     return Fail(Describe(std::move(written).error()));
   }
   const std::lock_guard lock(mutex_);
-  if (fd_.load() < 0) return OpenExistingLocked();
-  return {};
+  return OpenExistingLocked(Trust::kFully);
 }
 
 Status DiskObject::WriteTemporary(const std::string& name, ByteSpan data) const {
@@ -322,6 +205,10 @@ void DiskObject::Unclaim(uint64_t offset, uint64_t size) {
 
 Error DiskObject::Describe(Error error) const {
   return std::move(error).In("cache object " + id_.digest.ToString());
+}
+
+Error DiskObject::Describe(ErrorCode code, const char* what) const {
+  return Describe(Error{code, what, false, 0});
 }
 
 }  // namespace layerfs

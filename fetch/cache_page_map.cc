@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cerrno>
 
 #include "index/base/file.h"
@@ -118,9 +117,7 @@ Status PageMap::Mark(int fd, PageRange pages) {
   }
   LAYERFS_CHECK_OK_IN(WriteFullAt(fd, WordOffset(object_bytes_, words.first), raw.bytes()),
                       "page map");
-  for (uint64_t word = words.first; word < words.end; ++word) {
-    std::atomic_ref(words_[word]).fetch_or(BitsIn(pages, word));
-  }
+  Set(pages);
   return {};
 }
 
@@ -141,13 +138,11 @@ Result<bool> PageMap::IsFull(int fd) {
   return true;
 }
 
-uint64_t PageMap::CountPresent() const {
-  uint64_t count = 0;
-  for (const uint64_t& word : words_) {
-    count +=
-        static_cast<uint64_t>(std::popcount(std::atomic_ref(const_cast<uint64_t&>(word)).load()));
+void PageMap::Set(PageRange pages) {
+  const PageRange words = WordsOf(pages);
+  for (uint64_t word = words.first; word < words.end; ++word) {
+    std::atomic_ref(words_[word]).fetch_or(BitsIn(pages, word));
   }
-  return count;
 }
 
 uint64_t PageMap::WordBits(uint64_t word) const { return BitsIn({0, page_count_}, word); }

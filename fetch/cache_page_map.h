@@ -42,8 +42,10 @@ class PageMap {
   Status Mark(int fd, PageRange pages);
   // Whether every page is there; reads from disk what is not known to be.
   Result<bool> IsFull(int fd);
+  // Marks the pages in memory only: for what this process has verified.
+  void Set(PageRange pages);
+  bool IsFullInMemory() const { return Covers({0, page_count_}); }
   uint64_t page_count() const { return page_count_; }
-  uint64_t CountPresent() const;
 
  private:
   uint64_t WordBits(uint64_t word) const;  // the bits of `word` that stand for pages

@@ -9,6 +9,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "fetch/cache_chunk_index.h"
 #include "fetch/cache_claims.h"
 #include "fetch/cache_directory.h"
 #include "fetch/cache_usage.h"
@@ -28,12 +29,14 @@ struct CacheState {
       : directory(std::move(opened)),
         options(std::move(given)),
         usage(*directory),
-        claims(*directory) {}
+        claims(*directory),
+        chunks(*directory) {}
 
   const std::unique_ptr<CacheDirectory> directory;
   const ObjectCache::Options options;
   CacheUsage usage;
   CacheClaims claims;
+  CacheChunkIndex chunks;
   // The objects that somebody in this process has open.
   Synchronized<std::unordered_map<ObjectId, std::weak_ptr<DiskObject>, ObjectIdHash>> objects;
   // Lets one thread at a time look for objects to evict. Held across I/O: who comes while another

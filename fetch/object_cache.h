@@ -50,12 +50,20 @@ struct CacheStatistics {
   uint64_t documents = 0;
 };
 
+// Which content is checked against its digests again before this process first uses it.
+enum class VerifyCache {
+  kAlways,
+  kUnclean,  // what a crash of the machine may have torn
+  kNever,
+};
+
 class ObjectCache {
  public:
   struct Options {
     std::string directory;     // made where missing, mode 0700
     uint64_t limit_bytes = 0;  // 0: no limit but the disk's
     bool read_only = false;    // uses what is there; writes are kPermission
+    VerifyCache verify = VerifyCache::kUnclean;
   };
   static Result<std::shared_ptr<ObjectCache>> Open(Options options);
   ~ObjectCache();
@@ -63,7 +71,7 @@ class ObjectCache {
   // The object, opened or (empty) made; handles of one process to one object share one descriptor.
   // Never touches a network, and makes no file before the first Write. kTooLarge beyond 1 TiB.
   Result<std::shared_ptr<CachedObject>> OpenObject(const ObjectId& id);
-  // Only when it is there in whole.
+  // Only when it is there in whole, and verified where Options::verify wants that.
   std::shared_ptr<CachedObject> FindWhole(const ObjectId& id);
 
   // Small named documents: manifests, trees, tags. Written atomically; read whole or mapped.
@@ -106,8 +114,21 @@ class CachedObject {
   // with Unclaim or the process.
   virtual bool TryClaim(uint64_t offset, uint64_t size) = 0;
   virtual void Unclaim(uint64_t offset, uint64_t size) = 0;
-  // A descriptor for reading (passthrough, splice); owned by the object, and the same from the
-  // first moment that it is valid. -1 while nothing of the object is there.
+  // Whether there may be bytes at hand that could be the chunk [offset, offset + size): this
+  // object's own, not yet verified (Options::verify), or those of another object that holds a
+  // chunk of this digest.
+  virtual bool HasCandidate(const Digest& chunk, uint64_t offset, uint64_t size) = 0;
+  // Verifies them and takes them over, as if written (a reflink where the file system can). An
+  // error where they are not the chunk; they are not a candidate any more then. Damaged bytes of
+  // this object are dropped, with a line in the log.
+  virtual Result<SharedBytes> AdoptCandidate(const Digest& chunk, uint64_t offset,
+                                             uint64_t size) = 0;
+  // Remembers that the chunk lies here, for other objects.
+  virtual void NoteChunk(const Digest& chunk, uint64_t offset, uint64_t size) = 0;
+  // What the disk holds of it cannot be read or is wrong: drops it, and begins anew.
+  virtual void Discard() = 0;
+  // A descriptor for reading (passthrough, splice); owned by the object and valid as long as it.
+  // -1 while nothing of the object is there; the same until a Discard.
   virtual int fd() const = 0;
 };
 

@@ -34,10 +34,11 @@ struct Scheduler::Impl {
   void OnDone(const TransferPointer& transfer, const TransferResult& result);
   void OnPartArrived(const TransferPointer& transfer, size_t part, Bytes stored);
   void Decode(const FlightPointer& flight, const Bytes& stored);
-  void ReadPresent(const FlightPointer& flight);
+  void ReadAtHand(const AtHand& at_hand);
   void Look(const FlightPointer& flight);
   static CacheAnswer Ask(const Flight& flight);
   void Store(const Flight& flight, ByteSpan content);
+  static void NoteForOthers(const Flight& flight);
   void Decoded(const FlightPointer& flight, Result<SharedBytes> result);
 
   Clock& clock;
@@ -137,7 +138,10 @@ CacheAnswer Scheduler::Impl::Ask(const Flight& flight) {
     if (claimed && !flight.claimed) object.Unclaim(offset, flight.chunk.size);
     return CacheAnswer::kPresent;
   }
-  return claimed || flight.impatient ? CacheAnswer::kFetch : CacheAnswer::kElsewhere;
+  if (!claimed && !flight.impatient) return CacheAnswer::kElsewhere;
+  const bool candidate =
+      !flight.bypass_cache && object.HasCandidate(flight.chunk.digest, offset, flight.chunk.size);
+  return candidate ? CacheAnswer::kCandidate : CacheAnswer::kFetch;
 }
 
 void Scheduler::Impl::Start(const TransferPointer& transfer) {
@@ -146,13 +150,13 @@ void Scheduler::Impl::Start(const TransferPointer& transfer) {
   for (const TransferPart& part : transfer->parts) answers.push_back(Ask(*part.flight));
   // Kept, because the transfer may be through before its starting returns.
   const std::shared_ptr<Link> link = transfer->link;
-  std::vector<FlightPointer> present;
+  std::vector<AtHand> at_hand;
   Actions actions;
   const bool go = core.WithNotify(
-      [&](SchedulerCore& c) { return c.Admit(transfer, answers, present, clock.Now(), actions); });
+      [&](SchedulerCore& c) { return c.Admit(transfer, answers, at_hand, clock.Now(), actions); });
   Run(std::move(actions));
-  for (const FlightPointer& flight : present) {
-    workers->Submit(FetchClass::kDemand, [this, flight] { ReadPresent(flight); });
+  for (AtHand& chunk : at_hand) {
+    workers->Submit(transfer->fetch_class, [this, chunk = std::move(chunk)] { ReadAtHand(chunk); });
   }
   if (!go) return;
   BlobSource& source = *link->source;
@@ -179,7 +183,8 @@ bool Scheduler::Impl::OnData(const TransferPointer& transfer, ByteSpan data) {
       continue;
     }
     Bytes& buffer = transfer->buffer;
-    if (buffer.empty()) buffer.reserve(stored);
+    // What an index claims to be long gets its memory as it comes.
+    if (buffer.empty()) buffer.reserve(std::min<uint64_t>(stored, kMaxChunkBytes));
     const uint64_t take = std::min<uint64_t>(stored - buffer.size(), data.size());
     buffer.insert(buffer.end(), data.begin(), data.begin() + static_cast<ptrdiff_t>(take));
     position += take;
@@ -239,26 +244,54 @@ void Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
       is_object ? object.WriteWhole(content) : object.Write(flight.key.object_offset, content);
   if (stored.has_value()) {
     warned_uncached.store(false);
+    NoteForOthers(flight);
   } else if (!warned_uncached.exchange(true)) {
     LogWarning("image " + flight.blob->image +
                ": reading without the cache: " + stored.error().context);
   }
 }
 
-void Scheduler::Impl::ReadPresent(const FlightPointer& flight) {
-  auto content = std::make_shared<Bytes>(flight->chunk.size);
-  const Status read = flight->object->Read(flight->key.object_offset, *content);
-  if (read.has_value()) return Decoded(flight, SharedBytes(std::move(content)));
-  Decoded(flight, Fail(read.error()));
+void Scheduler::Impl::ReadAtHand(const AtHand& at_hand) {
+  const Flight& flight = *at_hand.flight;
+  const uint64_t offset = flight.key.object_offset;
+  Result<SharedBytes> content = Fail(ErrorCode::kIo, "");
+  if (at_hand.candidate) {
+    content = flight.object->AdoptCandidate(flight.chunk.digest, offset, flight.chunk.size);
+    if (content.has_value()) NoteForOthers(flight);
+  } else {
+    auto bytes = std::make_shared<Bytes>(flight.chunk.size);
+    const Status read = flight.object->Read(offset, *bytes);
+    if (read.has_value()) {
+      content = SharedBytes(std::move(bytes));
+    } else {
+      LogWarning(read.error().context + "; it is dropped and fetched again");
+      flight.object->Discard();
+      content = Fail(read.error());
+    }
+  }
+  Actions actions;
+  core.WithNotify(
+      [&](SchedulerCore& c) { c.OnRead(at_hand, std::move(content), clock.Now(), actions); });
+  Run(std::move(actions));
+  wake.Notify();
+}
+
+// A chunk that is an object by itself is found by its digest anyway.
+void Scheduler::Impl::NoteForOthers(const Flight& flight) {
+  if (flight.chunk.digest == flight.object->id().digest) return;
+  flight.object->NoteChunk(flight.chunk.digest, flight.key.object_offset, flight.chunk.size);
 }
 
 void Scheduler::Impl::Look(const FlightPointer& flight) {
   const CacheAnswer answer = Ask(*flight);
   Actions actions;
-  const bool present =
+  const bool at_hand =
       core.With([&](SchedulerCore& c) { return c.OnLooked(flight, answer, clock.Now(), actions); });
   Run(std::move(actions));
-  if (present) ReadPresent(flight);
+  if (at_hand) {
+    const AtHand chunk{flight, answer == CacheAnswer::kCandidate};
+    workers->Submit(FetchClass::kDemand, [this, chunk] { ReadAtHand(chunk); });
+  }
   wake.Notify();
 }
 

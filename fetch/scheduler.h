@@ -53,7 +53,8 @@ struct SchedulerStatistics {
   uint64_t requests = 0;  // range requests sent
   uint64_t retries = 0;
   uint64_t hedges = 0;           // requests sent again because the answer was slow to come
-  uint64_t chunks = 0;           // verified
+  uint64_t chunks = 0;           // that came over the link, verified
+  uint64_t reused_chunks = 0;    // that the disk held already, somewhere
   uint64_t body_bytes = 0;       // that came over the link
   uint64_t class_bytes[4] = {};  // stored bytes of delivered chunks by FetchClass
   uint64_t errors = 0;           // waiters that got an error

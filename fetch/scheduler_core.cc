@@ -178,7 +178,8 @@ void SchedulerCore::ExpireWaiters(const FlightPointer& flight, TimePoint now, Ac
 
 // The claim that came with the answer is the flight's, and goes with it.
 void SchedulerCore::NoteClaim(const FlightPointer& flight, CacheAnswer answer, Actions& actions) {
-  if (answer != CacheAnswer::kFetch || flight->object == nullptr) return;
+  const bool claims = answer == CacheAnswer::kFetch || answer == CacheAnswer::kCandidate;
+  if (!claims || flight->object == nullptr) return;
   flight->claimed = !flight->done;
   if (flight->done) actions.unclaim.push_back(flight);
 }
@@ -195,7 +196,7 @@ bool SchedulerCore::OnLooked(const FlightPointer& flight, CacheAnswer answer, Ti
     return false;
   }
   flight->elsewhere = false;
-  if (answer == CacheAnswer::kPresent) {
+  if (answer == CacheAnswer::kPresent || answer == CacheAnswer::kCandidate) {
     StartDecoding(flight, 0);
     return true;
   }
@@ -213,29 +214,39 @@ void SchedulerCore::StartDecoding(const FlightPointer& flight, uint64_t held_byt
   ++decoding_;
 }
 
-void SchedulerCore::OnDecoded(const FlightPointer& flight, Result<SharedBytes> result,
-                              TimePoint now, Actions& actions) {
+void SchedulerCore::EndDecoding(const FlightPointer& flight) {
   --decoding_;
-  const bool from_cache = flight->held_bytes == 0;
   held_bytes_ -= flight->held_bytes;
   flight->held_bytes = 0;
   flight->decoding = false;
+}
+
+void SchedulerCore::OnRead(const AtHand& at_hand, Result<SharedBytes> result, TimePoint now,
+                           Actions& actions) {
+  const FlightPointer& flight = at_hand.flight;
+  EndDecoding(flight);
   if (flight->done) return;
   if (result.has_value()) {
-    if (!from_cache) {
-      ++statistics_.chunks;
-      statistics_.class_bytes[static_cast<size_t>(flight->fetch_class)] +=
-          flight->chunk.stored_size;
-    }
+    if (at_hand.candidate) ++statistics_.reused_chunks;
     return Succeed(flight, *result, actions);
   }
   flight->error = std::move(result).error();
-  if (from_cache) {
-    flight->bypass_cache = true;
-    Enqueue(flight);
-    SetTimer(flight);
-    return;
+  flight->bypass_cache = true;
+  if (flight->waiters.empty() && flight->deadline <= now) return Remove(flight, actions);
+  Enqueue(flight);
+  SetTimer(flight);
+}
+
+void SchedulerCore::OnDecoded(const FlightPointer& flight, Result<SharedBytes> result,
+                              TimePoint now, Actions& actions) {
+  EndDecoding(flight);
+  if (flight->done) return;
+  if (result.has_value()) {
+    ++statistics_.chunks;
+    statistics_.class_bytes[static_cast<size_t>(flight->fetch_class)] += flight->chunk.stored_size;
+    return Succeed(flight, *result, actions);
   }
+  flight->error = std::move(result).error();
   const bool hopeless = flight->error->code == ErrorCode::kUnsupported;
   if (hopeless || ++flight->mismatches >= kMaxMismatches) {
     return FailFlight(flight, *flight->error, actions);

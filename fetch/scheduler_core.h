@@ -56,7 +56,18 @@ struct Actions {
 };
 
 // What the cache says about a chunk that is about to be fetched.
-enum class CacheAnswer { kFetch, kElsewhere, kPresent };
+enum class CacheAnswer {
+  kFetch,
+  kElsewhere,  // another process is at it
+  kPresent,
+  kCandidate,  // there are bytes that may be it; claimed like kFetch
+};
+
+// A flight that is to be read from the disk.
+struct AtHand {
+  FlightPointer flight;
+  bool candidate = false;
+};
 
 class SchedulerCore {
  public:
@@ -72,10 +83,10 @@ class SchedulerCore {
   // The next transfer that may start, or null. Its flights count as being in it; the caller asks
   // the cache about each and goes on with Admit.
   TransferPointer Plan(TimePoint now);
-  // `answers` by part. What is present or fetched elsewhere leaves the transfer; false when nothing
-  // is left of it. Flights that are present go on in `present`, as if decoding.
+  // `answers` by part. What is at hand or fetched elsewhere leaves the transfer; false when nothing
+  // is left of it. Flights that are at hand go on in `at_hand`, as if decoding.
   bool Admit(const TransferPointer& transfer, const std::vector<CacheAnswer>& answers,
-             std::vector<FlightPointer>& present, TimePoint now, Actions& actions);
+             std::vector<AtHand>& at_hand, TimePoint now, Actions& actions);
   // False when it was cancelled meanwhile: the caller cancels it at the source.
   bool OnStarted(const TransferPointer& transfer, BlobSource::TransferId source_id);
 
@@ -86,7 +97,9 @@ class SchedulerCore {
   // The arrived bytes are decoded (and cached), or they are wrong.
   void OnDecoded(const FlightPointer& flight, Result<SharedBytes> result, TimePoint now,
                  Actions& actions);
-  // The answer to Actions::look. True when it is present: the caller reads it and tells by
+  // As OnDecoded, for bytes that were at hand: what was wrong with them is no fault of the source.
+  void OnRead(const AtHand& at_hand, Result<SharedBytes> result, TimePoint now, Actions& actions);
+  // The answer to Actions::look. True when it is at hand: the caller reads it and tells by
   // OnDecoded.
   bool OnLooked(const FlightPointer& flight, CacheAnswer answer, TimePoint now, Actions& actions);
 
@@ -123,6 +136,7 @@ class SchedulerCore {
   void Remove(const FlightPointer& flight, Actions& actions);
   void Hedge(TimePoint now);
   void StartDecoding(const FlightPointer& flight, uint64_t held_bytes);
+  void EndDecoding(const FlightPointer& flight);
   void Shape(Transfer& transfer);
   void Release(Transfer& transfer);
   void ExpireWaiters(const FlightPointer& flight, TimePoint now, Actions& actions);

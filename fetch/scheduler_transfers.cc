@@ -108,7 +108,7 @@ void SchedulerCore::Release(Transfer& transfer) {
 }
 
 bool SchedulerCore::Admit(const TransferPointer& transfer, const std::vector<CacheAnswer>& answers,
-                          std::vector<FlightPointer>& present, TimePoint now, Actions& actions) {
+                          std::vector<AtHand>& at_hand, TimePoint now, Actions& actions) {
   std::vector<TransferPart> kept;
   for (size_t i = 0; i < transfer->parts.size(); ++i) {
     const FlightPointer flight = transfer->parts[i].flight;
@@ -119,9 +119,10 @@ bool SchedulerCore::Admit(const TransferPointer& transfer, const std::vector<Cac
     }
     --flight->transfers;
     if (flight->done || flight->decoding) continue;
-    if (answers[i] == CacheAnswer::kPresent) {
+    const bool candidate = answers[i] == CacheAnswer::kCandidate;
+    if (candidate || answers[i] == CacheAnswer::kPresent) {
       StartDecoding(flight, 0);
-      present.push_back(flight);
+      at_hand.push_back({flight, candidate});
     } else if (!flight->elsewhere && flight->transfers == 0) {
       flight->elsewhere = true;
       flight->elsewhere_since = now;

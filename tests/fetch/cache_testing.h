@@ -3,10 +3,13 @@
 // One thread at a time.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "fetch/object_cache.h"
@@ -68,6 +71,32 @@ inline Bytes ReadRange(const CachedObject& object, uint64_t offset, size_t size)
 
 inline ByteSpan Part(const Bytes& bytes, size_t offset, size_t size) {
   return ByteSpan(bytes).subspan(offset, size);
+}
+
+inline std::string HexPath(const TemporaryDirectory& directory, const char* kind,
+                           const Digest& digest) {
+  const std::string hex = digest.Hex();
+  return directory / ("cache/" + std::string(kind) + "/" + hex.substr(0, 2) + "/" + hex);
+}
+
+class ObjectCacheTest : public testing::Test {
+ protected:
+  std::string Whole(const ObjectId& id) const { return HexPath(directory_, "objects", id.digest); }
+  std::string Partial(const ObjectId& id) const {
+    return HexPath(directory_, "partial", id.digest);
+  }
+  std::string CachePath() const { return directory_ / "cache"; }
+  static void SetTimes(const std::string& path, time_t seconds) {
+    const struct timespec times[2] = {{seconds, 0}, {seconds, 0}};
+    ASSERT_EQ(0, ::utimensat(AT_FDCWD, path.c_str(), times, 0));
+  }
+
+  TemporaryDirectory directory_;
+};
+
+// As if the machine had gone down while the cache was in use.
+inline void PretendCrashOfTheMachine(const std::string& cache_path) {
+  std::ofstream(cache_path + "/boot") << "another-boot written 0\n";
 }
 
 }  // namespace layerfs

@@ -18,26 +18,6 @@ namespace {
 
 constexpr size_t kPage = kCachePageBytes;
 
-std::string HexPath(const TemporaryDirectory& directory, const char* kind, const Digest& digest) {
-  const std::string hex = digest.Hex();
-  return directory / ("cache/" + std::string(kind) + "/" + hex.substr(0, 2) + "/" + hex);
-}
-
-class ObjectCacheTest : public testing::Test {
- protected:
-  std::string Whole(const ObjectId& id) const { return HexPath(directory_, "objects", id.digest); }
-  std::string Partial(const ObjectId& id) const {
-    return HexPath(directory_, "partial", id.digest);
-  }
-  std::string CachePath() const { return directory_ / "cache"; }
-  static void SetTimes(const std::string& path, time_t seconds) {
-    const struct timespec times[2] = {{seconds, 0}, {seconds, 0}};
-    ASSERT_EQ(0, ::utimensat(AT_FDCWD, path.c_str(), times, 0));
-  }
-
-  TemporaryDirectory directory_;
-};
-
 TEST_F(ObjectCacheTest, NewObjectHoldsNothingAndMakesNoFile) {
   const auto cache = OpenCache(CachePath());
   const Bytes content = PatternBytes(3 * kPage, 1);
@@ -409,11 +389,6 @@ TEST_F(ObjectCacheTest, TornWholeFileIsDroppedAndFetchedAgain) {
   EXPECT_FALSE(object->whole());
   ASSERT_TRUE(object->Write(0, content).has_value());
   EXPECT_EQ(content, ReadRange(*object, 0, content.size()));
-}
-
-// As if the machine had gone down while the cache was in use.
-void PretendCrashOfTheMachine(const std::string& cache_path) {
-  std::ofstream(cache_path + "/boot") << "another-boot written 0\n";
 }
 
 TEST_F(ObjectCacheTest, PartialObjectsAndDocumentsDoNotOutliveACrashOfTheMachine) {

@@ -42,9 +42,9 @@ class SchedulerCoreTest : public testing::Test {
   TransferPointer Start() {
     TransferPointer transfer = core_.Plan(now_);
     if (transfer == nullptr) return nullptr;
-    std::vector<FlightPointer> present;
+    std::vector<AtHand> at_hand;
     const std::vector<CacheAnswer> answers(transfer->parts.size(), CacheAnswer::kFetch);
-    EXPECT_TRUE(core_.Admit(transfer, answers, present, now_, actions_));
+    EXPECT_TRUE(core_.Admit(transfer, answers, at_hand, now_, actions_));
     EXPECT_TRUE(core_.OnStarted(transfer, next_source_id_++));
     return transfer;
   }

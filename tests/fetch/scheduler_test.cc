@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "tests/fetch/fake_source.h"
 
@@ -387,7 +388,7 @@ TEST_F(SchedulerTest, ChunksThatCannotBeAreRefusedWithoutARequest) {
   };
   for (const Row& row : {Row{"past the blob", [](ChunkRef& c) { c.blob_offset = 1 << 30; }},
                          Row{"offset overflows", [](ChunkRef& c) { c.blob_offset = ~0ULL; }},
-                         Row{"bomb", [](ChunkRef& c) { c.size = kMaxChunkBytes + 1; }},
+                         Row{"bomb", [](ChunkRef& c) { c.size = kMaxIndexBytes + 1; }},
                          Row{"nothing stored", [](ChunkRef& c) { c.stored_size = 0; }},
                          Row{"empty", [](ChunkRef& c) { c.size = 0; }}}) {
     ChunkRequest request = RequestOf(0);
@@ -398,6 +399,51 @@ TEST_F(SchedulerTest, ChunksThatCannotBeAreRefusedWithoutARequest) {
     EXPECT_EQ(ErrorCode::kCorrupt, answer.WaitError()) << row.name;
   }
   EXPECT_EQ(0U, source_->request_count());
+}
+
+TEST_F(SchedulerTest, ChunkThatAnotherCachedFileHoldsIsNotFetched) {
+  Answer first;
+  Fetch(first, 2);
+  ASSERT_TRUE(source_->WaitForRequests(1));
+  source_->Serve(0);
+  first.WaitBytes();
+  // The next version of the file, with the chunk at another place.
+  const auto updated = OpenObject(*cache_, IdOf(PatternBytes(9 * kChunkBytes, 5)));
+  ChunkRequest request = RequestOf(2);
+  request.object = updated;
+  request.object_offset = 3 * kChunkBytes;
+  Answer second;
+  scheduler_->Fetch(request, second.Done());
+  EXPECT_EQ(blob_.contents[2], second.WaitBytes());
+  EXPECT_TRUE(updated->Contains(3 * kChunkBytes, kChunkBytes));
+  EXPECT_EQ(1U, source_->request_count());
+  EXPECT_EQ(1U, scheduler_->Statistics().reused_chunks);
+}
+
+TEST_F(SchedulerTest, WrongHintLeadsToTheNetwork) {
+  ASSERT_TRUE(object_->Write(0, blob_.contents[0]).has_value());
+  object_->NoteChunk(blob_.chunks[1].digest, 0, kChunkBytes);
+  Answer answer;
+  Fetch(answer, 1);
+  ASSERT_TRUE(source_->WaitForRequests(1));
+  source_->Serve(0);
+  EXPECT_EQ(blob_.contents[1], answer.WaitBytes());
+}
+
+TEST_F(SchedulerTest, DamagedCacheHealsItself) {
+  for (size_t i = 0; i < blob_.chunks.size(); ++i) {
+    ASSERT_TRUE(object_->Write(i * kChunkBytes, blob_.contents[i]).has_value());
+  }
+  ASSERT_TRUE(object_->whole());
+  // The file on disk loses its end, as a bad disk would: reading it fails.
+  ASSERT_EQ(0, ::truncate(("/proc/self/fd/" + std::to_string(object_->fd())).c_str(), 4096));
+  Answer answer;
+  Fetch(answer, 5);
+  ASSERT_TRUE(source_->WaitForRequests(1));
+  source_->Serve(0);
+  EXPECT_EQ(blob_.contents[5], answer.WaitBytes());
+  EXPECT_TRUE(object_->Contains(5 * kChunkBytes, kChunkBytes));
+  EXPECT_EQ(blob_.contents[5], ReadRange(*object_, 5 * kChunkBytes, kChunkBytes));
 }
 
 TEST_F(SchedulerTest, FetchAndWaitReturnsTheChunk) {
