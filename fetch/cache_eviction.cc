@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "index/base/log.h"
+
 namespace layerfs {
 namespace {
 
@@ -50,7 +52,9 @@ void ScanFan(const CacheDirectory& cache, const std::string& fan, bool whole,
         !S_ISREG(attributes.st_mode)) {
       continue;
     }
-    found.push_back({fan + "/" + entry->d_name, whole,
+    const Result<Digest> key = Digest::Parse(std::string("sha256:") + entry->d_name);
+    if (!key.has_value()) continue;
+    found.push_back({fan + "/" + entry->d_name, *key, whole,
                      static_cast<uint64_t>(attributes.st_blocks) * kStatBlockBytes,
                      std::max(ToNs(attributes.st_atim), ToNs(attributes.st_mtim))});
   }
@@ -92,6 +96,7 @@ void MakeRoom(CacheState& state, uint64_t target_bytes) {
   if (!locked.value_or(false)) return;
   const Result<uint64_t> freed = EvictTo(state, target_bytes);
   UnlockRange(lock_fd, cache_lock::kEvicting);
+  if (!freed.has_value()) LogWarning("cache: nothing can be evicted: " + freed.error().context);
   if (!freed.has_value() || *freed == 0) {
     state.next_eviction_ns.store(SteadyNs() + std::chrono::nanoseconds(kEvictionPause).count());
   }
@@ -109,6 +114,7 @@ Result<std::vector<ScannedObject>> ScanObjects(const CacheDirectory& directory) 
 }
 
 Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes) {
+  LAYERFS_TRY(pinned, state.pins.Keys());
   LAYERFS_TRY(objects, ScanObjects(*state.directory));
   uint64_t used = 0;
   for (const ScannedObject& object : objects) used += object.bytes;
@@ -117,7 +123,7 @@ Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes) {
   uint64_t freed = 0;
   for (const ScannedObject& object : objects) {
     if (used - freed <= target_bytes) break;
-    if (Evict(*state.directory, object)) freed += object.bytes;
+    if (!pinned.contains(object.key) && Evict(*state.directory, object)) freed += object.bytes;
   }
   state.usage.Set(static_cast<int64_t>(used - freed));
   return freed;

@@ -16,6 +16,7 @@ namespace layerfs {
 
 struct ScannedObject {
   std::string name;  // under the cache's directory
+  Digest key;        // that the name is made of
   bool whole = false;
   uint64_t bytes = 0;  // on disk
   int64_t used_ns = 0;

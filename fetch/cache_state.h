@@ -12,6 +12,7 @@
 #include "fetch/cache_chunk_index.h"
 #include "fetch/cache_claims.h"
 #include "fetch/cache_directory.h"
+#include "fetch/cache_pins.h"
 #include "fetch/cache_usage.h"
 #include "fetch/object_cache.h"
 #include "index/base/synchronized.h"
@@ -30,13 +31,15 @@ struct CacheState {
         options(std::move(given)),
         usage(*directory),
         claims(*directory),
-        chunks(*directory) {}
+        chunks(*directory),
+        pins(*directory) {}
 
   const std::unique_ptr<CacheDirectory> directory;
   const ObjectCache::Options options;
   CacheUsage usage;
   CacheClaims claims;
   CacheChunkIndex chunks;
+  CachePins pins;
   // The objects that somebody in this process has open.
   Synchronized<std::unordered_map<ObjectId, std::weak_ptr<DiskObject>, ObjectIdHash>> objects;
   // Lets one thread at a time look for objects to evict. Held across I/O: who comes while another

@@ -125,9 +125,11 @@ Result<CacheStatistics> ObjectCache::Statistics() const {
   CacheStatistics statistics;
   statistics.limit_bytes = state_->options.limit_bytes;
   LAYERFS_TRY(objects, ScanObjects(*state_->directory));
+  LAYERFS_TRY(pinned, state_->pins.Keys());
   for (const ScannedObject& object : objects) {
     (object.whole ? statistics.whole_objects : statistics.partial_objects) += 1;
     statistics.bytes += object.bytes;
+    statistics.pinned_objects += pinned.contains(object.key) ? 1 : 0;
   }
   std::error_code ignored;
   using Walk = std::filesystem::recursive_directory_iterator;
@@ -137,6 +139,14 @@ Result<CacheStatistics> ObjectCache::Statistics() const {
   }
   return statistics;
 }
+
+Status ObjectCache::Pin(std::string_view name, std::span<const ObjectId> objects) {
+  return state_->pins.Put(name, objects);
+}
+
+Status ObjectCache::Unpin(std::string_view name) { return state_->pins.Remove(name); }
+
+Result<std::vector<std::string>> ObjectCache::Pins() const { return state_->pins.Names(); }
 
 Result<uint64_t> ObjectCache::Prune(uint64_t target_bytes) {
   if (state_->directory->read_only()) {

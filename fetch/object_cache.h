@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,7 @@ struct CacheStatistics {
   uint64_t bytes = 0;        // disk space used by objects
   uint64_t limit_bytes = 0;  // 0: none
   uint64_t documents = 0;
+  uint64_t pinned_objects = 0;  // of those that are there
 };
 
 // Which content is checked against its digests again before this process first uses it.
@@ -85,6 +87,12 @@ class ObjectCache {
   // Evicts least recently used objects that nobody has open, until at most `target_bytes` are used.
   // Returns the bytes freed.
   Result<uint64_t> Prune(uint64_t target_bytes);
+
+  // A named set of objects that are not evicted until Unpin, whether they are there yet or not;
+  // replaces the set of that name. Survives a power cut.
+  Status Pin(std::string_view name, std::span<const ObjectId> objects);
+  Status Unpin(std::string_view name);  // kNotFound where there is none of that name
+  Result<std::vector<std::string>> Pins() const;
 
  private:
   explicit ObjectCache(std::shared_ptr<CacheState> state);

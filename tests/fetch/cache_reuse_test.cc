@@ -196,5 +196,45 @@ TEST_F(ObjectCacheTest, DiscardedObjectBeginsAnew) {
   EXPECT_EQ(content, ReadRange(*object, 0, content.size()));
 }
 
+TEST_F(ObjectCacheTest, PinnedObjectsAreNotEvictedUntilTheyAreUnpinned) {
+  const auto cache = OpenCache(CachePath());
+  const Bytes pinned = PatternBytes(16 * kPage, 80);
+  const Bytes partial = PatternBytes(16 * kPage, 81);
+  const Bytes other = PatternBytes(16 * kPage, 82);
+  ObjectId partial_id = IdOf(partial);
+  partial_id.scope = Digest::Of(AsBytes("tree"));
+  ASSERT_TRUE(cache->Pin("example.com/app:1", std::vector{IdOf(pinned), partial_id}).has_value());
+  ASSERT_TRUE(OpenObject(*cache, IdOf(pinned))->Write(0, pinned).has_value());
+  ASSERT_TRUE(OpenObject(*cache, partial_id)->Write(0, Part(partial, 0, kPage)).has_value());
+  ASSERT_TRUE(OpenObject(*cache, IdOf(other))->Write(0, other).has_value());
+  EXPECT_EQ(2U, cache->Statistics().value_or(CacheStatistics{}).pinned_objects);
+
+  // Another process evicts.
+  ASSERT_TRUE(OpenCache(CachePath())->Prune(0).has_value());
+  EXPECT_NE(nullptr, cache->FindWhole(IdOf(pinned)));
+  EXPECT_TRUE(OpenObject(*cache, partial_id)->Contains(0, kPage));
+  EXPECT_EQ(nullptr, cache->FindWhole(IdOf(other)));
+  EXPECT_EQ(std::vector<std::string>{"example.com/app:1"},
+            cache->Pins().value_or(std::vector<std::string>{}));
+
+  ASSERT_TRUE(cache->Unpin("example.com/app:1").has_value());
+  EXPECT_EQ(ErrorCode::kNotFound, cache->Unpin("example.com/app:1").error().code);
+  ASSERT_TRUE(cache->Prune(0).has_value());
+  EXPECT_EQ(nullptr, cache->FindWhole(IdOf(pinned)));
+}
+
+TEST_F(ObjectCacheTest, WhereAPinCannotBeReadNothingIsEvicted) {
+  const auto cache = OpenCache(CachePath());
+  const Bytes content = PatternBytes(16 * kPage, 83);
+  ASSERT_TRUE(OpenObject(*cache, IdOf(content))->Write(0, content).has_value());
+  ASSERT_TRUE(cache->Pin("image", {}).has_value());
+  const std::string file = CachePath() + "/pins/" + Digest::Of(AsBytes("image")).Hex();
+  ASSERT_TRUE(WriteFileAtomically(file, AsBytes("LFSPIN1\n\xff\xff\xff\xff")).has_value());
+  const auto pruned = cache->Prune(0);
+  ASSERT_FALSE(pruned.has_value());
+  EXPECT_EQ(ErrorCode::kCorrupt, pruned.error().code);
+  EXPECT_NE(nullptr, cache->FindWhole(IdOf(content)));
+}
+
 }  // namespace
 }  // namespace layerfs
