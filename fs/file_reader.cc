@@ -44,13 +44,13 @@ class ReadOperation {
                 FileReader::Done done)
       : id(id), inode(inode), offset(offset), buffer(size), done_(std::move(done)) {}
 
-  // Answers once; later calls do nothing.
-  void Answer(Result<ByteSpan> result) {
-    if (answered_.exchange(true)) return;
+  // Answers once: true for the caller that did.
+  bool Answer(Result<ByteSpan> result) {
+    if (answered_.exchange(true)) return false;
     const FileReader::Done done = std::move(done_);
     done(std::move(result));
+    return true;
   }
-  bool answered() const { return answered_.load(); }
 
   const FileReader::ReadId id;
   const InodeNumber inode;
@@ -148,8 +148,9 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   }
 
   void Finish(const OperationPtr& operation, Result<ByteSpan> result) {
-    waiting.With([&](auto& reads) { reads.erase(operation->id); });
-    operation->Answer(std::move(result));
+    // Listed until it has been answered, so that CancelAll knows when that is over.
+    if (!operation->Answer(std::move(result))) return;
+    waiting.WithNotify([&](auto& reads) { reads.erase(operation->id); });
   }
 
   ChunkRequest Request(std::shared_ptr<const SourceBlob> blob, const ChunkRef& chunk,
@@ -304,12 +305,16 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
 FileReader::FileReader(std::shared_ptr<Image> image, const ImageContext& context, Options options)
     : image_(image), impl_(std::make_shared<Impl>(std::move(image), context, options)) {}
 
-FileReader::~FileReader() {
-  const auto left = impl_->waiting.With([](auto& reads) { return std::exchange(reads, {}); });
+FileReader::~FileReader() { CancelAll(); }
+
+void FileReader::CancelAll() {
+  const auto left = impl_->waiting.With([](auto& reads) { return reads; });
   for (const auto& [id, read] : left) {
     if (read.operation == nullptr) continue;
-    read.operation->Answer(Fail(ErrorCode::kCancelled, "the file system is being unmounted"));
+    impl_->Finish(read.operation,
+                  Fail(ErrorCode::kCancelled, "the file system is being unmounted"));
   }
+  impl_->waiting.WaitThen([](auto& reads) { return reads.empty(); }, [](auto&) {});
 }
 
 FileReader::ReadId FileReader::NewReadId() {

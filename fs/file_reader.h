@@ -25,7 +25,7 @@ class FileReader {
     std::chrono::milliseconds timeout{60'000};  // per read, retries included
   };
   FileReader(std::shared_ptr<Image> image, const ImageContext& context, Options options);
-  // Reads that have not been answered end with kCancelled before it returns.
+  // As CancelAll.
   ~FileReader();
 
   using ReadId = uint64_t;
@@ -42,6 +42,9 @@ class FileReader {
   // yet, from inside it; what is being fetched is still kept. No-op for a read that has been
   // answered.
   void Cancel(ReadId id);
+  // Reads that have not been answered end with kCancelled, and every answer has been given, before
+  // it returns. Reads may not begin meanwhile.
+  void CancelAll();
   // For tools; never on a FUSE thread.
   Result<Bytes> ReadAndWait(InodeNumber inode, uint64_t offset, size_t size);
 

@@ -84,7 +84,8 @@ class FileSystem {
   virtual SessionWishes Wishes() const = 0;
   // Called once before the first operation; `notifier` outlives the session's operations.
   virtual void Start(const SessionAbilities& abilities, Notifier& notifier);
-  // The session is over; nothing is asked any more.
+  // The session is over; nothing is asked any more. Every Reply has to be answered before it
+  // returns: there is no session afterwards.
   virtual void Stop() {}
   // The caller whose Reply carries `token` was interrupted; answer it with EINTR soon.
   virtual void Interrupt(uint64_t /*token*/) {}

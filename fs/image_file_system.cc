@@ -171,6 +171,9 @@ void ImageFileSystem::Start(const SessionAbilities& abilities, Notifier& notifie
   state_->passthrough = abilities.passthrough && state_->options.passthrough;
 }
 
+// What waits for the network is answered while there is a session to answer through.
+void ImageFileSystem::Stop() { state_->reader.CancelAll(); }
+
 void ImageFileSystem::Interrupt(uint64_t token) { state_->reader.Cancel(token); }
 
 void ImageFileSystem::Lookup(const Caller& /*caller*/, NodeId parent, std::string_view name,

@@ -24,6 +24,7 @@ class ImageFileSystem final : public FileSystem {
 
   SessionWishes Wishes() const override;
   void Start(const SessionAbilities& abilities, Notifier& notifier) override;
+  void Stop() override;
   void Interrupt(uint64_t token) override;
   void Lookup(const Caller&, NodeId parent, std::string_view name, Reply reply) override;
   void GetAttributes(const Caller&, NodeId node, uint64_t handle, Reply reply) override;
