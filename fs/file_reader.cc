@@ -350,6 +350,10 @@ void FileReader::Cancel(ReadId id) {
   if (operation != nullptr) impl_->Finish(operation, Cancelled());
 }
 
+size_t FileReader::waiting_reads() const {
+  return impl_->waiting.With([](auto& reads) { return reads.size(); });
+}
+
 Result<Bytes> FileReader::ReadAndWait(InodeNumber inode, uint64_t offset, size_t size) {
   auto answer = std::make_shared<Synchronized<std::optional<Result<Bytes>>>>();
   Read(NewReadId(), inode, offset, size, [answer](Result<ByteSpan> bytes) {

@@ -45,6 +45,8 @@ class FileReader {
   // Reads that have not been answered end with kCancelled, and every answer has been given, before
   // it returns. Reads may not begin meanwhile.
   void CancelAll();
+  // Those that have not been answered.
+  size_t waiting_reads() const;
   // For tools; never on a FUSE thread.
   Result<Bytes> ReadAndWait(InodeNumber inode, uint64_t offset, size_t size);
 

@@ -107,6 +107,10 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
   } else {
     Unwant(connection, FUSE_CAP_HANDLE_KILLPRIV);
   }
+  // The kernel waits for async direct I/O without heeding signals (fs/fuse/file.c, fuse_direct_IO):
+  // a process killed while its read waits for the network would stay. The price is that an O_DIRECT
+  // read of several requests sends them one after the other.
+  Unwant(connection, FUSE_CAP_ASYNC_DIO);
   Unwant(connection, FUSE_CAP_SPLICE_READ);  // Writes are copied once into place anyway.
   context.abilities.no_open =
       wishes.no_open && (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;

@@ -274,6 +274,7 @@ TEST_F(FuseSessionTest, KilledReaderOfAParkedReadEndsAtOnce) {
   const std::string path = Path("parked");
   const pid_t child = ::fork();
   if (child == 0) {
+    ::close_range(3, ~0U, 0);  // Not the server's /dev/fuse.
     const int fd = ::open(path.c_str(), O_RDONLY);
     char byte = 0;
     const ssize_t got = ::read(fd, &byte, 1);

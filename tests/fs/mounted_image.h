@@ -3,10 +3,11 @@
 // One thread at a time.
 #pragma once
 
-#include <sys/mount.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <string>
 #include <thread>
@@ -57,11 +58,13 @@ class MountedImage {
   }
   ~MountedImage() {
     if (session_ == nullptr) return;
-    ::umount2(mount_point_.c_str(), MNT_DETACH);
+    // Ends the session whoever waits in it, as for a daemon that is told to end.
+    ::pthread_kill(server_.native_handle(), SIGTERM);
     server_.join();
     session_.reset();
   }
   SchedulerStatistics Statistics() const { return scheduler_.Statistics(); }
+  size_t waiting_reads() const { return reader_->waiting_reads(); }
   const SessionAbilities& abilities() const { return session_->abilities(); }
 
  private:
