@@ -61,7 +61,7 @@ std::string ListNames(const std::vector<SavedImage>& images) {
   return list.empty() ? "nothing" : list;
 }
 
-Result<SavedImage> Choose(std::vector<SavedImage> images, const std::string& name) {
+Result<SavedImage> Choose(const std::vector<SavedImage>& images, const std::string& name) {
   std::vector<SavedImage> found;
   const std::string wanted = FullName(name);
   for (const SavedImage& image : images) {
@@ -90,7 +90,7 @@ class DockerArchiveReader : public ImageReader {
     }
     LAYERFS_TRY(raw, archive_.Read("manifest.json", kMaxManifestBytes));
     LAYERFS_TRY_IN(images, ParseManifestFile(raw), "manifest.json");
-    LAYERFS_TRY(image, Choose(std::move(images), reference_.tag));
+    LAYERFS_TRY(image, Choose(images, reference_.tag));
     LAYERFS_TRY(config_raw, archive_.Read(image.config, kMaxManifestBytes));
     LAYERFS_TRY_IN(config, ImageConfig::Parse(config_raw), "member \"" + image.config + "\"");
     if (config.diff_ids.size() != image.layers.size()) {

@@ -50,7 +50,6 @@ Error TransferError(CURLcode code, const std::string& url, const char* detail) {
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
-      return {ErrorCode::kInvalidArgument, where + what};
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
       return {ErrorCode::kInvalidArgument, where + what};
@@ -419,7 +418,8 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   const auto add = [&list](const std::string& line) {
     if (curl_slist* longer = curl_slist_append(list, line.c_str())) list = longer;
   };
-  for (const auto& [name, value] : request.headers) add(name + ": " + value);
+  for (const auto& [name, value] : request.headers)
+    add(std::string(name).append(": ").append(value));
   if (!request.authorization.empty()) add("Authorization: " + request.authorization.Reveal());
   add("User-Agent: layerfs");
   // Asking first costs a round trip, which only a body of some size is worth.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/http_message.h"
 
-#include <strings.h>
 #include <time.h>
 
 #include <algorithm>
@@ -14,7 +13,8 @@ namespace {
 constexpr std::chrono::milliseconds kMaxRetryAfter = std::chrono::hours(1);
 
 bool SameName(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; };
+  return std::ranges::equal(a, b, {}, lower, lower);
 }
 
 std::string_view Trim(std::string_view text) {

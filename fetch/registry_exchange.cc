@@ -181,16 +181,16 @@ void RegistryExchange::FinishWithStatus(const HttpResult& result) {
   answer.retry_after =
       ParseRetryAfter(result.head.headers.Get("Retry-After"), std::chrono::system_clock::now());
   answer.http.status = Fail(std::move(error));
-  Finish(std::move(answer));
+  Finish(answer);
 }
 
 void RegistryExchange::FinishError(Error error) {
   RegistryResult result;
   result.http.status = Fail(std::move(error));
-  Finish(std::move(result));
+  Finish(result);
 }
 
-void RegistryExchange::Finish(RegistryResult result) {
+void RegistryExchange::Finish(const RegistryResult& result) {
   const auto self = shared_from_this();
   finished_ = true;
   host_.calls_.erase(id_);

@@ -29,7 +29,7 @@ class RegistryExchange : public std::enable_shared_from_this<RegistryExchange> {
   bool AnswerChallenge(const HttpResult& result);
   bool LeaveStaleRedirect(const HttpResult& result);
   void FinishWithStatus(const HttpResult& result);
-  void Finish(RegistryResult result);
+  void Finish(const RegistryResult& result);
   void FinishError(Error error);
   bool AtOrigin(const std::string& url) const;
 

@@ -38,6 +38,7 @@ class RangeAnswer : public RegistryTest, public testing::WithParamInterface<Row>
 
 TEST_P(RangeAnswer, IsTheRangesBytesOrAnError) {
   const Row& row = GetParam();
+  if (row.answer.stall_after) stall_timeout_ = milliseconds(1'000);
   const Digest digest = registry_.AddBlob(Content());
   registry_.Script("GET", "/v2/app/blobs/", {row.answer});
   std::string bytes;
@@ -190,7 +191,7 @@ TEST_F(RegistryRange, RetryAfterIsHandedOn) {
 }
 
 TEST_F(RegistryRange, AWholeBlobInPlaceOfTheRangeStopsAfterIt) {
-  const std::string big = Pattern(50'000'000, 3);
+  const std::string big = Pattern(20'000'000, 3);
   const Digest digest = registry_.AddBlob(big);
   registry_.IgnoreRanges();
   std::string bytes;
@@ -235,16 +236,20 @@ class RedirectedRange : public RegistryRange {
     registry_.RedirectBlobs(store_.url() + "/signed-1");
   }
   FakeResponse Store(const FakeRequest& request) {
-    if (!answers_.empty()) {
-      FakeResponse answer = answers_.front();
-      answers_.pop_front();
+    return answers_.With([&](std::deque<FakeResponse>& answers) {
+      if (answers.empty()) return ServeContent(request, Content());
+      FakeResponse answer = answers.front();
+      answers.pop_front();
       return answer;
-    }
-    return ServeContent(request, Content());
+    });
   }
   size_t BlobRequests() { return registry_.server().Count("GET", "/v2/app/blobs/"); }
 
-  std::deque<FakeResponse> answers_;
+  void Answer(std::deque<FakeResponse> answers) {
+    answers_.With([&](std::deque<FakeResponse>& next) { next = std::move(answers); });
+  }
+
+  Synchronized<std::deque<FakeResponse>> answers_;
   FakeServer store_;
 };
 
@@ -275,7 +280,7 @@ TEST_F(RedirectedRange, AnExpiredRedirectIsAskedForAnew) {
     ASSERT_TRUE(Fetch(*source, &bytes).status.has_value());
     const size_t before = BlobRequests();
     registry_.RedirectBlobs(store_.url() + "/signed-again-" + std::to_string(status));
-    answers_ = {{.status = status, .headers = {{"WWW-Authenticate", "Basic realm=\"x\""}}}};
+    Answer({{.status = status, .headers = {{"WWW-Authenticate", "Basic realm=\"x\""}}}});
     const TransferResult result = Fetch(*source, &bytes);
     ASSERT_TRUE(result.status.has_value()) << result.status.error().context;
     EXPECT_EQ(bytes, Wanted());
@@ -286,7 +291,7 @@ TEST_F(RedirectedRange, AnExpiredRedirectIsAskedForAnew) {
 
 TEST_F(RedirectedRange, AStoreThatKeepsRefusingIsAnErrorWithoutALoginHintOrSecrets) {
   registry_.RedirectBlobs(store_.url() + "/x?signature=hidden");
-  answers_ = {{.status = 403}, {.status = 403}, {.status = 403}};
+  Answer({{.status = 403}, {.status = 403}, {.status = 403}});
   std::string bytes;
   const TransferResult result = Fetch(*Source(), &bytes);
   ASSERT_FALSE(result.status.has_value());
@@ -302,9 +307,9 @@ TEST_F(RedirectedRange, AStoreThatIsGoneIsForgotten) {
   const auto source = Source();
   ASSERT_TRUE(Fetch(*source, &bytes).status.has_value());
   const size_t before = BlobRequests();
-  answers_ = {{.close_without_answer = true}, {.close_without_answer = true}};
+  Answer({{.close_without_answer = true}, {.close_without_answer = true}});
   EXPECT_FALSE(Fetch(*source, &bytes).status.has_value());
-  answers_.clear();
+  Answer({});
   EXPECT_TRUE(Fetch(*source, &bytes).status.has_value());
   EXPECT_EQ(BlobRequests(), before + 1);
 }
