@@ -26,9 +26,13 @@ start_registry() {
 version: 0.1
 log: {level: error}
 storage: {filesystem: {rootdirectory: $WORK/registry}}
-http: {addr: "$REGISTRY"${REGISTRY_TLS:+, tls: {certificate: ${REGISTRY_TLS% *}, key: ${REGISTRY_TLS#* }}}}
-${REGISTRY_HTPASSWD:+auth: {htpasswd: {realm: test, path: $REGISTRY_HTPASSWD}}}
+http:
+  addr: $REGISTRY
 YML
+  [[ -z ${REGISTRY_TLS:-} ]] ||
+    printf '  tls: {certificate: %s, key: %s}\n' "${REGISTRY_TLS% *}" "${REGISTRY_TLS#* }" >>"$WORK/registry.yml"
+  [[ -z ${REGISTRY_HTPASSWD:-} ]] ||
+    printf 'auth: {htpasswd: {realm: test, path: %s}}\n' "$REGISTRY_HTPASSWD" >>"$WORK/registry.yml"
   docker-registry serve "$WORK/registry.yml" >>"$REGISTRY_LOG" 2>&1 &
   REGISTRY_PID=$!
   PIDS+=("$REGISTRY_PID")
