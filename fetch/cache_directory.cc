@@ -71,14 +71,19 @@ void MakeParentAt(int root, const std::string& name) {
     ::mkdirat(root, name.substr(0, slash).c_str(), 0700);
 }
 
-// Whether there is anything in the directory but what a cache that was being made would leave.
+// The converter's memo, which may be there before the cache is (tools/convert/known_layers.h).
+constexpr std::string_view kMemoName = "converted-layers.json";
+
+// Whether there is anything in the directory but what a cache that was being made would leave, or
+// a conversion before it.
 Result<bool> HoldsOtherThings(const std::string& path) {
   DIR* directory = ::opendir(path.c_str());
   if (directory == nullptr) return FailErrno(path, errno);
   bool found = false;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string_view name = entry->d_name;
-    if (name != "." && name != ".." && name != "lock" && !name.starts_with(kVersionName)) {
+    if (name != "." && name != ".." && name != "lock" && !name.starts_with(kVersionName) &&
+        !name.starts_with(kMemoName)) {
       found = true;
     }
   }

@@ -61,6 +61,10 @@ void Unwant(fuse_conn_info* connection, uint64_t flag) {
 #endif
 }
 
+void Choose(fuse_conn_info* connection, uint64_t flag, bool wanted) {
+  wanted ? Want(connection, flag) : Unwant(connection, flag);
+}
+
 void NegotiatePassthrough([[maybe_unused]] FuseContext& context,
                           [[maybe_unused]] fuse_conn_info* connection) {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -94,8 +98,9 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
   // The kernel takes ACL support for default_permissions (fs/fuse/inode.c, process_init_reply).
   if (wishes.posix_acl && context.kernel_checks) Want(connection, FUSE_CAP_POSIX_ACL);
   if (wishes.writeback_cache) Want(connection, FUSE_CAP_WRITEBACK_CACHE);
-  if (wishes.posix_locks) Want(connection, FUSE_CAP_POSIX_LOCKS);
-  if (wishes.flock_locks) Want(connection, FUSE_CAP_FLOCK_LOCKS);
+  // libfuse wants both as soon as there are callbacks; without them the kernel keeps locks itself.
+  Choose(connection, FUSE_CAP_POSIX_LOCKS, wishes.posix_locks);
+  Choose(connection, FUSE_CAP_FLOCK_LOCKS, wishes.flock_locks);
   if (wishes.writable) {
     Want(connection, FUSE_CAP_ATOMIC_O_TRUNC);
     Want(connection, FUSE_CAP_DONT_MASK);

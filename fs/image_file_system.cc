@@ -30,6 +30,13 @@ struct OpenInode {
   std::shared_ptr<CachedObject> object;  // keeps the backing file from being evicted
 };
 
+// Names outside the namespaces of xattr(7) are not missing but impossible.
+bool HasXattrNamespace(std::string_view name) {
+  constexpr std::string_view kNamespaces[] = {"user.", "trusted.", "security.", "system."};
+  return std::ranges::any_of(kNamespaces,
+                             [&](std::string_view ns) { return name.starts_with(ns); });
+}
+
 using OpenInodes = std::unordered_map<uint32_t, OpenInode>;
 
 }  // namespace
@@ -286,7 +293,7 @@ void ImageFileSystem::GetXattr(const Caller& /*caller*/, NodeId node, std::strin
                                size_t capacity, Reply reply) {
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   const auto value = state_->tree.FindXattr(State::ToInode(node), name);
-  if (!value.has_value()) return reply.Errno(ENODATA);
+  if (!value.has_value()) return reply.Errno(HasXattrNamespace(name) ? ENODATA : EOPNOTSUPP);
   reply.XattrBytes(*value, capacity);
 }
 

@@ -40,7 +40,7 @@ fact "and from a credential helper"
 mkdir "$WORK/bin"
 cat >"$WORK/bin/docker-credential-test" <<'SH'
 #!/bin/sh
-[ "$1" = get ] && read -r host && printf '{"ServerURL":"%s","Username":"user","Secret":"secret-word"}' "$host"
+[ "$1" = get ] && printf '{"ServerURL":"%s","Username":"user","Secret":"secret-word"}' "$(cat)"
 SH
 chmod +x "$WORK/bin/docker-credential-test"
 jq -n --arg host "$REGISTRY" '{credHelpers: {($host): "test"}}' >"$HOME/.docker/config.json"

@@ -7,7 +7,6 @@ source "$(dirname "$0")/lib.sh"
 require jq
 convert "oci:$IMAGES/app:latest" app
 readonly IMAGE=oci:$WORK/app:latest TREE=$IMAGES/app-tree
-export XDG_CACHE_HOME=$WORK/home-cache
 
 fact "help: each command explains itself on standard output; a typing error is met with the right word"
 for command in convert mount umount inspect ls cat stat check cache; do

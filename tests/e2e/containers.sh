@@ -9,7 +9,7 @@ require podman containerd ctr runc docker-registry
 
 start_registry
 push "oci:$IMAGES/app:latest" test/app:source
-"$LAYERFS" convert "docker://$REGISTRY/test/app:source" "docker://$REGISTRY/test/app:converted"
+"$LAYERFS" convert -q "docker://$REGISTRY/test/app:source" "docker://$REGISTRY/test/app:converted"
 
 fact "podman run"
 # runc, because crun refuses machines whose unified cgroup hierarchy is mounted beside the old ones.

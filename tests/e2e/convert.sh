@@ -42,7 +42,7 @@ expect_equal "docker-archive: layers" "$(layers_of app)" "$(layers_of archive)"
 
 fact "the output does not depend on the number of threads"
 for cpus in 0 0,1; do
-  taskset -c "$cpus" "$LAYERFS" convert "oci:$IMAGES/app:latest" "oci:$WORK/cpus-$cpus:latest"
+  LAYERFS_CACHE=$WORK/memo-$cpus taskset -c "$cpus" "$LAYERFS" convert -q "oci:$IMAGES/app:latest" "oci:$WORK/cpus-$cpus:latest"
   expect_equal "on CPUs $cpus: manifest" "$(only_manifest "$WORK/app")" "$(only_manifest "$WORK/cpus-$cpus")"
 done
 for threads in 1 2 7; do

@@ -14,6 +14,8 @@ source "$E2E/../registry.sh"
 WORK=${TMPDIR:-/var/tmp}/layerfs-e2e.$$
 mkdir -m 0700 "$WORK"
 PIDS=()
+# Nothing that this machine has cached or converted before counts.
+export LAYERFS_CACHE=$WORK/cache
 
 cleanup() {
   local code=$? mount pid
@@ -73,19 +75,18 @@ push() {
 
 manifest_of() { jq -c . "$(blob "$1" "$(only_manifest "$1")")"; }
 
-# convert SOURCE NAME [OPTION…]: into the layout WORK/NAME.
+# convert SOURCE NAME [OPTION…]: into the layout WORK/NAME, knowing of no conversion before.
 convert() {
   local source=$1 name=$2
   shift 2
-  "$LAYERFS" convert "$@" "$source" "oci:$WORK/$name:latest"
+  LAYERFS_CACHE=$WORK/memo-$name "$LAYERFS" convert -q "$@" "$source" "oci:$WORK/$name:latest"
 }
 
-# mount_image IMAGE DIR [OPTION…]: in the background, with the cache WORK/cache unless one is named.
+# mount_image IMAGE DIR [OPTION…]: in the background, with the cache WORK/cache unless --cache names another.
 mount_image() {
   local image=$1 dir=$2
   shift 2
   mkdir -p "$dir"
-  [[ " $* " == *" --cache "* ]] || set -- --cache "$WORK/cache" "$@"
   "$LAYERFS" mount "$@" "$image" "$dir"
   is_mounted "$dir" || fail "'layerfs mount' returned, but $dir is not mounted"
 }

@@ -59,12 +59,12 @@ unmount_image "$M"
 
 fact "failures come from the command itself, name the object, and leave no mount"
 refused() { expect_error "$@"; ! is_mounted "$M" || fail "'$3 …' failed and left a mount"; }
-refused '[1-9][0-9]*' "$WORK/none" "$LAYERFS" mount --cache "$WORK/cache" "oci:$WORK/none:latest" "$M"
-refused '[1-9][0-9]*' "other" "$LAYERFS" mount --cache "$WORK/cache" "oci:$WORK/app:other" "$M"
-refused '[1-9][0-9]*' "$WORK/nodir" "$LAYERFS" mount --cache "$WORK/cache" "$IMAGE" "$WORK/nodir"
-refused '[1-9][0-9]*' "layerfs convert" "$LAYERFS" mount --cache "$WORK/cache" "oci:$IMAGES/app:latest" "$M"
-refused '[1-9][0-9]*' "127.0.0.1" "$LAYERFS" mount --cache "$WORK/cache" --fetch-timeout 1 "docker://127.0.0.1:$(free_port)/a/b:latest" "$M"
-refused '[1-9][0-9]*' "option" "$LAYERFS" mount --cache "$WORK/cache" -o no_such_option "$IMAGE" "$M"
+refused '[1-9][0-9]*' "$WORK/none" "$LAYERFS" mount "oci:$WORK/none:latest" "$M"
+refused '[1-9][0-9]*' "other" "$LAYERFS" mount "oci:$WORK/app:other" "$M"
+refused '[1-9][0-9]*' "$WORK/nodir" "$LAYERFS" mount "$IMAGE" "$WORK/nodir"
+refused '[1-9][0-9]*' "layerfs convert" "$LAYERFS" mount "oci:$IMAGES/app:latest" "$M"
+refused '[1-9][0-9]*' "127.0.0.1" "$LAYERFS" mount --fetch-timeout 1 "docker://127.0.0.1:$(free_port)/a/b:latest" "$M"
+refused '[1-9][0-9]*' "option" "$LAYERFS" mount -o no_such_option "$IMAGE" "$M"
 expect_error '[1-9][0-9]*' "not.*mount" "$LAYERFS" umount "$WORK/app"
 
 fact "a process killed while its read waits for the network dies at once"

@@ -34,7 +34,8 @@ answer=$(chroot "$M" /usr/bin/python3 /app/main.py)
 expect_equal "state of the program" ready "$(jq -r .state <<<"$answer")"
 python3 - "$M/app/data/noise.bin" "$IMAGES/app-tree/app/data/noise.bin" <<'PY'
 import mmap, sys
-maps = [mmap.mmap(open(path, "rb").fileno(), 0, prot=mmap.PROT_READ) for path in sys.argv[1:]]
+files = [open(path, "rb") for path in sys.argv[1:]]
+maps = [mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) for file in files]
 assert maps[0][:] == maps[1][:], "mapped contents differ"
 PY
 

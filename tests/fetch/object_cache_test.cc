@@ -366,6 +366,14 @@ INSTANTIATE_TEST_SUITE_P(
                                      }}),
     [](const auto& info) { return std::string(info.param.name); });
 
+TEST_F(ObjectCacheTest, DirectoryInWhichOnlyAConversionLeftItsMemoBecomesACache) {
+  std::filesystem::create_directories(CachePath());
+  std::ofstream(CachePath() + "/converted-layers.json") << "{}";
+  const auto cache =
+      ObjectCache::Open({.directory = CachePath(), .limit_bytes = 0, .read_only = false});
+  EXPECT_TRUE(cache.has_value()) << cache.error().context;
+}
+
 TEST_F(ObjectCacheTest, DirectoryOfAnotherUserIsRefused) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root to give a directory away";
   OpenCache(CachePath());
