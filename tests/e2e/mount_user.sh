@@ -45,4 +45,4 @@ as_user "$WORK/layerfs" umount "$M"
 
 fact "a directory that is not the user's cannot be covered"
 mkdir "$WORK/roots"
-expect_error '[1-9][0-9]*' "permi" as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$WORK/roots"
+expect_error '[1-9][0-9]*' "write access|permi" as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$WORK/roots"
