@@ -47,11 +47,11 @@ Result<Bytes> Base64Decode(std::string_view text) {
   const size_t letters = text.size() - padding;
   uint32_t group = 0;
   for (size_t i = 0; i < letters; ++i) {
-    const int value = kValues[static_cast<uint8_t>(text[i])];
+    const int8_t value = kValues[static_cast<uint8_t>(text[i])];
     if (value < 0) {
       return Fail(ErrorCode::kCorrupt, "base64: letter " + std::to_string(i) + " is none");
     }
-    group = group << 6 | static_cast<uint32_t>(value);
+    group = group << 6 | static_cast<uint8_t>(value);
     // Each letter after a group's first completes one byte.
     static constexpr int kShift[] = {0, 4, 2, 0};
     if (i % 4 != 0) data.push_back(static_cast<uint8_t>(group >> kShift[i % 4]));

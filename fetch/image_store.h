@@ -69,10 +69,12 @@ struct StoreOptions {
   bool plain_http = false;  // loopback registries are plain anyway
   TlsOptions tls;
   std::string auth_file;  // empty: $REGISTRY_AUTH_FILE, then containers' and docker's own places
-  std::chrono::milliseconds timeout{60'000};  // per call, retries included
+  // Per call, retries included; of a blob's transfer, the time without progress.
+  std::chrono::milliseconds timeout{60'000};
 };
 
 // All connections, credentials and threads of the process behind one object; tools/ makes one.
+// Readers, writers and sources may outlive it, but those of registries then only say kCancelled.
 class ImageStores {
  public:
   explicit ImageStores(StoreOptions options);

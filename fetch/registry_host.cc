@@ -19,7 +19,8 @@ std::string RegistryHost::RepositoryUrl(const std::string& repository) const {
 
 RegistryHost::CallId RegistryHost::Start(RegistryCall call, RegistrySink sink) {
   const CallId id = next_id_++;
-  auto exchange = std::make_shared<RegistryExchange>(*this, id, std::move(call), sink);
+  const auto on_done = sink.on_done;
+  auto exchange = std::make_shared<RegistryExchange>(*this, id, std::move(call), std::move(sink));
   const bool posted = http_->Post([this, id, exchange] {
     calls_.emplace(id, exchange);
     exchange->Begin();
@@ -27,7 +28,7 @@ RegistryHost::CallId RegistryHost::Start(RegistryCall call, RegistrySink sink) {
   if (!posted) {
     RegistryResult result;
     result.http.status = Fail(ErrorCode::kCancelled, options_.registry + ": shutting down");
-    sink.on_done(result);
+    on_done(result);
   }
   return id;
 }

@@ -136,6 +136,21 @@ TEST_F(RegistryClientTest, AnHtmlPageIsNotAManifest) {
   EXPECT_EQ(Get().error().code, ErrorCode::kCorrupt);
 }
 
+TEST_F(RegistryClientTest, AReaderThatOutlivesItsStoresSaysCancelled) {
+  registry_.AddManifest("v1", kManifest, media_type::kOciIndex);
+  const Digest blob = registry_.AddBlob("abc");
+  auto stores =
+      std::make_unique<ImageStores>(StoreOptions{.auth_file = directory_.Write("auth.json", "{}")});
+  const auto reader =
+      *stores->OpenReader(*ImageReference::Parse("docker://" + registry_.authority() + "/app:v1"));
+  ASSERT_TRUE(reader->ReadRoot().has_value());
+  stores.reset();
+  EXPECT_EQ(reader->ReadRoot().error().code, ErrorCode::kCancelled);
+  std::string bytes;
+  EXPECT_EQ(FetchRange(*reader->blob_source(), {blob, 3, 0, 1}, &bytes).status.error().code,
+            ErrorCode::kCancelled);
+}
+
 // Whole blobs.
 
 class WholeBlob : public RegistryClientTest, public testing::WithParamInterface<Row> {
