@@ -3,18 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "tests/index/index_samples.h"
+
 namespace layerfs {
 namespace {
-
-Chunk MakeChunk(uint64_t tar_offset, uint32_t size) {
-  return Chunk{ChunkRef{Digest::Of(AsBytes(std::to_string(tar_offset))), tar_offset / 2,
-                        size / 2 + 1, size, ChunkCodec::kZstdFrame},
-               tar_offset};
-}
-
-const std::vector<Chunk> kChunks = {MakeChunk(1000, 24), MakeChunk(1024, 4096),
-                                    MakeChunk(5120, 80)};
-const std::vector<Content> kContents = {{1024, 4176, Digest::Of(AsBytes("content"))}};
 
 SegmentRef Where(uint64_t begin = 1000, uint64_t end = 5200) {
   SegmentRef where;
@@ -24,54 +18,129 @@ SegmentRef Where(uint64_t begin = 1000, uint64_t end = 5200) {
 }
 
 TEST(ChunkTableTest, WhatWasEncodedIsFound) {
+  const std::vector<Chunk> chunks = SampleChunks();
   const auto segment =
-      ChunkTableSegment::Open(ChunkTableSegment::Encode(kChunks, kContents), Where());
+      ChunkTableSegment::Open(ChunkTableSegment::Encode(chunks, SampleContents()), Where());
   ASSERT_TRUE(segment.has_value()) << segment.error().context;
+  ASSERT_EQ(segment->chunks().size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(segment->chunks()[i].ref, chunks[i].ref);
+    EXPECT_EQ(segment->chunks()[i].tar_offset, chunks[i].tar_offset);
+  }
   EXPECT_EQ(segment->FindChunk(999), nullptr);
-  EXPECT_EQ(segment->FindChunk(1000)->ref, kChunks[0].ref);
-  EXPECT_EQ(segment->FindChunk(1023)->ref, kChunks[0].ref);
-  EXPECT_EQ(segment->FindChunk(5119)->ref, kChunks[1].ref);
+  EXPECT_EQ(segment->FindChunk(1000)->ref, chunks[0].ref);
+  EXPECT_EQ(segment->FindChunk(1023)->ref, chunks[0].ref);
+  EXPECT_EQ(segment->FindChunk(5119)->ref, chunks[1].ref);
+  EXPECT_EQ(segment->FindChunk(5199)->ref, chunks[2].ref);
   EXPECT_EQ(segment->FindChunk(5200), nullptr);
   ASSERT_NE(segment->FindContent(1024), nullptr);
-  EXPECT_EQ(segment->FindContent(1024)->digest, kContents[0].digest);
+  EXPECT_EQ(segment->FindContent(1024)->digest, SampleContents()[0].digest);
+  EXPECT_EQ(segment->FindContent(1024)->size, 4150u);
   EXPECT_EQ(segment->FindContent(1025), nullptr);
+  EXPECT_EQ(segment->FindContent(0), nullptr);
+}
+
+TEST(ChunkTableTest, ChunksMayLieInAnyOrderInTheBlob) {
+  std::vector<Chunk> chunks = SampleChunks();
+  std::swap(chunks[0].ref.blob_offset, chunks[2].ref.blob_offset);
+  const auto segment = ChunkTableSegment::Open(ChunkTableSegment::Encode(chunks, {}), Where());
+  ASSERT_TRUE(segment.has_value()) << segment.error().context;
+  EXPECT_EQ(segment->chunks()[0].ref, chunks[0].ref);
+  EXPECT_EQ(segment->chunks()[1].ref, chunks[1].ref);
 }
 
 struct BadCase {
   const char* name;
-  std::vector<Chunk> chunks;
-  std::vector<Content> contents;
-  SegmentRef where;
+  void (*change)(std::vector<Chunk>& chunks, std::vector<Content>& contents);
+  uint64_t tar_end = 5200;
 };
 
 class ChunkTableBadTest : public ::testing::TestWithParam<BadCase> {};
 
 TEST_P(ChunkTableBadTest, IsRefused) {
-  const auto segment = ChunkTableSegment::Open(
-      ChunkTableSegment::Encode(GetParam().chunks, GetParam().contents), GetParam().where);
+  std::vector<Chunk> chunks = SampleChunks();
+  std::vector<Content> contents = SampleContents();
+  GetParam().change(chunks, contents);
+  const auto segment = ChunkTableSegment::Open(ChunkTableSegment::Encode(chunks, contents),
+                                               Where(1000, GetParam().tar_end));
   ASSERT_FALSE(segment.has_value());
   EXPECT_EQ(segment.error().code, ErrorCode::kCorrupt);
 }
 
+using Chunks = std::vector<Chunk>&;
+using Contents = std::vector<Content>&;
+
 INSTANTIATE_TEST_SUITE_P(
     Rows, ChunkTableBadTest,
     ::testing::Values(
-        BadCase{"Gap", {MakeChunk(1000, 24), MakeChunk(1025, 4175)}, {}, Where()},
-        BadCase{"Overlap", {MakeChunk(1000, 24), MakeChunk(1023, 4177)}, {}, Where()},
-        BadCase{"EndsEarly", {MakeChunk(1000, 24)}, {}, Where()},
-        BadCase{"BeginsLate", kChunks, kContents, Where(999)}, BadCase{"NoChunks", {}, {}, Where()},
-        BadCase{"EmptyChunk", {MakeChunk(1000, 0), MakeChunk(1000, 4200)}, {}, Where()},
-        BadCase{"HugeChunk", {MakeChunk(0, kMaxChunkBytes + 1)}, {}, Where(0, kMaxChunkBytes + 1)},
-        BadCase{"ContentInsideAChunk", kChunks, {{1025, 5, Digest{}}}, Where()},
-        BadCase{"ContentOutside", kChunks, {{6000, 5, Digest{}}}, Where()},
-        BadCase{"ContentsOutOfOrder", kChunks, {{5120, 5, Digest{}}, {1024, 5, Digest{}}}, Where()},
-        BadCase{"EmptyContent", kChunks, {{1024, 0, Digest{}}}, Where()}),
+        BadCase{"EndsEarly", [](Chunks chunks, Contents) { chunks.pop_back(); }},
+        BadCase{"EndsLate", [](Chunks chunks, Contents) { chunks[1].ref.size += 1; }},
+        BadCase{"RangeThatCannotBe", [](Chunks, Contents) {}, UINT64_MAX},
+        BadCase{"RangeTurnedAround", [](Chunks, Contents) {}, 999},
+        BadCase{"NoChunks",
+                [](Chunks chunks, Contents contents) {
+                  chunks.clear();
+                  contents.clear();
+                }},
+        BadCase{"EmptyChunk", [](Chunks chunks, Contents) { chunks[0].ref.size = 0; }, 5176},
+        BadCase{"HugeChunk",
+                [](Chunks chunks, Contents) { chunks[0].ref.size = kMaxChunkBytes + 1; },
+                5176 + uint64_t{kMaxChunkBytes} + 1},
+        BadCase{"NothingStored", [](Chunks chunks, Contents) { chunks[0].ref.stored_size = 0; }},
+        BadCase{"HugeStored",
+                [](Chunks chunks, Contents) { chunks[0].ref.stored_size = kMaxChunkBytes + 1; }},
+        BadCase{"StoredWithAnotherSize",
+                [](Chunks chunks, Contents) { chunks[2].ref.stored_size = 79; }},
+        BadCase{"BlobOffsetNegative",
+                [](Chunks chunks, Contents) { chunks[1].ref.blob_offset = UINT64_MAX - 5; }},
+        BadCase{"ContentInsideAChunk",
+                [](Chunks, Contents contents) { contents[0].tar_offset = 1025; }},
+        BadCase{"ContentOutside", [](Chunks, Contents contents) { contents[0].tar_offset = 6000; }},
+        BadCase{"ContentsOutOfOrder",
+                [](Chunks, Contents contents) {
+                  contents = {{5120, 5, Digest{}}, {1024, 5, Digest{}}};
+                }},
+        BadCase{"ContentsOverlap",
+                [](Chunks, Contents contents) {
+                  contents = {{1024, 4097, Digest{}}, {5120, 5, Digest{}}};
+                }},
+        BadCase{"EmptyContent", [](Chunks, Contents contents) { contents[0].size = 0; }},
+        BadCase{"ContentOverflows",
+                [](Chunks, Contents contents) { contents[0].size = UINT64_MAX; }}),
     [](const auto& info) { return info.param.name; });
 
+TEST(ChunkTableTest, AReservedCodecIsUnsupported) {
+  std::vector<Chunk> chunks = SampleChunks();
+  chunks[1].ref.codec = ChunkCodec::kGzipMember;
+  const auto segment = ChunkTableSegment::Open(ChunkTableSegment::Encode(chunks, {}), Where());
+  EXPECT_EQ(segment.error().code, ErrorCode::kUnsupported);
+}
+
 TEST(ChunkTableTest, EveryTruncationIsRefused) {
-  const Bytes good = ChunkTableSegment::Encode(kChunks, kContents);
+  Bytes good = ChunkTableSegment::Encode(SampleChunks(), SampleContents());
   for (size_t size = 0; size < good.size(); ++size) {
     EXPECT_FALSE(ChunkTableSegment::Open(ByteSpan(good).first(size), Where()).has_value());
+  }
+  good.push_back(0);
+  EXPECT_FALSE(ChunkTableSegment::Open(good, Where()).has_value());
+}
+
+TEST(ChunkTableTest, AFlippedByteIsRefusedOrLeavesASoundTable) {
+  const Bytes good = ChunkTableSegment::Encode(SampleChunks(), SampleContents());
+  for (size_t at = 0; at < good.size(); ++at) {
+    for (const uint8_t flip : {0x01, 0x80, 0xff}) {
+      Bytes bad = good;
+      bad[at] ^= flip;
+      const auto segment = ChunkTableSegment::Open(bad, Where());
+      if (!segment.has_value()) continue;
+      uint64_t end = 1000;
+      for (const Chunk& chunk : segment->chunks()) {
+        EXPECT_EQ(chunk.tar_offset, end);
+        end += chunk.ref.size;
+        EXPECT_EQ(segment->FindChunk(end - 1), &chunk);
+      }
+      EXPECT_EQ(end, 5200u);
+    }
   }
 }
 
