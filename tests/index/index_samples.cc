@@ -8,6 +8,7 @@
 #include <string>
 
 #include "index/index_writer.h"
+#include "tests/index/index_reseal.h"
 
 namespace layerfs {
 namespace {
@@ -183,24 +184,7 @@ SegmentRef SampleSegmentRef() {
   return where;
 }
 
-void Reseal(Bytes& index) {
-  layout::Header header;
-  if (index.size() < sizeof header) return;
-  std::memcpy(&header, index.data(), sizeof header);
-  const uint64_t table_size = uint64_t{header.section_count} * sizeof(layout::SectionRecord);
-  if (!RangeFits(sizeof header, table_size, index.size())) return;
-  for (uint32_t i = 0; i < header.section_count; ++i) {
-    uint8_t* const at = index.data() + sizeof header + i * sizeof(layout::SectionRecord);
-    layout::SectionRecord record;
-    std::memcpy(&record, at, sizeof record);
-    if (!RangeFits(record.offset, record.size, index.size())) continue;
-    record.checksum = Xxh3(ByteSpan(index).subspan(record.offset, record.size));
-    std::memcpy(at, &record, sizeof record);
-  }
-  header.checksum =
-      layout::HeaderChecksum(header, ByteSpan(index).subspan(sizeof header, table_size));
-  std::memcpy(index.data(), &header, sizeof header);
-}
+void Reseal(Bytes& index) { ResealIndex(index); }
 
 uint64_t SectionOffset(const Bytes& index, layout::SectionId id) {
   const auto record = layout::Load<layout::SectionRecord>(
