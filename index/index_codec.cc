@@ -16,7 +16,6 @@ namespace {
 
 using layout::DirentRecord;
 using layout::InodeRecord;
-using layout::Load;
 
 // Payloads begin at blocks of the tar, a header block behind the payload before.
 constexpr uint64_t kTarBlock = 512;

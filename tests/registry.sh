@@ -51,4 +51,5 @@ requests() {
     awk -v method="$1" -v pattern="$2" '$1 == method && $2 ~ pattern { print $2, $3, $4 }'
 }
 forget_requests() { : >"$REGISTRY_LOG"; }
-bytes_sent() { requests GET /blobs/ | awk '{ sum += $3 } END { print sum + 0 }'; }
+# bytes_sent [PATTERN]: in answers to GET requests, of blobs unless another path is named.
+bytes_sent() { requests GET "${1:-/blobs/}" | awk '{ sum += $3 } END { print sum + 0 }'; }
