@@ -46,6 +46,7 @@ struct SessionAbilities {
   bool passthrough = false;
   bool io_uring = false;
   bool no_open = false;
+  bool no_opendir = false;
   bool user_mount = false;
 };
 
@@ -55,7 +56,10 @@ struct SessionWishes {
   bool writeback_cache = false;
   bool posix_locks = false;
   bool flock_locks = false;
-  bool no_open = false;  // answer opens with "never ask": see OpenReply
+  // Open (OpenDirectory) may answer ENOSYS: the kernel takes every open for granted from then on,
+  // keeps the page cache (caches directories), and never sends a Release.
+  bool no_open = false;
+  bool no_opendir = false;
   bool cache_symlinks = false;
   bool posix_acl = false;  // the kernel checks system.posix_acl_*; implies its own checks
   bool readdirplus = true;

@@ -119,6 +119,8 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
   Unwant(connection, FUSE_CAP_SPLICE_READ);  // Writes are copied once into place anyway.
   context.abilities.no_open =
       wishes.no_open && (connection->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
+  context.abilities.no_opendir =
+      wishes.no_opendir && (connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
   connection->max_background = kMaxBackground;
   connection->congestion_threshold = kCongestionThreshold;
   connection->max_readahead = std::min(connection->max_readahead, kMaxRequestBytes);

@@ -50,6 +50,9 @@ struct ImageFileSystem::State {
   FileReader& reader;
   const Options options;
   std::atomic<bool> passthrough{false};
+  // Instead of passthrough: opening a file that the kernel knows then asks nobody.
+  bool no_open = false;
+  bool no_opendir = false;
   Notifier* notifier = nullptr;
   Synchronized<OpenInodes> open_inodes;
 
@@ -170,12 +173,16 @@ SessionWishes ImageFileSystem::Wishes() const {
   SessionWishes wishes;
   wishes.cache_symlinks = true;
   wishes.posix_acl = state_->options.posix_acl;
+  wishes.no_open = true;
+  wishes.no_opendir = true;
   return wishes;
 }
 
 void ImageFileSystem::Start(const SessionAbilities& abilities, Notifier& notifier) {
   state_->notifier = &notifier;
   state_->passthrough = abilities.passthrough && state_->options.passthrough;
+  state_->no_open = abilities.no_open && !state_->passthrough;
+  state_->no_opendir = abilities.no_opendir;
 }
 
 // What waits for the network is answered while there is a session to answer through.
@@ -211,6 +218,7 @@ void ImageFileSystem::ReadLink(const Caller& /*caller*/, NodeId node, Reply repl
 void ImageFileSystem::Open(const Caller& /*caller*/, NodeId node, int flags, Reply reply) {
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return reply.Errno(EROFS);
+  if (state_->no_open) return reply.Errno(ENOSYS);
   const InodeNumber number = State::ToInode(node);
   OpenReply opened;
   opened.keep_cache = true;
@@ -246,6 +254,7 @@ void ImageFileSystem::Release(NodeId node, uint64_t handle, int32_t /*backing_id
 
 void ImageFileSystem::OpenDirectory(const Caller& /*caller*/, NodeId node, Reply reply) {
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
+  if (state_->no_opendir) return reply.Errno(ENOSYS);
   OpenReply opened;
   opened.keep_cache = true;
   opened.cache_directory = true;
