@@ -126,6 +126,7 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
   connection->max_readahead = std::min(connection->max_readahead, kMaxRequestBytes);
   connection->max_write = kMaxRequestBytes;
   NegotiatePassthrough(context, connection);
+  context.agreed.With([&](SessionAbilities& agreed) { agreed = context.abilities; });
   context.file_system->Start(context.abilities, *context.notifier);
 }
 

@@ -10,6 +10,7 @@
 #include <fuse_lowlevel.h>
 
 #include "fs/file_system.h"
+#include "index/base/synchronized.h"
 
 namespace layerfs {
 
@@ -17,7 +18,9 @@ namespace layerfs {
 struct FuseContext {
   FileSystem* file_system = nullptr;
   Notifier* notifier = nullptr;
-  SessionAbilities abilities;
+  SessionAbilities abilities;  // the thread's that carries out INIT
+  // What came of it, for everybody else.
+  Synchronized<SessionAbilities> agreed;
   bool want_io_uring = false;
   // Whether the kernel checks modes and ACLs, as on a disk; else who gets in may read everything.
   bool kernel_checks = true;

@@ -215,6 +215,8 @@ Status FuseSession::Run() {
   return {};
 }
 
-const SessionAbilities& FuseSession::abilities() const { return impl_->context.abilities; }
+SessionAbilities FuseSession::abilities() const {
+  return impl_->context.agreed.With([](const SessionAbilities& agreed) { return agreed; });
+}
 
 }  // namespace layerfs

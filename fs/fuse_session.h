@@ -33,7 +33,8 @@ class FuseSession {
 
   // Serves until it is unmounted or the process gets SIGTERM, SIGINT or SIGHUP.
   Status Run();
-  const SessionAbilities& abilities() const;
+  // All false until the kernel has been answered for the first time. Thread-safe.
+  SessionAbilities abilities() const;
 
  private:
   struct Impl;

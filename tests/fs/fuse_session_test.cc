@@ -72,7 +72,7 @@ class TestFileSystem : public FileSystem {
 
   SessionWishes Wishes() const override { return {}; }
   void Start(const SessionAbilities& abilities, Notifier& notifier) override {
-    abilities_ = abilities;
+    passthrough_ = abilities.passthrough;
     notifier_ = &notifier;
   }
   void Interrupt(uint64_t token) override {
@@ -110,7 +110,7 @@ class TestFileSystem : public FileSystem {
     OpenReply opened;
     opened.keep_cache = node != kParked;
     opened.direct_io = node == kParked;
-    if (node == kBacked && abilities_.passthrough) {
+    if (node == kBacked && passthrough_) {
       backing_file_ = OpenFile(backing_path_, O_RDONLY).value();
       opened.backing_id = notifier_->RegisterBackingFile(backing_file_.get());
       if (opened.backing_id < 0) return reply.Errno(-opened.backing_id);
@@ -149,7 +149,7 @@ class TestFileSystem : public FileSystem {
   void WaitForParkedRead() {
     parked_.WaitThen([this](auto&) { return reads_parked_ > 0; }, [](auto&) {});
   }
-  const SessionAbilities& abilities() const { return abilities_; }
+  bool passthrough() const { return passthrough_; }
 
   std::atomic<int> lookups{0};
 
@@ -173,7 +173,7 @@ class TestFileSystem : public FileSystem {
 
   std::string backing_path_;
   UniqueFd backing_file_;
-  SessionAbilities abilities_;
+  std::atomic<bool> passthrough_{false};
   Notifier* notifier_ = nullptr;
   std::atomic<uint64_t> next_token_{1};
   int reads_parked_ = 0;  // under the lock of parked_
@@ -264,8 +264,7 @@ TEST_F(FuseSessionTest, BackingFileIsReadInPlaceOfTheFileSystem) {
   ASSERT_TRUE(WriteFileAtomically(backing, AsBytes(std::string_view(kBackingText))).has_value());
   file_system_.SetBackingFile(backing);
   Mount();
-  if (!file_system_.abilities().passthrough)
-    GTEST_SKIP() << "libfuse or kernel without passthrough";
+  if (!file_system_.passthrough()) GTEST_SKIP() << "libfuse or kernel without passthrough";
   EXPECT_EQ(Contents(Path("backed")), kBackingText);
 }
 

@@ -65,7 +65,7 @@ class MountedImage {
   }
   SchedulerStatistics Statistics() const { return scheduler_.Statistics(); }
   size_t waiting_reads() const { return reader_->waiting_reads(); }
-  const SessionAbilities& abilities() const { return session_->abilities(); }
+  SessionAbilities abilities() const { return session_->abilities(); }
 
  private:
   MountedImage() = default;
