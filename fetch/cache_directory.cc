@@ -82,7 +82,7 @@ Result<bool> HoldsOtherThings(const std::string& path) {
   bool found = false;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string_view name = entry->d_name;
-    if (name != "." && name != ".." && name != "lock" && !name.starts_with(kVersionName) &&
+    if (name != "." && name != ".." && name != "lock" && name != kBootName && !name.starts_with(kVersionName) &&
         !name.starts_with(kMemoName)) {
       found = true;
     }

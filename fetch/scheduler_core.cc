@@ -280,7 +280,8 @@ void SchedulerCore::FailFlight(const FlightPointer& flight, const Error& error, 
 }
 
 void SchedulerCore::Remove(const FlightPointer& flight, Actions& actions) {
-  const FlightPointer keep = flight;
+  // `flight` may refer into what is removed here.
+  const FlightPointer keep = flight;  // NOLINT(performance-unnecessary-copy-initialization)
   flight->done = true;
   LinkOf(flight->blob->source)->queue.Remove(*flight);
   timers_.erase({flight->look_again, flight.get()});

@@ -2,6 +2,7 @@
 #include "fs/chunk_map.h"
 
 #include <algorithm>
+#include <cassert>
 
 namespace layerfs {
 
@@ -20,14 +21,16 @@ Result<uint32_t> ChunkMap::SegmentOf(LayerNumber layer, uint64_t tar_offset) con
                                        std::to_string(ToUint(layer) + 1));
 }
 
-Result<std::vector<uint32_t>> ChunkMap::MissingSegments(InodeNumber number, uint64_t offset,
-                                                        uint64_t size) {
+Result<std::vector<uint32_t>> ChunkMap::FindSegments(InodeNumber number, uint64_t offset,
+                                                     uint64_t size, SegmentSet& held) {
   const Index& tree = image_->tree();
   const Inode inode = tree.Get(number);
   std::vector<uint32_t> missing;
   const auto need = [&](uint32_t segment) {
-    const bool listed = std::find(missing.begin(), missing.end(), segment) != missing.end();
-    if (!listed && FindSegment(segment) == nullptr) missing.push_back(segment);
+    const auto [place, is_new] = held.try_emplace(segment, nullptr);
+    if (!is_new) return;
+    place->second = FindSegment(segment);
+    if (place->second == nullptr) missing.push_back(segment);
   };
   const std::vector<DataExtent> extents = tree.DataExtents(number, offset, size);
   if (extents.empty()) return missing;
@@ -39,7 +42,11 @@ Result<std::vector<uint32_t>> ChunkMap::MissingSegments(InodeNumber number, uint
   for (const DataExtent& extent : extents) {
     LAYERFS_TRY(begin, SegmentOf(inode.layer, extent.tar_offset));
     LAYERFS_TRY(end, SegmentOf(inode.layer, extent.tar_offset + extent.size - 1));
-    for (uint32_t segment = begin; segment <= end; ++segment) need(segment);
+    for (uint32_t segment = begin; segment <= end; ++segment) {
+      need(segment);
+      if (held.size() <= kMaxSegmentsPerRead) continue;
+      return Fail(ErrorCode::kCorrupt, "its chunk table is cut into too many segments");
+    }
   }
   return missing;
 }
@@ -53,39 +60,42 @@ ChunkRequest ChunkMap::SegmentRequest(uint32_t number) const {
   return request;
 }
 
-Status ChunkMap::AddSegment(uint32_t number, ByteSpan bytes) {
+Result<ChunkMap::SegmentPtr> ChunkMap::AddSegment(uint32_t number, ByteSpan bytes) {
   LAYERFS_TRY(segment, ChunkTableSegment::Open(bytes, image_->tree().Segment(number)));
-  segments_.With([&](auto& segments) {
-    segments.Put(number, std::make_shared<const ChunkTableSegment>(std::move(segment)));
-  });
-  return {};
+  auto shared = std::make_shared<const ChunkTableSegment>(std::move(segment));
+  segments_.With([&](auto& segments) { segments.Put(number, shared); });
+  return SegmentPtr(std::move(shared));
 }
 
-std::optional<Content> ChunkMap::FindContent(InodeNumber number, const Inode& inode) {
+std::optional<uint32_t> ChunkMap::FirstSegment(InodeNumber number, const Inode& inode) const {
   const Index& tree = image_->tree();
   if (inode.size == 0 || tree.IsSparse(number)) return std::nullopt;
-  const auto segment_number = tree.FindSegment(inode.layer, inode.data_offset);
-  if (!segment_number.has_value()) return std::nullopt;
-  const SegmentPtr segment = FindSegment(*segment_number);
-  if (segment == nullptr) return std::nullopt;
-  const Content* const content = segment->FindContent(inode.data_offset);
+  return tree.FindSegment(inode.layer, inode.data_offset);
+}
+
+std::optional<Content> ChunkMap::FindContent(const Inode& inode, const ChunkTableSegment* first) {
+  if (first == nullptr) return std::nullopt;
+  const Content* const content = first->FindContent(inode.data_offset);
   if (content == nullptr || content->size != inode.size) return std::nullopt;
   return *content;
 }
 
-Result<std::optional<std::vector<ReadPiece>>> ChunkMap::Map(InodeNumber number, uint64_t offset,
-                                                            uint64_t size) {
+Result<std::vector<ReadPiece>> ChunkMap::Map(InodeNumber number, uint64_t offset, uint64_t size,
+                                             const SegmentSet& held) const {
   const Inode inode = image_->tree().Get(number);
-  const std::optional<Content> content = FindContent(number, inode);
+  const auto first = FirstSegment(number, inode);
+  const auto first_held = first.has_value() ? held.find(*first) : held.end();
+  const std::optional<Content> content =
+      FindContent(inode, first_held != held.end() ? first_held->second.get() : nullptr);
   std::vector<ReadPiece> pieces;
   for (const DataExtent& extent : image_->tree().DataExtents(number, offset, size)) {
     uint64_t done = 0;
     while (done < extent.size) {
       const uint64_t tar_offset = extent.tar_offset + done;
       LAYERFS_TRY(segment_number, SegmentOf(inode.layer, tar_offset));
-      const SegmentPtr segment = FindSegment(segment_number);
-      if (segment == nullptr) return std::nullopt;
-      const Chunk* const chunk = segment->FindChunk(tar_offset);
+      const auto segment = held.find(segment_number);
+      assert(segment != held.end() && segment->second != nullptr);
+      const Chunk* const chunk = segment->second->FindChunk(tar_offset);
       if (chunk == nullptr) {
         return Fail(ErrorCode::kCorrupt,
                     "no chunk covers tar offset " + std::to_string(tar_offset));
@@ -111,7 +121,10 @@ Result<std::optional<std::vector<ReadPiece>>> ChunkMap::Map(InodeNumber number, 
 }
 
 std::optional<ObjectId> ChunkMap::OwnObject(InodeNumber number) {
-  const auto content = FindContent(number, image_->tree().Get(number));
+  const Inode inode = image_->tree().Get(number);
+  const auto first = FirstSegment(number, inode);
+  if (!first.has_value()) return std::nullopt;
+  const auto content = FindContent(inode, FindSegment(*first).get());
   if (!content.has_value()) return std::nullopt;
   return ObjectId{content->digest, content->size, image_->manifest_digest()};
 }

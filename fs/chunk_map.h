@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,20 +35,24 @@ struct ReadPiece {
 class ChunkMap {
  public:
   using SegmentPtr = std::shared_ptr<const ChunkTableSegment>;
+  // What one read holds, by number, so that nobody else's reads make it forget.
+  using SegmentSet = std::map<uint32_t, SegmentPtr>;
 
   explicit ChunkMap(std::shared_ptr<Image> image) : image_(std::move(image)) {}
 
-  // The segments that must be known before [offset, offset + size) of `inode` can be mapped and are
-  // not; empty: Map will succeed.
-  Result<std::vector<uint32_t>> MissingSegments(InodeNumber inode, uint64_t offset, uint64_t size);
+  // Puts the segments that it takes to map [offset, offset + size) of `inode` into `held` where
+  // they are known, and returns the numbers of the others. kCorrupt where it takes more of them
+  // than a sound writer's chunk table could make it.
+  Result<std::vector<uint32_t>> FindSegments(InodeNumber inode, uint64_t offset, uint64_t size,
+                                             SegmentSet& held);
   // How to get a segment; its decompressed bytes go to AddSegment.
   ChunkRequest SegmentRequest(uint32_t number) const;
-  Status AddSegment(uint32_t number, ByteSpan bytes);
+  Result<SegmentPtr> AddSegment(uint32_t number, ByteSpan bytes);
 
-  // The pieces of [offset, offset + size), in order; holes have none. Nothing when a segment has
-  // been forgotten meanwhile: ask MissingSegments again.
-  Result<std::optional<std::vector<ReadPiece>>> Map(InodeNumber inode, uint64_t offset,
-                                                    uint64_t size);
+  // The pieces of [offset, offset + size), in order; holes have none. `held` has every segment that
+  // it takes.
+  Result<std::vector<ReadPiece>> Map(InodeNumber inode, uint64_t offset, uint64_t size,
+                                     const SegmentSet& held) const;
   // The object that holds the whole file and nothing else; nothing where there is none or its
   // segment is not known.
   std::optional<ObjectId> OwnObject(InodeNumber inode);
@@ -55,10 +60,16 @@ class ChunkMap {
  private:
   SegmentPtr FindSegment(uint32_t number);
   Result<uint32_t> SegmentOf(LayerNumber layer, uint64_t tar_offset) const;
-  std::optional<Content> FindContent(InodeNumber number, const Inode& inode);
+  // The number of the segment in which a file begins that may have an object of its own.
+  std::optional<uint32_t> FirstSegment(InodeNumber number, const Inode& inode) const;
+  // `first` is that segment, or null.
+  static std::optional<Content> FindContent(const Inode& inode, const ChunkTableSegment* first);
 
   // A segment of a thousand chunks takes some 70 KiB decoded.
   static constexpr size_t kSegmentsKept = 64;
+  // A segment has a thousand chunks, and a read is 8 MiB at most: with chunks of 4 KiB, the
+  // smallest that convert takes, that is four.
+  static constexpr size_t kMaxSegmentsPerRead = 32;
 
   std::shared_ptr<Image> image_;
   Synchronized<LruMap<uint32_t, SegmentPtr>> segments_{LruMap<uint32_t, SegmentPtr>(kSegmentsKept)};

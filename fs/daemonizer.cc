@@ -68,10 +68,12 @@ void Daemonizer::ReportSuccess() {
   to_parent_.Reset();
 }
 
-void Daemonizer::ReportFailure(const std::string& message, int exit_status) {
+bool Daemonizer::ReportFailure(const std::string& message, int exit_status) {
+  if (!to_parent_.valid()) return false;
   const std::string word = std::string(1, static_cast<char>(exit_status)) + message;
-  [[maybe_unused]] const Status put = WriteFull(to_parent_.get(), AsBytes(word));
+  const Status put = WriteFull(to_parent_.get(), AsBytes(word));
   to_parent_.Reset();
+  return put.has_value();
 }
 
 }  // namespace layerfs

@@ -21,8 +21,8 @@ class Daemonizer {
   // The child's word, once: "it works" (and stdin, stdout and stderr go to /dev/null) …
   void ReportSuccess();
   // … or what went wrong; `exit_status` becomes the parent's. Without either, the parent reports
-  // that the child died.
-  void ReportFailure(const std::string& message, int exit_status);
+  // that the child died. False where the parent has had a word already.
+  bool ReportFailure(const std::string& message, int exit_status);
 
  private:
   explicit Daemonizer(UniqueFd to_parent) : to_parent_(std::move(to_parent)) {}

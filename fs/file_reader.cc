@@ -165,58 +165,62 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
 
   // First the segments of the chunk table, then the chunks.
   void Start(const OperationPtr& operation) {
+    ChunkMap::SegmentSet held;
     auto missing =
-        map.MissingSegments(operation->inode, operation->offset, operation->buffer.size());
+        map.FindSegments(operation->inode, operation->offset, operation->buffer.size(), held);
     if (!missing.has_value()) return FailOperation(operation, missing.error());
-    if (missing->empty()) return ReadPieces(operation);
-    FetchSegments(*missing, FetchClass::kDemand,
-                  [self = shared_from_this(), operation](Status got) {
+    FetchSegments(*missing, std::move(held), FetchClass::kDemand,
+                  [self = shared_from_this(), operation](Result<ChunkMap::SegmentSet> got) {
                     if (!got.has_value()) return self->FailOperation(operation, got.error());
-                    self->ReadPieces(operation);
+                    self->ReadPieces(operation, *got);
                   });
   }
 
+  using SegmentsDone = std::function<void(Result<ChunkMap::SegmentSet>)>;
   struct SegmentWait {
     std::atomic<size_t> missing{0};
-    Synchronized<Status> status;
-    std::function<void(Status)> done;
+    Synchronized<Result<ChunkMap::SegmentSet>> held;
+    SegmentsDone done;
   };
 
-  void FetchSegments(const std::vector<uint32_t>& numbers, FetchClass fetch_class,
-                     std::function<void(Status)> done) {
+  // Adds the segments `numbers` to `held`; inline where there are none.
+  void FetchSegments(const std::vector<uint32_t>& numbers, ChunkMap::SegmentSet held,
+                     FetchClass fetch_class, SegmentsDone done) {
+    if (numbers.empty()) return done(std::move(held));
     auto wait = std::make_shared<SegmentWait>();
     wait->missing = numbers.size();
+    wait->held.With([&](auto& all) { all = std::move(held); });
     wait->done = std::move(done);
     for (const uint32_t number : numbers) {
       ChunkRequest request = map.SegmentRequest(number);
       request.fetch_class = fetch_class;
       request.timeout = options.timeout;
       request.object = OpenObject(ObjectId{request.chunk.digest, request.chunk.size, {}});
-      scheduler.Fetch(std::move(request),
-                      [self = shared_from_this(), number, wait](Result<SharedBytes> bytes) {
-                        Status added;
-                        if (!bytes.has_value()) {
-                          added = Fail(std::move(bytes).error());
-                        } else {
-                          added = self->map.AddSegment(number, **bytes);
-                        }
-                        if (!added.has_value()) {
-                          wait->status.With([&](Status& status) { status = added; });
-                        }
-                        if (wait->missing.fetch_sub(1) == 1) {
-                          wait->done(wait->status.With([](Status& status) { return status; }));
-                        }
-                      });
+      scheduler.Fetch(
+          std::move(request), [self = shared_from_this(), number, wait](Result<SharedBytes> bytes) {
+            Result<ChunkMap::SegmentPtr> added = bytes.has_value()
+                                                     ? self->map.AddSegment(number, **bytes)
+                                                     : Fail(std::move(bytes).error());
+            wait->held.With([&](auto& all) {
+              if (!added.has_value()) {
+                all = Fail(std::move(added).error());
+              } else if (all.has_value()) {
+                (*all)[number] = std::move(*added);
+              }
+            });
+            if (wait->missing.fetch_sub(1) == 1) {
+              wait->done(wait->held.With([](auto& all) { return std::move(all); }));
+            }
+          });
     }
   }
 
-  void ReadPieces(const OperationPtr& operation) {
-    auto mapped = map.Map(operation->inode, operation->offset, operation->buffer.size());
+  void ReadPieces(const OperationPtr& operation, const ChunkMap::SegmentSet& held) {
+    auto mapped = map.Map(operation->inode, operation->offset, operation->buffer.size(), held);
     if (!mapped.has_value()) return FailOperation(operation, mapped.error());
-    if (!mapped->has_value()) return Start(operation);  // A segment was forgotten: again.
     // One more than the pieces, so that none of them answers before all are under way.
-    operation->parts_missing = (*mapped)->size() + 1;
-    for (const ReadPiece& piece : **mapped) ReadOnePiece(operation, piece);
+    operation->parts_missing = mapped->size() + 1;
+    for (const ReadPiece& piece : *mapped) ReadOnePiece(operation, piece);
     PartIsDone(operation);
   }
 
@@ -278,19 +282,21 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   }
 
   void ReadAhead(InodeNumber inode, uint64_t offset, uint64_t size) {
-    auto missing = map.MissingSegments(inode, offset, size);
+    ChunkMap::SegmentSet held;
+    auto missing = map.FindSegments(inode, offset, size, held);
     if (!missing.has_value()) return;
-    if (missing->empty()) return FetchAhead(inode, offset, size);
-    FetchSegments(*missing, FetchClass::kReadahead,
-                  [self = shared_from_this(), inode, offset, size](Status got) {
-                    if (got.has_value()) self->FetchAhead(inode, offset, size);
-                  });
+    FetchSegments(
+        *missing, std::move(held), FetchClass::kReadahead,
+        [self = shared_from_this(), inode, offset, size](const Result<ChunkMap::SegmentSet>& got) {
+          if (got.has_value()) self->FetchAhead(inode, offset, size, *got);
+        });
   }
 
-  void FetchAhead(InodeNumber inode, uint64_t offset, uint64_t size) {
-    auto mapped = map.Map(inode, offset, size);
-    if (!mapped.has_value() || !mapped->has_value()) return;
-    for (const ReadPiece& piece : **mapped) {
+  void FetchAhead(InodeNumber inode, uint64_t offset, uint64_t size,
+                  const ChunkMap::SegmentSet& held) {
+    auto mapped = map.Map(inode, offset, size, held);
+    if (!mapped.has_value()) return;
+    for (const ReadPiece& piece : *mapped) {
       std::shared_ptr<CachedObject> object = OpenObject(piece.object);
       if (object == nullptr || object->Contains(piece.object_offset, piece.chunk.size)) continue;
       ChunkRequest request =

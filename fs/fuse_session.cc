@@ -11,6 +11,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <mutex>
+#include <utility>
 
 #include "fs/fuse_operations.h"
 #include "index/base/file.h"
@@ -21,18 +22,28 @@ namespace layerfs {
 namespace {
 
 // libfuse tells why a mount failed only through its log. The last line is kept for our error.
-Synchronized<std::string>& LastFuseMessage() {
-  static Synchronized<std::string> message;
-  return message;
+struct FuseMessages {
+  std::string line;  // what has come of the line that is being written: libfuse does it in pieces
+  std::string last;
+};
+
+Synchronized<FuseMessages>& LastFuseMessage() {
+  static Synchronized<FuseMessages> messages;
+  return messages;
 }
 
 void OnFuseLog(fuse_log_level level, const char* format, va_list arguments) {
   char text[1024];
   std::vsnprintf(text, sizeof text, format, arguments);
-  std::string line(text);
-  while (!line.empty() && line.back() == '\n') line.pop_back();
-  if (line.starts_with("fuse: ")) line.erase(0, 6);
-  LastFuseMessage().With([&](std::string& last) { last = line; });
+  std::string line = LastFuseMessage().With([&](FuseMessages& messages) -> std::string {
+    messages.line += text;
+    if (!messages.line.ends_with('\n')) return {};
+    while (messages.line.ends_with('\n')) messages.line.pop_back();
+    if (messages.line.starts_with("fuse: ")) messages.line.erase(0, 6);
+    messages.last = std::exchange(messages.line, {});
+    return messages.last;
+  });
+  if (line.empty()) return;
   Log(level <= FUSE_LOG_WARNING ? LogLevel::kDebug : LogLevel::kTrace, "libfuse: " + line);
 }
 
@@ -186,7 +197,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
   if (impl->context.want_io_uring) impl->arguments.AddOption("io_uring");
 #endif
   const auto failed = [&](std::string_view what) {
-    const std::string message = LastFuseMessage().With([](std::string& last) { return last; });
+    const std::string message = LastFuseMessage().With([](FuseMessages& messages) {
+      return messages.line.empty() ? messages.last : messages.line;
+    });
     return Fail(ErrorCode::kIo, "mount " + options.mount_point + ": " +
                                     (message.empty() ? std::string(what) : message));
   };

@@ -20,6 +20,9 @@ extern char** environ;
 namespace layerfs {
 namespace {
 
+// As the kernel makes it of "fuse" and FuseOptions' subtype.
+constexpr std::string_view kMountType = "fuse.layerfs";
+
 // The type of the topmost mount on `path`, empty where nothing is mounted.
 std::string MountedType(const std::string& path) {
   struct Close {
@@ -91,7 +94,7 @@ Status Unmount(const std::string& mount_point, bool lazy) {
     }
   }
   if (type.empty()) return Fail(ErrorCode::kNotFound, mount_point + ": nothing is mounted there");
-  if (!type.starts_with("fuse.layerfs")) {
+  if (!type.starts_with(kMountType)) {
     return Fail(ErrorCode::kInvalidArgument,
                 mount_point + ": is a " + type + " mount, not one of layerfs: use umount(8)");
   }

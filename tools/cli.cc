@@ -58,14 +58,6 @@ const CLI::App* DeepestParsed(const CLI::App* app) {
   }
 }
 
-std::string CommandName(const CLI::App* app) {
-  std::string name = app->get_name();
-  for (app = app->get_parent(); app != nullptr; app = app->get_parent()) {
-    name = app->get_name() + " " + name;
-  }
-  return name;
-}
-
 // CLI11's message, with the nearest known word where one was mistyped.
 int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
                 const std::vector<std::string>& arguments, CommandIo& io) {

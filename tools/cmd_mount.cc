@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,17 +23,16 @@ namespace layerfs {
 namespace {
 
 Result<std::string> CheckMountPoint(const std::string& path) {
-  struct stat attributes;
-  if (::stat(path.c_str(), &attributes) != 0) {
-    const int error = errno;
-    if (error == ENOTCONN) {
-      return Fail(ErrorCode::kBusy, path +
-                                        ": a dead mount lies there; remove it first: "
-                                        "layerfs umount " +
-                                        path);
-    }
-    return FailErrno(path, error);
+  // A dead mount still answers a stat, from the kernel's memory, but never a statfs.
+  struct statvfs statistics;
+  if (::statvfs(path.c_str(), &statistics) != 0 && errno == ENOTCONN) {
+    return Fail(ErrorCode::kBusy, path +
+                                      ": a dead mount lies there; remove it first: "
+                                      "layerfs umount " +
+                                      path);
   }
+  struct stat attributes;
+  if (::stat(path.c_str(), &attributes) != 0) return FailErrno(path, errno);
   if (!S_ISDIR(attributes.st_mode)) return FailErrno(path, ENOTDIR);
   char* const resolved = ::realpath(path.c_str(), nullptr);
   if (resolved == nullptr) return FailErrno(path, errno);
@@ -92,9 +92,9 @@ class MountCommand final : public Command {
     LAYERFS_TRY(daemon, Daemonizer::Fork("layerfs mount: "));
     const Status served = Serve(absolute, mount_point, io, &daemon);
     if (!served.has_value()) {
-      daemon.ReportFailure(served.error().context,
-                           static_cast<int>(ExitStatusOf(served.error().code)));
-      LogError(served.error().context);
+      const bool told = daemon.ReportFailure(served.error().context,
+                                             static_cast<int>(ExitStatusOf(served.error().code)));
+      if (!told) LogError(served.error().context);
       std::_Exit(static_cast<int>(ExitStatusOf(served.error().code)));
     }
     return ExitStatus::kSuccess;
@@ -136,17 +136,29 @@ class MountCommand final : public Command {
     return words;
   }
 
-  FuseOptions MakeFuseOptions(const ImageReference& reference,
-                              const std::string& mount_point) const {
+  // Words that would make a mount which is not what it says.
+  static Status RefuseOption(const std::string& word) {
+    std::string_view why;
+    if (word == "rw") why = "an image is mounted read-only";
+    if (word.starts_with("subtype=")) why = "layerfs knows its mounts by it";
+    if (word.starts_with("max_read=")) why = "the size of reads is agreed with the kernel";
+    if (why.empty()) return {};
+    return Fail(ErrorCode::kInvalidArgument,
+                "-o " + word + ": " + std::string(why) + "; leave it out");
+  }
+
+  Result<FuseOptions> MakeFuseOptions(const ImageReference& reference,
+                                      const std::string& mount_point) const {
     FuseOptions fuse;
     fuse.mount_point = mount_point;
     fuse.source = reference.ToString();
     fuse.max_threads = threads_;
     fuse.debug = fuse_debug_;
     for (const std::string& word : SplitMountOptions()) {
+      LAYERFS_CHECK_OK(RefuseOption(word));
       if (word == "io_uring") {
         fuse.io_uring = true;
-      } else if (word != "rw" && word != "ro") {
+      } else if (word != "ro") {
         fuse.options.push_back(word);
       }
     }
@@ -166,6 +178,7 @@ class MountCommand final : public Command {
 
   Status Serve(const ImageReference& reference, const std::string& mount_point, CommandIo& io,
                Daemonizer* daemon) {
+    LAYERFS_TRY(fuse_options, MakeFuseOptions(reference, mount_point));
     Services services(options_);
     LAYERFS_TRY(cache, services.Cache());
     LAYERFS_TRY(stores, services.Stores());
@@ -178,7 +191,7 @@ class MountCommand final : public Command {
     ImageFileSystem::Options file_system_options;
     file_system_options.passthrough = !no_passthrough_;
     ImageFileSystem file_system(image, reader, file_system_options);
-    LAYERFS_TRY(session, FuseSession::Mount(file_system, MakeFuseOptions(reference, mount_point)));
+    LAYERFS_TRY(session, FuseSession::Mount(file_system, fuse_options));
     std::jthread answering;
     if (daemon != nullptr) {
       answering = std::jthread([&] { ReportWhenAnswering(mount_point, *daemon); });

@@ -21,6 +21,14 @@ const CommandHelp* FindHelp(const CLI::App* app) {
   return it != HelpTexts().end() ? &it->second : nullptr;
 }
 
+std::string CommandName(const CLI::App* app) {
+  std::string name = app->get_name();
+  for (app = app->get_parent(); app != nullptr; app = app->get_parent()) {
+    name.insert(0, app->get_name() + " ");
+  }
+  return name;
+}
+
 ExitStatus ExitStatusOf(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:

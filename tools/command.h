@@ -35,6 +35,9 @@ enum class ExitStatus : int {
 };
 ExitStatus ExitStatusOf(ErrorCode code);
 
+// "layerfs cache prune": the words that lead to `app`.
+std::string CommandName(const CLI::App* app);
+
 class Command {
  public:
   virtual ~Command() = default;

@@ -34,20 +34,12 @@ std::string Synopsis(const CLI::App& app, const std::string& full_name) {
   return line;
 }
 
-std::string FullName(const CLI::App* app) {
-  std::string name = app->get_name();
-  for (app = app->get_parent(); app != nullptr; app = app->get_parent()) {
-    name = app->get_name() + " " + name;
-  }
-  return name;
-}
-
 }  // namespace
 
 std::string ManPageFormatter::make_help(const CLI::App* app, std::string /*name*/,
                                         CLI::AppFormatMode mode) const {
   if (mode == CLI::AppFormatMode::Sub) return make_expanded(app);
-  const std::string full_name = FullName(app);
+  const std::string full_name = CommandName(app);
   std::ostringstream out;
   out << "NAME\n  " << full_name << " - " << app->get_description() << "\n\nSYNOPSIS\n"
       << Synopsis(*app, full_name) << "\n";

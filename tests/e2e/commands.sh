@@ -17,6 +17,10 @@ expect_error '[1-9][0-9]*' "convert" "$LAYERFS" conver
 expect_error '[1-9][0-9]*' "" "$LAYERFS"
 "$LAYERFS" --version >/dev/null
 
+fact "convert and what reads share one cache that was not there before"
+LAYERFS_CACHE=$WORK/cache-fresh "$LAYERFS" convert -q "oci:$IMAGES/hardlinks:latest" "oci:$WORK/fresh:latest"
+LAYERFS_CACHE=$WORK/cache-fresh "$LAYERFS" ls "oci:$WORK/fresh:latest" >/dev/null
+
 fact "inspect: for people and, with --json, for programs"
 "$LAYERFS" inspect "$IMAGE" >/dev/null
 "$LAYERFS" inspect --json "$IMAGE" >"$WORK/inspect.json"

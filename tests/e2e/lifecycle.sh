@@ -87,6 +87,18 @@ if command -v docker-registry >/dev/null; then
   unmount_image "$M"
 fi
 
+fact "nothing is mounted over a dead mount; options that would lie are refused"
+foreground "$WORK/cache-over"
+ls "$M" >/dev/null
+kill -KILL "$DAEMON"
+wait "$DAEMON" || true
+expect_error 1 "layerfs umount" "$LAYERFS" mount --cache "$WORK/cache" "$IMAGE" "$M"
+"$LAYERFS" umount "$M"
+for option in rw subtype=other max_read=4096; do
+  expect_error 2 "$option.*leave it out" "$LAYERFS" mount --cache "$WORK/cache" -o "$option" "$IMAGE" "$M"
+done
+expect_error '[1-9]' "unknown option.*bogus" "$LAYERFS" mount --cache "$WORK/cache" -o bogus "$IMAGE" "$M"
+
 fact "kill -9 of the daemon at any moment leaves a cache that serves right data"
 for delay in 0.01 0.05 0.1 0.2 0.4; do
   foreground "$WORK/cache-crash"
