@@ -82,8 +82,8 @@ Result<bool> HoldsOtherThings(const std::string& path) {
   bool found = false;
   while (const dirent* entry = ::readdir(directory)) {
     const std::string_view name = entry->d_name;
-    if (name != "." && name != ".." && name != "lock" && name != kBootName && !name.starts_with(kVersionName) &&
-        !name.starts_with(kMemoName)) {
+    if (name != "." && name != ".." && name != "lock" && name != kBootName &&
+        !name.starts_with(kVersionName) && !name.starts_with(kMemoName)) {
       found = true;
     }
   }
