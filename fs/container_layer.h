@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// ContainerLayer: the directory of a container layer (CONTAINER_LAYER.md), opened and locked. For
+// the mount, and for the tools that read a layer (commit, diff). Immutable after Open; thread-safe.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "fs/overlay_marks.h"
+#include "index/base/digest.h"
+#include "index/base/error.h"
+#include "index/base/file.h"
+
+namespace layerfs {
+
+// DIR/image: what lies below the layer.
+struct LayerBinding {
+  std::optional<Digest> manifest;  // nothing: "scratch"
+  std::string reference;           // as it was given, with its transport
+  std::string platform;
+};
+
+class ContainerLayer {
+ public:
+  // Makes the directory where it is missing or empty, else checks that it is bound to the same
+  // manifest (kInvalidArgument naming both and the remedy). kBusy where somebody uses it. Removes
+  // what a killed daemon left in work/.
+  static Result<ContainerLayer> Open(const std::string& directory, const LayerBinding& binding);
+  // As it is bound, for tools; kNotFound where it is no container layer.
+  static Result<ContainerLayer> OpenExisting(const std::string& directory);
+  // U and W of a mount of plain directories; binding() is scratch.
+  static Result<ContainerLayer> OpenPlain(const std::string& upper, const std::string& work);
+
+  // What DIR/image says, without opening the layer. kNotFound where there is none.
+  static Result<LayerBinding> ReadBinding(const std::string& directory);
+
+  const std::string& directory() const { return directory_; }  // for messages
+  const LayerBinding& binding() const { return binding_; }
+  const MarkForm& form() const { return form_; }
+  int upper() const { return upper_.get(); }
+  int work() const { return work_.get(); }
+  int index() const { return index_.get(); }
+  int partial() const { return partial_.get(); }  // -1 in a plain one
+
+  // Empties work/ and drops the names in index/ that show no link. Open has done so.
+  Status CleanUp() const;
+
+ private:
+  ContainerLayer() = default;
+  static Result<ContainerLayer> OpenParts(const std::string& upper, const std::string& work,
+                                          bool with_partial);
+
+  std::string directory_;
+  LayerBinding binding_;
+  MarkForm form_;
+  UniqueFd lock_;
+  UniqueFd upper_;
+  UniqueFd work_;
+  UniqueFd index_;
+  UniqueFd partial_;
+};
+
+// Removes the name, and all below it where it is a directory. Never follows a symlink.
+Status RemoveTree(int directory_fd, const std::string& name);
+
+}  // namespace layerfs
