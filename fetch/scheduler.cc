@@ -26,6 +26,7 @@ struct Scheduler::Impl {
 
   WaiterId Fetch(ChunkRequest request, ChunkDone done);
   void Run(Actions actions);
+  static void LogFailure(const Actions::Failure& failure);
   // Starts what may start. Not from a source's thread.
   void Pump();
   void Watch();
@@ -92,12 +93,20 @@ Scheduler::WaiterId Scheduler::Impl::Fetch(ChunkRequest request, ChunkDone done)
   return waiter;
 }
 
+void Scheduler::Impl::LogFailure(const Actions::Failure& failure) {
+  Error error = failure.error;
+  const std::string reader = failure.reader ? failure.reader() : failure.reason;
+  if (!reader.empty()) error = std::move(error).In(reader);
+  if (!failure.blob->image.empty()) error = std::move(error).In("image " + failure.blob->image);
+  LogError(error.context);
+}
+
 void Scheduler::Impl::Run(Actions actions) {
   for (const FlightPointer& flight : actions.unclaim) {
     flight->object->Unclaim(flight->key.object_offset, flight->chunk.size);
   }
   for (const Actions::Cancellation& cancel : actions.cancel) cancel.source->Cancel(cancel.transfer);
-  for (const std::string& line : actions.failures) LogError(line);
+  for (const Actions::Failure& failure : actions.failures) LogFailure(failure);
   for (Actions::Completion& completion : actions.completions) {
     completion.done(std::move(completion.result));
   }

@@ -41,7 +41,10 @@ struct ChunkRequest {
   FetchClass fetch_class = FetchClass::kDemand;
   // After this time the waiter gets kTimeout; the scheduler retries until then.
   std::chrono::milliseconds timeout{60'000};
-  std::string reason;  // names the reader for messages: "file /usr/bin/python3"; may be empty
+  // Names the reader for messages: "file /usr/bin/python3". Either may be empty; `reader` is called
+  // without a lock, when there is a failure to be told.
+  std::string reason;
+  std::function<std::string()> reader;
 };
 
 // Gets the chunk's verified bytes, or the error after the retries. Called once, from a thread of

@@ -28,24 +28,32 @@ FlightKey KeyOf(const ChunkRequest& request) {
   return key;
 }
 
+Error NameRange(const Flight& flight, Error error) {
+  return std::move(error).In("blob " + flight.blob->digest.ToString() + ": range " +
+                             std::to_string(flight.chunk.blob_offset) + "+" +
+                             std::to_string(flight.chunk.stored_size));
+}
+
 Error Describe(const Flight& flight, const std::string& reason, Error error) {
-  std::string object;
-  if (!flight.blob->image.empty()) object += "image " + flight.blob->image + ": ";
-  if (!reason.empty()) object += reason + ": ";
-  object += "blob " + flight.blob->digest.ToString() + ": range " +
-            std::to_string(flight.chunk.blob_offset) + "+" +
-            std::to_string(flight.chunk.stored_size);
-  return std::move(error).In(object);
+  Error named = NameRange(flight, std::move(error));
+  if (!reason.empty()) named = std::move(named).In(reason);
+  if (!flight.blob->image.empty()) named = std::move(named).In("image " + flight.blob->image);
+  return named;
 }
 
 }  // namespace
+
+void SchedulerCore::NoteFailure(const Flight& flight, const Waiter& waiter, const Error& cause,
+                                Actions& actions) {
+  actions.failures.push_back({flight.blob, waiter.reason, waiter.reader, NameRange(flight, cause)});
+}
 
 SchedulerCore::SchedulerCore(Limits limits, uint64_t random_seed)
     : limits_(limits), random_(random_seed | 1) {}
 
 Scheduler::WaiterId SchedulerCore::Submit(ChunkRequest request, ChunkDone done, TimePoint now) {
-  Waiter waiter{next_id_++, std::move(done), now + request.timeout, request.timeout,
-                std::move(request.reason)};
+  Waiter waiter{next_id_++,      std::move(done),           now + request.timeout,
+                request.timeout, std::move(request.reason), std::move(request.reader)};
   const Scheduler::WaiterId id = waiter.id;
   const FlightKey key = KeyOf(request);
   const auto existing = flights_.find(key);
@@ -71,7 +79,6 @@ Scheduler::WaiterId SchedulerCore::Submit(ChunkRequest request, ChunkDone done, 
 void SchedulerCore::AddWaiter(const FlightPointer& flight, Waiter waiter, FetchClass fetch_class) {
   waiters_.emplace(waiter.id, flight);
   flight->deadline = std::max(flight->deadline, waiter.deadline);
-  if (flight->waiters.empty()) flight->reason = waiter.reason;
   flight->waiters.push_back(std::move(waiter));
   if (fetch_class < flight->fetch_class) Upgrade(flight, fetch_class);
   SetTimer(flight);
@@ -158,11 +165,11 @@ void SchedulerCore::ExpireWaiters(const FlightPointer& flight, TimePoint now, Ac
     const std::string last = flight->error.has_value()
                                  ? flight->error->context
                                  : flight->blob->source->name() + " has not answered";
-    Error error = Describe(
-        *flight, waiter->reason,
-        Error{ErrorCode::kTimeout,
-              "gave up after " + std::to_string(waiter->timeout.count()) + " ms: " + last, true});
-    if (!logged) actions.failures.push_back(error.context);
+    const Error cause{ErrorCode::kTimeout,
+                      "gave up after " + std::to_string(waiter->timeout.count()) + " ms: " + last,
+                      true};
+    Error error = Describe(*flight, waiter->reason, cause);
+    if (!logged) NoteFailure(*flight, *waiter, cause, actions);
     logged = true;
     ++statistics_.errors;
     waiters_.erase(waiter->id);
@@ -266,9 +273,7 @@ void SchedulerCore::Succeed(const FlightPointer& flight, const SharedBytes& cont
 }
 
 void SchedulerCore::FailFlight(const FlightPointer& flight, const Error& error, Actions& actions) {
-  if (!flight->waiters.empty()) {
-    actions.failures.push_back(Describe(*flight, flight->reason, error).context);
-  }
+  if (!flight->waiters.empty()) NoteFailure(*flight, flight->waiters.front(), error, actions);
   for (Waiter& waiter : flight->waiters) {
     ++statistics_.errors;
     waiters_.erase(waiter.id);

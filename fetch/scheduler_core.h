@@ -52,7 +52,14 @@ struct Actions {
     BlobSource::TransferId transfer;
   };
   std::vector<Cancellation> cancel;
-  std::vector<std::string> failures;  // lines for the log
+  // What goes into the log, once the lock is gone: the reader's name may take a while.
+  struct Failure {
+    std::shared_ptr<const SourceBlob> blob;
+    std::string reason;
+    std::function<std::string()> reader;
+    Error error;  // names blob and range
+  };
+  std::vector<Failure> failures;
 };
 
 // What the cache says about a chunk that is about to be fetched.
@@ -133,6 +140,8 @@ class SchedulerCore {
   void NoteClaim(const FlightPointer& flight, CacheAnswer answer, Actions& actions);
   void Succeed(const FlightPointer& flight, const SharedBytes& content, Actions& actions);
   void FailFlight(const FlightPointer& flight, const Error& error, Actions& actions);
+  static void NoteFailure(const Flight& flight, const Waiter& waiter, const Error& cause,
+                          Actions& actions);
   void Remove(const FlightPointer& flight, Actions& actions);
   void Hedge(TimePoint now);
   void StartDecoding(const FlightPointer& flight, uint64_t held_bytes);

@@ -36,6 +36,7 @@ struct Waiter {
   TimePoint deadline;
   std::chrono::milliseconds timeout{0};
   std::string reason;
+  std::function<std::string()> reader;
 };
 
 struct Flight {
@@ -49,7 +50,6 @@ struct Flight {
   std::vector<Waiter> waiters;
   FetchClass fetch_class = FetchClass::kFill;
   TimePoint deadline;          // the last waiter's
-  std::string reason;          // the first waiter's
   std::optional<Error> error;  // of the last attempt
   int failures = 0;            // attempts in a row that brought nothing
   int mismatches = 0;

@@ -6,8 +6,10 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "fetch/clock.h"
 #include "fs/chunk_map.h"
 #include "fs/lru_map.h"
+#include "fs/recent_failures.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 
@@ -55,7 +57,9 @@ class ReadOperation {
   const FileReader::ReadId id;
   const InodeNumber inode;
   const uint64_t offset;
+  const TimePoint started = SteadyClock().Now();
   Bytes buffer;
+  std::atomic<bool> waited{false};
   std::atomic<size_t> parts_missing{0};
   Synchronized<std::optional<Error>> first_error;
 
@@ -79,6 +83,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
         scheduler(context.scheduler),
         cache(context.cache),
         options(options_in),
+        paths(image_in->tree()),
         map(std::move(image_in)) {}
 
   using Objects = LruMap<Digest, std::shared_ptr<CachedObject>>;
@@ -87,10 +92,13 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   Scheduler& scheduler;
   std::shared_ptr<ObjectCache> cache;
   const Options options;
+  InodePaths paths;
+  std::vector<Observer> observers;
   ChunkMap map;
   Synchronized<Objects> objects{Objects(kObjectsKept)};
   Synchronized<LruMap<uint32_t, Stream>> streams{LruMap<uint32_t, Stream>(kStreamsKept)};
   Synchronized<std::unordered_map<ReadId, Announced>> waiting;
+  RecentFailures recent_failures;
   std::once_flag warned_uncached;
 
   // Null where the cache cannot take it: then it is read without being kept.
@@ -111,46 +119,41 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     return *opened;
   }
 
-  // "file /usr/bin/python3". It looks through the whole tree: for a tool's message, and not for
-  // each of the reads that fail while the network is away.
-  std::string Describe(InodeNumber wanted) const {
-    const Index& tree = image->tree();
-    for (uint32_t i = 1; i <= tree.inode_count(); ++i) {
-      const InodeNumber directory{i};
-      const Inode inode = tree.Get(directory);
-      for (uint32_t e = 0; inode.is_directory() && e < inode.entry_count; ++e) {
-        const Dirent entry = tree.EntryAt(directory, e);
-        if (entry.inode == wanted)
-          return "file " + PathOf(directory) + "/" + std::string(entry.name);
-      }
-    }
-    return "inode " + std::to_string(ToUint(wanted));
-  }
-  std::string PathOf(InodeNumber directory) const {
-    const Index& tree = image->tree();
-    std::string path;
-    while (directory != kRootInode) {
-      const InodeNumber parent = tree.Get(directory).parent;
-      for (uint32_t e = 0; e < tree.Get(parent).entry_count; ++e) {
-        const Dirent entry = tree.EntryAt(parent, e);
-        if (entry.inode != directory) continue;
-        path = "/" + std::string(entry.name) + path;
-        break;
-      }
-      directory = parent;
-    }
-    return path;
+  std::string Describe(InodeNumber inode) { return "file " + paths.PathOf(inode); }
+
+  // An error for the kernel's own retry of a read that has just run out of time.
+  std::optional<Error> RecentFailure(const ReadOperation& operation) {
+    return recent_failures.Find(operation.inode, operation.offset, operation.buffer.size(),
+                                SteadyClock().Now());
   }
 
   void FailOperation(const OperationPtr& operation, const Error& error) {
+    if (error.code == ErrorCode::kTimeout && operation->waited.load()) {
+      recent_failures.Note(operation->inode, operation->offset, operation->buffer.size(), error,
+                           SteadyClock().Now());
+    }
     Finish(operation, Fail(error.In(image->reference().ToString() + ": inode " +
                                     std::to_string(ToUint(operation->inode)))));
   }
 
-  void Finish(const OperationPtr& operation, Result<ByteSpan> result) {
+  void Finish(const OperationPtr& operation, const Result<ByteSpan>& result) {
     // Listed until it has been answered, so that CancelAll knows when that is over.
-    if (!operation->Answer(std::move(result))) return;
+    if (!operation->Answer(result)) return;
+    Report(*operation, result);
     waiting.WithNotify([&](auto& reads) { reads.erase(operation->id); });
+  }
+
+  void Report(const ReadOperation& operation, const Result<ByteSpan>& result) const {
+    if (observers.empty()) return;
+    ReadReport report;
+    report.inode = operation.inode;
+    report.offset = operation.offset;
+    report.size = operation.buffer.size();
+    report.waited = operation.waited.load();
+    report.took = std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock().Now() -
+                                                                        operation.started);
+    if (!result.has_value()) report.error = &result.error();
+    for (const Observer& observer : observers) observer(report);
   }
 
   ChunkRequest Request(std::shared_ptr<const SourceBlob> blob, const ChunkRef& chunk,
@@ -169,7 +172,11 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     auto missing =
         map.FindSegments(operation->inode, operation->offset, operation->buffer.size(), held);
     if (!missing.has_value()) return FailOperation(operation, missing.error());
-    FetchSegments(*missing, std::move(held), FetchClass::kDemand,
+    if (!missing->empty()) {
+      if (const auto failure = RecentFailure(*operation)) return FailOperation(operation, *failure);
+      operation->waited.store(true);
+    }
+    FetchSegments(operation->inode, *missing, std::move(held), FetchClass::kDemand,
                   [self = shared_from_this(), operation](Result<ChunkMap::SegmentSet> got) {
                     if (!got.has_value()) return self->FailOperation(operation, got.error());
                     self->ReadPieces(operation, *got);
@@ -184,8 +191,8 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   };
 
   // Adds the segments `numbers` to `held`; inline where there are none.
-  void FetchSegments(const std::vector<uint32_t>& numbers, ChunkMap::SegmentSet held,
-                     FetchClass fetch_class, SegmentsDone done) {
+  void FetchSegments(InodeNumber inode, const std::vector<uint32_t>& numbers,
+                     ChunkMap::SegmentSet held, FetchClass fetch_class, SegmentsDone done) {
     if (numbers.empty()) return done(std::move(held));
     auto wait = std::make_shared<SegmentWait>();
     wait->missing = numbers.size();
@@ -196,6 +203,9 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
       request.fetch_class = fetch_class;
       request.timeout = options.timeout;
       request.object = OpenObject(ObjectId{request.chunk.digest, request.chunk.size, {}});
+      request.reader = [self = shared_from_this(), inode] {
+        return self->Describe(inode) + ": its chunk table";
+      };
       scheduler.Fetch(
           std::move(request), [self = shared_from_this(), number, wait](Result<SharedBytes> bytes) {
             Result<ChunkMap::SegmentPtr> added = bytes.has_value()
@@ -233,11 +243,18 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
         object->Read(in_object, target).has_value()) {
       return PartIsDone(operation);
     }
+    if (auto failure = RecentFailure(*operation)) {
+      operation->first_error.With([&](auto& first) { first = std::move(failure); });
+      return PartIsDone(operation);
+    }
     ChunkRequest request =
         Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kDemand);
     request.object = std::move(object);
     request.object_offset = piece.object_offset;
-    request.reason = "inode " + std::to_string(ToUint(operation->inode));
+    operation->waited.store(true);
+    request.reader = [self = shared_from_this(), inode = operation->inode] {
+      return self->Describe(inode);
+    };
     scheduler.Fetch(std::move(request), [self = shared_from_this(), operation, piece,
                                          target](Result<SharedBytes> bytes) {
       if (bytes.has_value()) {
@@ -286,7 +303,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     auto missing = map.FindSegments(inode, offset, size, held);
     if (!missing.has_value()) return;
     FetchSegments(
-        *missing, std::move(held), FetchClass::kReadahead,
+        inode, *missing, std::move(held), FetchClass::kReadahead,
         [self = shared_from_this(), inode, offset, size](const Result<ChunkMap::SegmentSet>& got) {
           if (got.has_value()) self->FetchAhead(inode, offset, size, *got);
         });
@@ -355,6 +372,10 @@ void FileReader::Cancel(ReadId id) {
   });
   if (operation != nullptr) impl_->Finish(operation, Cancelled());
 }
+
+void FileReader::AddObserver(Observer observer) { impl_->observers.push_back(std::move(observer)); }
+
+InodePaths& FileReader::paths() { return impl_->paths; }
 
 size_t FileReader::waiting_reads() const {
   return impl_->waiting.With([](auto& reads) { return reads.size(); });

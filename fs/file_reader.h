@@ -13,11 +13,22 @@
 #include "fetch/object_cache.h"
 #include "fetch/scheduler.h"
 #include "fs/image.h"
+#include "fs/inode_paths.h"
 #include "index/base/bytes.h"
 #include "index/base/error.h"
 #include "index/index.h"
 
 namespace layerfs {
+
+// What became of one read, for those who watch (statistics, traces, the fill).
+struct ReadReport {
+  InodeNumber inode{0};
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  bool waited = false;  // something of it was not in the cache
+  std::chrono::microseconds took{0};
+  const Error* error = nullptr;  // null: it was answered with its bytes
+};
 
 class FileReader {
  public:
@@ -47,6 +58,11 @@ class FileReader {
   void CancelAll();
   // Those that have not been answered.
   size_t waiting_reads() const;
+  // Is told of every read once it has been answered, from the thread that did; must not block.
+  // Before the first read.
+  using Observer = std::function<void(const ReadReport&)>;
+  void AddObserver(Observer observer);
+  InodePaths& paths();
   // For tools; never on a FUSE thread.
   Result<Bytes> ReadAndWait(InodeNumber inode, uint64_t offset, size_t size);
 

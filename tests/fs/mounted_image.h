@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <memory>
 #include <string>
@@ -29,6 +30,7 @@ class MountedImage {
     std::vector<std::string> words;
     bool passthrough = true;
     bool io_uring = false;
+    std::chrono::milliseconds timeout = FileReader::Options().timeout;
   };
   static Result<std::unique_ptr<MountedImage>> Mount(const Options& options) {
     auto mounted = std::unique_ptr<MountedImage>(new MountedImage());
@@ -36,7 +38,8 @@ class MountedImage {
     LAYERFS_TRY(cache, ObjectCache::Open({options.cache, 0, false}));
     const ImageContext context{mounted->stores_, mounted->scheduler_, cache};
     LAYERFS_TRY(image, Image::Load(reference, context, {}));
-    mounted->reader_ = std::make_unique<FileReader>(image, context, FileReader::Options{});
+    mounted->reader_ =
+        std::make_unique<FileReader>(image, context, FileReader::Options{options.timeout});
     ImageFileSystem::Options file_system_options;
     file_system_options.passthrough = options.passthrough;
     mounted->file_system_ =

@@ -19,7 +19,9 @@
 #include <thread>
 
 #include "fetch/oci_layout.h"
+#include "fs/recent_failures.h"
 #include "index/base/file.h"
+#include "index/base/log.h"
 #include "tests/fs/mounted_image.h"
 #include "tests/fs/test_image.h"
 
@@ -59,18 +61,23 @@ class SilentRegistryTest : public testing::Test {
     // The documents come into the cache from the layout.
     Mount(image_->reference());
     mounted_.reset();
+    ASSERT_TRUE(ConfigureLog(LogLevel::kWarning, image_->directory() + "/log").has_value());
     const auto manifest = OciLayout(image_->directory() + "/lazy").FindTag("latest");
     ASSERT_TRUE(manifest.has_value());
     Mount("docker://127.0.0.1:" + std::to_string(server_.port()) + "/a/b@" +
           manifest->digest.ToString());
   }
-  void TearDown() override { mounted_.reset(); }
+  void TearDown() override {
+    mounted_.reset();
+    ASSERT_TRUE(ConfigureLog(LogLevel::kWarning).has_value());
+  }
 
   void Mount(const std::string& reference) {
     MountedImage::Options options;
     options.reference = reference;
     options.mount_point = Mnt();
     options.cache = image_->directory() + "/cache";
+    options.timeout = timeout_;
     auto mounted = MountedImage::Mount(options);
     ASSERT_TRUE(mounted.has_value()) << mounted.error().context;
     mounted_ = std::move(*mounted);
@@ -89,10 +96,15 @@ class SilentRegistryTest : public testing::Test {
     ::_exit(::read(fd, page, sizeof page) < 0 ? errno : 0);
   }
   // Until the reader's request has arrived at the daemon and waits for data.
+  std::string ReadLog() const {
+    const auto log = ReadFile(image_->directory() + "/log", 1U << 20);
+    return log.has_value() ? std::string(AsText(*log)) : log.error().context;
+  }
   void WaitForRequest() const {
     while (mounted_->waiting_reads() == 0) std::this_thread::yield();
   }
 
+  std::chrono::milliseconds timeout_ = FileReader::Options().timeout;
   std::optional<TestImage> image_;
   SilentServer server_;
   std::unique_ptr<MountedImage> mounted_;
@@ -120,6 +132,33 @@ TEST_F(SilentRegistryTest, KilledReaderEndsAtOnceWhileNamesAreAnswered) {
     ASSERT_EQ(::waitpid(reader, &status, 0), reader);
     EXPECT_TRUE(WIFSIGNALED(status));
     EXPECT_LT(std::chrono::steady_clock::now() - killed, kAtOnce) << "flags " << flags;
+  }
+}
+
+class ShortTimeoutTest : public SilentRegistryTest {
+ protected:
+  ShortTimeoutTest() { timeout_ = std::chrono::seconds(2); }
+};
+
+// The kernel reads ahead, is told of the failure, and asks for the reader's page once more; that
+// must not wait for the timeout a second time.
+TEST_F(ShortTimeoutTest, BufferedReadFailsAfterOneTimeout) {
+  for (int round = 0; round < 2; ++round) {
+    const auto started = std::chrono::steady_clock::now();
+    const pid_t reader = StartReader();
+    int status = 0;
+    ASSERT_EQ(::waitpid(reader, &status, 0), reader);
+    const auto took = std::chrono::steady_clock::now() - started;
+    EXPECT_EQ(WEXITSTATUS(status), EIO);
+    // The second reader is one that tries again: it waits for as long as the first.
+    EXPECT_GE(took, timeout_);
+    EXPECT_LT(took, timeout_ * 7 / 4) << "round " << round;
+    const std::string log = ReadLog();
+    EXPECT_NE(log.find("image docker://127.0.0.1:"), std::string::npos) << log;
+    EXPECT_NE(log.find("file /dir/big"), std::string::npos) << log;
+    EXPECT_NE(log.find("range "), std::string::npos) << log;
+    // A reader's own next try comes later than the kernel's.
+    std::this_thread::sleep_for(RecentFailures::kMemory);
   }
 }
 
