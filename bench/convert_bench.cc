@@ -3,7 +3,8 @@
 // and zstd by themselves, the limit that they set, and the converter; then how large the output is
 // against plain zstd of the whole tar.
 //
-//   convert_bench LAYER.tar.gz...           layers of a real image, e.g. an OCI layout's blobs
+//   convert_bench LAYER.tar.gz...           layers of a real image, the largest first, e.g. of an
+//                                           OCI layout's blobs
 //   convert_bench --generated GIB           one generated layer of so many GiB, for memory
 //
 // limit = cores / (inflate + SHA-256 of the tar + SHA-256 of the chunks + SHA-256 of the blob
@@ -40,6 +41,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -48,6 +50,7 @@
 #include "index/base/digest.h"
 #include "index/base/file.h"
 #include "index/base/inflate.h"
+#include "index/base/thread_pool.h"
 #include "index/base/zstd_codec.h"
 #include "tests/index/tar_writer.h"
 #include "tools/convert/layer_converter.h"
@@ -55,8 +58,10 @@
 namespace layerfs {
 namespace {
 
-constexpr uint64_t kInFlightBytes = uint64_t{40} << 20;  // as convert_image.cc has it for two
-constexpr size_t kPieceBytes = size_t{1} << 20;          // what a reader hands on at once
+constexpr size_t kPieceBytes = size_t{1} << 20;  // what a reader hands on at once
+constexpr int kLayersAtOnce = 2;
+
+int Cores() { return static_cast<int>(std::thread::hardware_concurrency()); }
 
 struct Cost {
   double wall_seconds = 0;
@@ -131,11 +136,22 @@ struct Totals {
 };
 
 ConvertedLayer Convert(const BlobReader& reader, CompressionPool& pool) {
-  return OrDie(ConvertLayer(reader, {ChunkPolicy(), kInFlightBytes, "", &pool}));
+  return OrDie(
+      ConvertLayer(reader, {ChunkPolicy(), InFlightBytes(Cores(), kLayersAtOnce), "", &pool}));
 }
 
-void MeasureLayer(const std::string& path, CompressionPool& pool, Totals& totals) {
-  const Bytes blob = OrDie(ReadFile(path, uint64_t{4} << 30));
+BlobReader ReaderOf(const Bytes& blob) {
+  return [&blob](const BlobConsumer& consume) -> Status {
+    for (size_t at = 0; at < blob.size(); at += kPieceBytes) {
+      const size_t size = std::min(kPieceBytes, blob.size() - at);
+      LAYERFS_CHECK_OK(consume(ByteSpan(blob).subspan(at, size)));
+    }
+    return {};
+  };
+}
+
+// The parts of one pass, by themselves and on one core.
+void MeasureParts(const Bytes& blob, Totals& totals) {
   const Bytes tar = Inflate(blob);
   Bytes frame;
   ZstdCompressor compressor(ChunkPolicy().level);
@@ -146,28 +162,32 @@ void MeasureLayer(const std::string& path, CompressionPool& pool, Totals& totals
   totals.chunk_hash = totals.chunk_hash + Measure([&] { Digest::Of(tar); });
   totals.zstd = totals.zstd + Measure([&] { OrDie(compressor.Compress(tar, frame)); });
   totals.blob_hash = totals.blob_hash + Measure([&] { Digest::Of(frame); });
-  const BlobReader reader = [&blob](const BlobConsumer& consume) -> Status {
-    for (size_t at = 0; at < blob.size(); at += kPieceBytes) {
-      const size_t size = std::min(kPieceBytes, blob.size() - at);
-      LAYERFS_CHECK_OK(consume(ByteSpan(blob).subspan(at, size)));
-    }
-    return {};
-  };
-  totals.convert = totals.convert + Measure([&] {
-                     totals.converted_bytes +=
-                         static_cast<double>(Convert(reader, pool).spool.size());
-                   });
   totals.megabytes += static_cast<double>(tar.size()) / 1e6;
   totals.plain_bytes += static_cast<double>(frame.size());
 }
 
-void MeasureLayers(const std::vector<std::string>& paths) {
-  const auto cores = static_cast<double>(std::thread::hardware_concurrency());
-  Totals totals;
-  {
-    CompressionPool pool(static_cast<int>(cores), ChunkPolicy().level);
-    for (const std::string& path : paths) MeasureLayer(path, pool, totals);
+// All layers, side by side as ConvertImage has them.
+void MeasureConverter(const std::vector<Bytes>& blobs, Totals& totals) {
+  CompressionPool pool(Cores(), ChunkPolicy().level);
+  std::vector<std::optional<ConvertedLayer>> layers(blobs.size());
+  totals.convert = Measure([&] {
+    ThreadPool readers("layer", kLayersAtOnce);
+    for (size_t i = 0; i < blobs.size(); ++i) {
+      readers.Submit([&, i] { layers[i].emplace(Convert(ReaderOf(blobs[i]), pool)); });
+    }
+  });
+  for (const auto& layer : layers) {
+    totals.converted_bytes += static_cast<double>(layer->spool.size());
   }
+}
+
+void MeasureLayers(const std::vector<std::string>& paths) {
+  const auto cores = static_cast<double>(Cores());
+  Totals totals;
+  std::vector<Bytes> blobs;
+  for (const std::string& path : paths) blobs.push_back(OrDie(ReadFile(path, uint64_t{4} << 30)));
+  for (const Bytes& blob : blobs) MeasureParts(blob, totals);
+  MeasureConverter(blobs, totals);
   const Cost pass =
       totals.inflate + totals.tar_hash + totals.chunk_hash + totals.blob_hash + totals.zstd;
   const double limit_wall = totals.megabytes / pass.wall_seconds * cores;
@@ -226,7 +246,7 @@ Status ReadGenerated(uint64_t bytes, const BlobConsumer& consume) {
 }
 
 void MeasureGenerated(uint64_t gib) {
-  CompressionPool pool(static_cast<int>(std::thread::hardware_concurrency()), ChunkPolicy().level);
+  CompressionPool pool(Cores(), ChunkPolicy().level);
   const uint64_t bytes = gib << 30;
   uint64_t converted = 0;
   const Cost cost = Measure([&] {

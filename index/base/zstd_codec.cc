@@ -26,15 +26,22 @@ ZstdCompressor::ZstdCompressor(ZstdCompressor&&) noexcept = default;
 ZstdCompressor& ZstdCompressor::operator=(ZstdCompressor&&) noexcept = default;
 
 Status ZstdCompressor::Compress(ByteSpan data, Bytes& out) {
-  out.resize(ZSTD_compressBound(data.size()));
-  const size_t size =
-      ZSTD_compress2(context_->zstd, out.data(), out.size(), data.data(), data.size());
-  if (ZSTD_isError(size) != 0) {
-    return Fail(ErrorCode::kIo, std::string("zstd: ") + ZSTD_getErrorName(size));
-  }
+  out.resize(Bound(data.size()));
+  LAYERFS_TRY(size, CompressInto(data, out));
   out.resize(size);
   return {};
 }
+
+Result<size_t> ZstdCompressor::CompressInto(ByteSpan data, MutableByteSpan room) {
+  const size_t size =
+      ZSTD_compress2(context_->zstd, room.data(), room.size(), data.data(), data.size());
+  if (ZSTD_isError(size) != 0) {
+    return Fail(ErrorCode::kIo, std::string("zstd: ") + ZSTD_getErrorName(size));
+  }
+  return size;
+}
+
+size_t ZstdCompressor::Bound(size_t data_size) { return ZSTD_compressBound(data_size); }
 
 struct ZstdDecompressor::Context {
   Context() { ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, kZstdMaxWindowLog); }

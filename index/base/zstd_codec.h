@@ -33,6 +33,10 @@ class ZstdCompressor {
 
   // Replaces `out` with one frame that holds `data`.
   Status Compress(ByteSpan data, Bytes& out);
+  // Writes the frame to the front of `room`, which has at least Bound(data.size()) bytes, and
+  // returns its size: nothing is cleared or moved.
+  Result<size_t> CompressInto(ByteSpan data, MutableByteSpan room);
+  static size_t Bound(size_t data_size);
 
  private:
   struct Context;

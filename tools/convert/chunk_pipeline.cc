@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/convert/chunk_pipeline.h"
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -93,9 +94,16 @@ Status ChunkPipeline::Impl::Add(TarChunk&& chunk) {
 }
 
 void ChunkPipeline::Impl::Compress(const std::shared_ptr<Job>& job, Compressor& compressor) {
-  job->digest = Digest::Of(job->chunk.data);
-  job->status = compressor.zstd.Compress(job->chunk.data, compressor.room);
-  job->frame.assign(compressor.room.begin(), compressor.room.end());
+  const ByteSpan data = job->chunk.data;
+  Bytes& room = compressor.room;
+  job->digest = Digest::Of(data);
+  room.resize(std::max(room.size(), ZstdCompressor::Bound(data.size())));
+  const Result<size_t> size = compressor.zstd.CompressInto(data, room);
+  if (size.has_value()) {
+    job->frame.assign(room.begin(), room.begin() + static_cast<ptrdiff_t>(*size));
+  } else {
+    job->status = Fail(size.error());
+  }
   const bool write = state_.With([&](State& state) {
     job->done = true;
     return !std::exchange(state.writing, true);

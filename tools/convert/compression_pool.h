@@ -5,9 +5,10 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
+#include <thread>
 #include <utility>
-#include <vector>
 
 #include "index/base/bytes.h"
 #include "index/base/synchronized.h"
@@ -28,26 +29,21 @@ class CompressionPool {
 
   // Runs `task` on a thread of the pool. Never blocks: the caller keeps count of what waits.
   void Submit(std::function<void(Compressor&)> task) {
-    threads_.Submit([this, task = std::move(task)] {
-      Compressor compressor = Take();
-      task(compressor);
-      idle_.With([&](auto& idle) { idle.push_back(std::move(compressor)); });
-    });
+    threads_.Submit([this, task = std::move(task)] { task(OfThisThread()); });
   }
 
  private:
-  Compressor Take() {
-    std::optional<Compressor> found = idle_.With([](auto& idle) -> std::optional<Compressor> {
-      if (idle.empty()) return std::nullopt;
-      Compressor last = std::move(idle.back());
-      idle.pop_back();
-      return last;
+  // A thread keeps its context: the tables stay in the cache of the core that runs it.
+  Compressor& OfThisThread() {
+    return compressors_.With([&](auto& compressors) -> Compressor& {
+      auto& compressor = compressors[std::this_thread::get_id()];
+      if (!compressor.has_value()) compressor.emplace(ZstdCompressor(level_), Bytes());
+      return *compressor;
     });
-    return found.has_value() ? std::move(*found) : Compressor{ZstdCompressor(level_), {}};
   }
 
   const int level_;
-  Synchronized<std::vector<Compressor>> idle_;
+  Synchronized<std::map<std::thread::id, std::optional<Compressor>>> compressors_;
   ThreadPool threads_;  // Last: its threads use the rest.
 };
 

@@ -15,6 +15,7 @@
 #include "tools/convert/compression_pool.h"
 #include "tools/convert/converted_documents.h"
 #include "tools/convert/known_layers.h"
+#include "tools/convert/layer_converter.h"
 #include "tools/convert/layer_placer.h"
 #include "tools/convert/source_image.h"
 
@@ -26,8 +27,6 @@ using SteadyClock = std::chrono::steady_clock;
 // Layers that are read, converted and written side by side: one's download hides behind another's
 // compression. More would not make the processors busier.
 constexpr int kMaxLayersAtOnce = 4;
-// Memory for chunks on their way, of all layers together.
-constexpr uint64_t kInFlightBytes = uint64_t{80} << 20;
 
 double SecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
@@ -110,7 +109,7 @@ Result<ConvertReport> ImageConversion::Run() {
   CompressionPool pool(threads_, options_.policy.level);
   const int at_once = LayersAtOnce(table.tasks.size());
   const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, known_, pool, progress_,
-                            cancelled_, kInFlightBytes / static_cast<uint64_t>(at_once)});
+                            cancelled_, InFlightBytes(threads_, at_once)});
   LAYERFS_CHECK_OK(PlaceLayers(table, placer, at_once));
   for (const SourceImage& image : source.images) {
     LAYERFS_CHECK_OK(placer.PlaceBytes(image.manifest.config.digest, image.config));

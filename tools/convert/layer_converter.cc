@@ -52,6 +52,16 @@ class TarStages {
 
 }  // namespace
 
+uint64_t InFlightBytes(int threads, int layers_at_once) {
+  // Measured on two cores with 32 MiB of cache: 4 MiB starve the threads, 40 MiB cost 2 % more
+  // processor time than 16.
+  constexpr uint64_t kLeastBytes = uint64_t{16} << 20;
+  constexpr uint64_t kBytesPerThread = uint64_t{4} << 20;
+  constexpr uint64_t kAllLayersBytes = uint64_t{80} << 20;
+  return std::clamp(static_cast<uint64_t>(threads) * kBytesPerThread, kLeastBytes,
+                    kAllLayersBytes / static_cast<uint64_t>(layers_at_once));
+}
+
 Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
                                     const LayerConversion& conversion) {
   LAYERFS_TRY(spool, SpoolFile::Open(conversion.spool_directory));

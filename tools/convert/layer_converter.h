@@ -22,9 +22,14 @@ namespace layerfs {
 using BlobConsumer = std::function<Status(ByteSpan)>;
 using BlobReader = std::function<Status(const BlobConsumer&)>;
 
+// How many bytes of chunks a layer may have on their way: enough for `threads` that compress,
+// little enough to stay in the processor's cache where that is possible, and bounded over all the
+// layers that are converted side by side.
+uint64_t InFlightBytes(int threads, int layers_at_once);
+
 struct LayerConversion {
   ChunkPolicy policy;
-  uint64_t in_flight_bytes = 0;  // the chunks of this layer that are worked on at once
+  uint64_t in_flight_bytes = 0;  // see InFlightBytes
   std::string spool_directory;
   CompressionPool* pool = nullptr;  // of the policy's level
 };

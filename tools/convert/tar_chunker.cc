@@ -70,6 +70,7 @@ Status TarChunker::Feed(ByteSpan bytes) {
     const std::optional<uint64_t> cut = NextCut();
     const size_t size =
         cut.has_value() ? std::min<uint64_t>(bytes.size(), *cut - pending_end()) : bytes.size();
+    if (cut.has_value()) pending_.reserve(*cut - pending_begin_);
     pending_.insert(pending_.end(), bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(size));
     bytes = bytes.subspan(size);
   }
