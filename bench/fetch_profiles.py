@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How well a cold mount uses its link: the real layerfs, a real registry, a modelled network.
+
+usage: fetch_profiles.py LAYERFS NETMODEL [--profile NAME…] [--case NAME…] [--seconds N] [--quick]
+                         [--work DIR] [--json FILE]
+
+For each profile (lan, cloud, wan, bad, or RTT,RATE) and each case the image is mounted with an empty
+cache, and what readers get is set against what the link carries:
+  stream        one reader goes through a large file
+  readers16     sixteen readers, each through a file of its own
+  small-order   small files, a directory after another
+  small-random  the same files in random order
+  random4k      reads of 4 KiB all over a large file, one after another
+  beside-fill   the same while everything else streams in behind
+"share" is wanted bytes by the link's rate and the time; on a link that is not shaped, by the time
+that curl takes for a blob over the same model. "moved" is bytes over the link by wanted bytes. The
+bound of a demand read's 99th percentile is three round trips and its own chunk at the link's rate.
+The content does not compress, so a file's bytes and the link's are the same. Needs root, /dev/fuse
+and docker-registry. --quick proves that all of it works, on little data, and measures nothing.
+"""
+import argparse
+import hashlib
+import io
+import json
+import os
+import pathlib
+import platform
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+
+CHUNK = 256 << 10  # what convert cuts large files into
+RATES = {"lan": (0.0002, 0), "cloud": (0.002, 125e6), "wan": (0.030, 12.5e6), "bad": (0.150, 1.25e6)}
+CASES = ("stream", "readers16", "small-order", "small-random", "random4k", "beside-fill")
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, **options)
+
+
+class Content:
+    """What is in the image; the same on each run."""
+
+    def __init__(self, quick):
+        self.large = (32 << 20) if quick else (1 << 30)
+        self.probed = (16 << 20) if quick else (256 << 20)
+        self.own = (1 << 20) if quick else (32 << 20)
+        self.small = 200 if quick else 2000
+
+    def small_files(self):
+        """(path, size) in directory order: 1 to 24 KiB, fifty a directory."""
+        dice = random.Random(2)
+        return [(f"small/{i // 50:03}/file-{i:04}", dice.randint(1 << 10, 24 << 10)) for i in range(self.small)]
+
+    def files(self):
+        yield "large", self.large
+        yield "probed", self.probed
+        yield from ((f"own/{i:02}", self.own) for i in range(16))
+        yield from self.small_files()
+
+    def write_tar(self, out):
+        dice = random.Random(1)
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for directory in ["own", "small"] + sorted({p.rsplit("/", 1)[0] for p, _ in self.small_files()}):
+                info = tarfile.TarInfo(directory)
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                tar.addfile(info)
+            for path, size in self.files():
+                info = tarfile.TarInfo(path)
+                info.size = size
+                tar.addfile(info, Noise(dice, size))
+
+
+class Noise(io.RawIOBase):
+    def __init__(self, dice, size):
+        self.dice, self.left = dice, size
+
+    def read(self, size=-1):
+        size = self.left if size < 0 else min(size, self.left)
+        self.left -= size
+        return self.dice.randbytes(size)
+
+
+def make_layout(content, layout):
+    blobs = layout / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def name(path):
+        digest = hashlib.sha256()
+        with open(path, "rb") as blob:
+            while block := blob.read(1 << 20):
+                digest.update(block)
+        size = path.stat().st_size
+        path.rename(blobs / digest.hexdigest())
+        return {"digest": "sha256:" + digest.hexdigest(), "size": size}
+
+    def add(document):
+        (layout / "new").write_text(json.dumps(document))
+        return name(layout / "new")
+
+    with open(layout / "new", "wb") as out:
+        content.write_tar(out)
+    layer = name(layout / "new") | {"mediaType": "application/vnd.oci.image.layer.v1.tar"}
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    config = add({"architecture": machine, "os": "linux",
+                  "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}})
+    manifest = add({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "config": config | {"mediaType": "application/vnd.oci.image.config.v1+json"},
+                    "layers": [layer]})
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [
+        manifest | {"mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "annotations": {"org.opencontainers.image.ref.name": "latest"}}]}))
+
+
+class Registry:
+    def __init__(self, work):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        config = work / "registry.yml"
+        config.write_text(f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+                          f"storage: {{filesystem: {{rootdirectory: {work}/registry}}}}\n"
+                          f"http: {{addr: '{self.address}'}}\n")
+        self.process = subprocess.Popen(["docker-registry", "serve", str(config)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(200):
+            with socket.socket() as probe:
+                host, port = self.address.split(":")
+                if probe.connect_ex((host, int(port))) == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError("the registry does not answer")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Network:
+    """layerfs-netmodel before the registry."""
+
+    def __init__(self, netmodel, profile, target):
+        self.process = subprocess.Popen([netmodel, "--profile", profile, target], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def statistics(self):
+        self.process.stdin.write("stats\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Mount:
+    def __init__(self, bed, network, fill):
+        self.bed = bed
+        self.network = network
+        self.cache = bed.work / "cache"
+        shutil.rmtree(self.cache, ignore_errors=True)
+        self.root = bed.work / "mnt"
+        self.root.mkdir(exist_ok=True)
+        options = [f"--fill={'full' if fill else 'off'}"] if bed.can_fill else []
+        self.daemon = subprocess.Popen(
+            [bed.layerfs, "mount", "-f", "--cache", self.cache, "--log", bed.work / "mount.log", *options,
+             f"docker://{network.address}/bench:lazy", self.root], stderr=subprocess.DEVNULL)
+        while not os.path.ismount(self.root):
+            if self.daemon.poll() is not None:
+                raise RuntimeError("the mount failed: " + (bed.work / "mount.log").read_text()[-1000:])
+            time.sleep(0.002)
+
+    def read_through(self, path, limit, piece=128 << 10):
+        """Reads the file's first `limit` bytes in order; returns how many there were."""
+        got = 0
+        with open(self.root / path, "rb", buffering=0) as file:
+            while got < limit and (block := file.read(min(piece, limit - got))):
+                got += len(block)
+        return got
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        run(self.bed.layerfs, "umount", "-l", self.root)
+        self.daemon.wait()
+
+
+def percentile(values, share):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(share * len(values)))]
+
+
+class Bed:
+    def __init__(self, options):
+        self.layerfs, self.netmodel = options.layerfs, options.netmodel
+        self.quick, self.seconds = options.quick, options.seconds
+        self.work = pathlib.Path(options.work or tempfile.mkdtemp(prefix="layerfs-bench-", dir="/var/tmp"))
+        self.keep = options.work is not None
+        self.content = Content(options.quick)
+        help_text = run(self.layerfs, "mount", "--help", capture_output=True, text=True).stdout
+        self.can_fill = "--fill" in help_text
+        made = self.work / "registry"
+        self.work.mkdir(exist_ok=True)
+        fresh = not made.exists()
+        self.registry = Registry(self.work)
+        if fresh:
+            layout = self.work / "layout"
+            make_layout(self.content, layout)
+            run(self.layerfs, "convert", "-q", "--cache", self.work / "convert-cache", f"oci:{layout}:latest",
+                f"docker://{self.registry.address}/bench:lazy", stdout=subprocess.DEVNULL)
+            shutil.rmtree(layout)
+        manifest = json.loads(run(self.layerfs, "inspect", "--json", f"docker://{self.registry.address}/bench:lazy",
+                                  capture_output=True, text=True).stdout)
+        self.layer = max(manifest["layers"], key=lambda layer: layer["size"])
+
+    def close(self):
+        self.registry.stop()
+        if not self.keep:
+            shutil.rmtree(self.work)
+
+    def curl_rate(self, network):
+        """Bytes per second of one stream without layerfs, for links without a rate of their own."""
+        limit = min(self.layer["size"], 512 << 20)
+        start = time.monotonic()
+        run("curl", "-sfL", "-o", "/dev/null", "-r", f"0-{limit - 1}",
+            f"http://{network.address}/v2/bench/blobs/{self.layer['digest']}")
+        return limit / (time.monotonic() - start)
+
+    def measure(self, profile, case):
+        network = Network(self.netmodel, profile, self.registry.address)
+        try:
+            round_trip, rate = RATES.get(profile, (0, 0))
+            link_rate = rate or self.curl_rate(network)
+            budget = int(link_rate * self.seconds)  # what the link carries in the time that is spent
+            with Mount(self, network, case == "beside-fill") as mount:
+                before = network.statistics()
+                start = time.monotonic()
+                wanted, waits = getattr(self, "case_" + case.replace("-", "_"))(mount, budget)
+                took = time.monotonic() - start
+                moved = network.statistics()["down_bytes"] - before["down_bytes"]
+            result = {"profile": profile, "case": case, "seconds": round(took, 3), "wanted": wanted,
+                      "moved": round(moved / wanted, 3), "share": round(wanted / took / link_rate, 3),
+                      "link_mbit": round(link_rate * 8e-6)}
+            if waits:
+                result |= {"p50_ms": round(percentile(waits, 0.5) * 1e3, 2),
+                           "p99_ms": round(percentile(waits, 0.99) * 1e3, 2), "reads": len(waits),
+                           "bound_ms": round((3 * round_trip + CHUNK / link_rate) * 1e3, 2)}
+            return result
+        finally:
+            network.stop()
+
+    def case_stream(self, mount, budget):
+        return mount.read_through("large", budget), None
+
+    def case_readers16(self, mount, budget):
+        got = [0] * 16
+
+        def read(i):
+            got[i] = mount.read_through(f"own/{i:02}", budget // 16)
+
+        threads = [threading.Thread(target=read, args=(i,)) for i in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(got), None
+
+    def small(self, mount, budget, files):
+        got = 0
+        for path, size in files:
+            got += mount.read_through(path, size)
+            if got >= budget:
+                break
+        return got, None
+
+    def case_small_order(self, mount, budget):
+        return self.small(mount, budget, self.content.small_files())
+
+    def case_small_random(self, mount, budget):
+        files = self.content.small_files()
+        random.Random(3).shuffle(files)
+        return self.small(mount, budget, files)
+
+    def case_random4k(self, mount, _budget):
+        """Each in a chunk of its own, so that each has to come."""
+        chunks = list(range(self.content.probed // CHUNK))
+        random.Random(4).shuffle(chunks)
+        file = os.open(mount.root / "probed", os.O_RDONLY)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+        waits = []
+        begin = time.monotonic()
+        for chunk in chunks[:500]:
+            start = time.monotonic()
+            assert len(os.pread(file, 4096, chunk * CHUNK + 4096 * (chunk % 64))) == 4096
+            waits.append(time.monotonic() - start)
+            if time.monotonic() - begin > self.seconds and len(waits) >= 20:
+                break
+        os.close(file)
+        return len(waits) * 4096, waits
+
+    def case_beside_fill(self, mount, budget):
+        """Where the mount does not fill by itself, a reader of the large file stands for it."""
+        reader = None
+        if not self.can_fill:
+            reader = subprocess.Popen(["cat", str(mount.root / "large")], stdout=subprocess.DEVNULL)
+        time.sleep(0.2 if self.quick else 2)  # until it runs at full rate
+        wanted, waits = self.case_random4k(mount, budget)
+        if reader is not None:
+            reader.kill()
+            reader.wait()
+        return wanted, waits
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("layerfs")
+    parser.add_argument("netmodel")
+    parser.add_argument("--profile", action="append")
+    parser.add_argument("--case", action="append", choices=CASES)
+    parser.add_argument("--seconds", type=float, default=10, help="of the link's time, a case")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--work", help="is kept, with the image in it, for the next run")
+    parser.add_argument("--json", help="results go there too")
+    options = parser.parse_args()
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse") or shutil.which("docker-registry") is None:
+        print("skipped: needs root, /dev/fuse and docker-registry")
+        return 1 if os.environ.get("CI") == "true" else 77
+    if options.quick:
+        options.seconds = 0.5
+    profiles = options.profile or (["lan", "cloud"] if options.quick else list(RATES))
+    bed = Bed(options)
+    results = []
+    try:
+        print(f"{'profile':8} {'case':13} {'share':>6} {'moved':>7} {'seconds':>8} {'p50 ms':>8} {'p99 ms':>8} {'bound':>8}")
+        for profile in profiles:
+            for case in options.case or CASES:
+                result = bed.measure(profile, case)
+                results.append(result)
+                print(f"{profile:8} {case:13} {result['share']:6.3f} {result['moved']:7.2f} {result['seconds']:8.2f} "
+                      f"{result.get('p50_ms', ''):>8} {result.get('p99_ms', ''):>8} {result.get('bound_ms', ''):>8}",
+                      flush=True)
+    finally:
+        bed.close()
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
