@@ -60,6 +60,9 @@ class MountCommand final : public Command {
     app->add_flag("--no-passthrough", no_passthrough_,
                   "Read whole cached files through the daemon as well");
     app->add_flag("--fuse-debug", fuse_debug_, "Trace the kernel's requests (with --foreground)");
+    // For `layerfs run`, see tools/run/mount_process.h: in no group, so that --help is silent.
+    app->add_option("--report-fd", report_fd_, "Tell the image's config once it is mounted")
+        ->group("");
     image_options_.Declare(*app);
     options_.DeclareCache(*app);
     options_.DeclareRegistry(*app);
@@ -165,6 +168,26 @@ class MountCommand final : public Command {
     return fuse;
   }
 
+  // The image's config for the one who asked with --report-fd, once the mount answers. The end of
+  // the descriptor without it is the failure.
+  static void TellConfig(const std::string& mount_point, const std::string& config, UniqueFd to) {
+    struct stat attributes;
+    if (::stat(mount_point.c_str(), &attributes) != 0) {
+      LogError(mount_point + ": the mount does not answer: " + std::strerror(errno));
+      ::kill(::getpid(), SIGTERM);  // Ends the session as a user would.
+      return;
+    }
+    const Status told = WriteFull(to.get(), AsBytes(config));
+    if (!told.has_value()) LogWarning("--report-fd: " + told.error().context);
+  }
+
+  // Empty where nobody asks.
+  Result<std::string> ConfigToTell(Image& image) const {
+    if (report_fd_ < 0) return std::string();
+    LAYERFS_TRY(config, image.Config());
+    return config.document.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
+
   // Tells the parent once the mount answers: a stat through it, which this process serves itself.
   static void ReportWhenAnswering(const std::string& mount_point, Daemonizer& daemon) {
     struct stat attributes;
@@ -187,6 +210,7 @@ class MountCommand final : public Command {
     LAYERFS_TRY(image_options, image_options_.Get(timeout));
     const ImageContext context{*stores, *scheduler, cache};
     LAYERFS_TRY(image, Image::Load(reference, context, image_options));
+    LAYERFS_TRY(config, ConfigToTell(*image));
     FileReader reader(image, context, FileReader::Options{timeout});
     ImageFileSystem::Options file_system_options;
     file_system_options.passthrough = !no_passthrough_;
@@ -195,6 +219,8 @@ class MountCommand final : public Command {
     std::jthread answering;
     if (daemon != nullptr) {
       answering = std::jthread([&] { ReportWhenAnswering(mount_point, *daemon); });
+    } else if (report_fd_ >= 0) {
+      answering = std::jthread([&] { TellConfig(mount_point, config, UniqueFd(report_fd_)); });
     } else {
       std::fprintf(io.err, "layerfs mount: %s is mounted on %s\n", reference.ToString().c_str(),
                    mount_point.c_str());
@@ -209,6 +235,7 @@ class MountCommand final : public Command {
   int threads_ = FuseOptions{}.max_threads;
   bool no_passthrough_ = false;
   bool fuse_debug_ = false;
+  int report_fd_ = -1;
   ImageOptionWords image_options_;
   ServiceOptions options_;
 };
