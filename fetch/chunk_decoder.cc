@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "index/base/gzip_codec.h"
 #include "index/base/zstd_codec.h"
 
 namespace layerfs {
@@ -23,7 +24,10 @@ Status Decompress(const ChunkRef& chunk, ByteSpan stored, MutableByteSpan out) {
       thread_local ZstdDecompressor decompressor;
       return decompressor.Decompress(stored, out);
     }
-    case ChunkCodec::kGzipMember:
+    case ChunkCodec::kGzipMember: {
+      thread_local GzipDecompressor decompressor;
+      return decompressor.Decompress(stored, out);
+    }
     case ChunkCodec::kDeflateSpan:
       break;
   }

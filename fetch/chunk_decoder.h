@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // From a chunk's stored bytes to its verified content.
-// Thread-safe; each thread keeps a decompression context.
+// Thread-safe; each thread keeps decompression contexts.
 #pragma once
 
 #include "index/base/bytes.h"

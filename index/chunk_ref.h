@@ -13,7 +13,7 @@ namespace layerfs {
 enum class ChunkCodec : uint8_t {
   kStored = 0,       // as they are
   kZstdFrame = 1,    // whole zstd frames
-  kGzipMember = 2,   // whole gzip members (eStargz); reserved
+  kGzipMember = 2,   // whole gzip members
   kDeflateSpan = 3,  // part of a deflate stream, with a window (SOCI); reserved
 };
 

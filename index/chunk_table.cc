@@ -27,7 +27,7 @@ Digest ReadDigest(ByteReader& reader) {
 }
 
 Status CheckChunk(const ChunkRef& ref, uint64_t position) {
-  if (ref.codec > ChunkCodec::kZstdFrame) {
+  if (ref.codec > ChunkCodec::kGzipMember) {
     return Fail(ErrorCode::kUnsupported,
                 "chunk table: chunk " + std::to_string(position) + ": codec " +
                     std::to_string(static_cast<int>(ref.codec)) + ": use a newer layerfs");

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "index/base/zstd_codec.h"
+#include "index/hidden_member.h"
 
 namespace layerfs {
 namespace {
@@ -127,7 +128,10 @@ Result<std::optional<ChunkRef>> DecodeLayerFooter(ByteSpan tail, uint64_t blob_s
     return Fail(ErrorCode::kCorrupt, "layer footer: more bytes than the blob has");
   }
   const uint64_t tail_begin = blob_size - tail.size();
-  const uint64_t end = EndBeforeZstdChunked(tail, blob_size).value_or(blob_size);
+  const bool gzip =
+      tail.size() >= kHiddenMemberTailSize && IsHiddenMemberTail(tail.last(kHiddenMemberTailSize));
+  const uint64_t end = gzip ? blob_size - kHiddenMemberTailSize
+                            : EndBeforeZstdChunked(tail, blob_size).value_or(blob_size);
   if (end < tail_begin || end - tail_begin < kLayerFooterSize) return std::nullopt;
   const std::optional<ChunkRef> index =
       ReadFooter(tail.subspan(end - tail_begin - kLayerFooterSize, kLayerFooterSize));

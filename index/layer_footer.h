@@ -28,7 +28,8 @@ Result<std::optional<ChunkRef>> DecodeIndexAnnotations(const Annotations& annota
                                                        uint64_t blob_size);
 
 // The footer: a skippable frame of fixed size, the blob's last bytes (or, where the footer of
-// zstd:chunked has been added behind, the bytes before its table of contents).
+// zstd:chunked has been added behind, the bytes before its table of contents; or, in a blob of gzip
+// members, the payload of a hidden member, hidden_member.h).
 inline constexpr size_t kLayerFooterSize = 80;
 Bytes EncodeLayerFooter(const ChunkRef& index);
 // `tail` ends where the blob ends. Nothing where there is no footer.

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
 #include "tools/command.h"
 #include "tools/convert/convert_image.h"
 #include "tools/progress.h"
@@ -31,7 +33,12 @@ class ConvertCommand final : public Command {
         ->type_name("OS/ARCH[/VARIANT]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    app->add_option("--level", policy_.level, "zstd's level, 1 to 19")->capture_default_str();
+    app->add_option("--compression", compression_,
+                    "What the layers are compressed with; gzip is for tools that read no zstd")
+        ->check(CLI::IsMember({"zstd", "gzip"}))
+        ->capture_default_str();
+    app->add_option("--level", level_,
+                    "zstd's level, 1 to 19 (default 3), or gzip's, 1 to 12 (default 6)");
     app->add_option("--chunk-size", chunk_size_, "Cut large files every so many bytes")
         ->type_name("SIZE");
     app->add_option("--threads", threads_, "How many threads compress; 0: one a processor")
@@ -51,6 +58,7 @@ class ConvertCommand final : public Command {
          "  a failure leaves nothing half-written to be seen.",
          {"layerfs convert docker://127.0.0.1:5000/app:1 docker://127.0.0.1:5000/app:1-lazy",
           "layerfs convert docker-archive:app.tar oci:/images/app:1",
+          "layerfs convert --compression gzip docker-archive:app.tar oci:/images/app:1",
           "layerfs convert --platform linux/amd64 docker://example.com/app oci:/images/app"}});
     return app;
   }
@@ -74,6 +82,7 @@ class ConvertCommand final : public Command {
       policy_.chunk_size = static_cast<uint32_t>(size);
       policy_.own_chunk_size = std::max(policy_.own_chunk_size, policy_.chunk_size);
     }
+    LAYERFS_CHECK_OK(ReadCompression());
     options.policy = policy_;
     options.threads = threads_;
     options.force = force_;
@@ -94,6 +103,16 @@ class ConvertCommand final : public Command {
   }
 
  private:
+  Status ReadCompression() {
+    constexpr int kGzipLevel = 6;
+    if (compression_ == "gzip") {
+      policy_.compression = LayerCompression::kGzip;
+      policy_.level = kGzipLevel;
+    }
+    policy_.level = level_.value_or(policy_.level);
+    return policy_.Validate();
+  }
+
   struct NoProgress final : ConvertProgress {
     void OnLayers(size_t) override {}
     void OnProgress(const LayerProgress&) override {}
@@ -141,6 +160,8 @@ class ConvertCommand final : public Command {
   std::string destination_;
   std::vector<std::string> platforms_;
   ChunkPolicy policy_;
+  std::string compression_ = "zstd";
+  std::optional<int> level_;
   std::string chunk_size_;
   int threads_ = 0;
   bool force_ = false;

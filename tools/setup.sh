@@ -17,7 +17,7 @@ readonly FUSE_SUITES="trixie forky sid"
 
 readonly BUILD_PACKAGES=(
   g++ cmake ninja-build pkg-config meson ccache git ca-certificates dpkg-dev
-  libcurl4-openssl-dev libarchive-dev libssl-dev libzstd-dev libisal-dev libxxhash-dev libspdlog-dev
+  libcurl4-openssl-dev libarchive-dev libssl-dev libzstd-dev libdeflate-dev libisal-dev libxxhash-dev libspdlog-dev
   nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev
   libfuse3-dev fuse3 liburing-dev libnuma-dev
 )

@@ -7,11 +7,21 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
+require_fuse
 require umoci podman jq zstd
 
 convert "oci:$IMAGES/app:latest" app
 
-fact "umoci unpacks the same tree"
+fact "umoci unpacks the same tree from an image that was converted to gzip, and layerfs mounts it"
+convert "oci:$IMAGES/app:latest" gzip --compression gzip
+umoci unpack --image "$WORK/gzip:latest" "$WORK/gzip-bundle"
+expect_same_tree "$IMAGES/app-tree" "$WORK/gzip-bundle/rootfs"
+mount_image "oci:$WORK/gzip:latest" "$WORK/gzip-mount"
+expect_same_tree "$IMAGES/app-tree" "$WORK/gzip-mount"
+unmount_image "$WORK/gzip-mount"
+"$LAYERFS" check --data "oci:$WORK/gzip:latest" >/dev/null
+
+fact "umoci unpacks the same tree from zstd"
 # Before 0.5 umoci refuses zstd layers; their tars, as decompressed by zstd, are what counts.
 reencode "$WORK/app" "$WORK/as-gzip" gzip
 umoci unpack --image "$WORK/as-gzip:latest" "$WORK/bundle"

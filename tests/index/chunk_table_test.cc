@@ -111,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(ChunkTableTest, AReservedCodecIsUnsupported) {
   std::vector<Chunk> chunks = SampleChunks();
-  chunks[1].ref.codec = ChunkCodec::kGzipMember;
+  chunks[1].ref.codec = ChunkCodec::kDeflateSpan;
   const auto segment = ChunkTableSegment::Open(ChunkTableSegment::Encode(chunks, {}), Where());
   EXPECT_EQ(segment.error().code, ErrorCode::kUnsupported);
 }

@@ -30,6 +30,7 @@ DOORS = {
     "OpenSSL": r"openssl/",
     "zstd": r"(zstd|zstd_errors|zdict)\.h$",
     "ISA-L": r"(isa-l|isa-l/.*|igzip_lib\.h)$",
+    "libdeflate": r"libdeflate\.h$",
     "zlib": r"zlib\.h$",
     "xxHash": r"xxhash\.h$",
     "spdlog": r"spdlog/",

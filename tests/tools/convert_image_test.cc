@@ -232,6 +232,24 @@ TEST_F(ConvertImageTest, AConvertedSourceIsCopied) {
   EXPECT_EQ(ReadBlob(ReadManifest("copy").layers[0], "copy"), ReadBlob(ReadManifest().layers[0]));
 }
 
+TEST_F(ConvertImageTest, TheCompressionThatIsAskedForComesOut) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  EXPECT_EQ(ReadManifest().layers[0].media_type, media_type::kOciLayerZstd);
+  ConvertOptions options = Options("gzip");
+  options.source = Destination("out");
+  options.policy.compression = LayerCompression::kGzip;
+  const ConvertReport report = MustConvert(options);
+  EXPECT_EQ(report.layers[0].outcome, LayerOutcome::kConverted);
+  const Descriptor layer = ReadManifest("gzip").layers[0];
+  EXPECT_EQ(layer.media_type, media_type::kOciLayerGzip);
+  EXPECT_TRUE(IsConvertedLayer(layer, LayerCompression::kGzip));
+  EXPECT_FALSE(IsConvertedLayer(layer, LayerCompression::kZstd));
+  const auto tar = DecodeWholeGzip(ReadBlob(layer, "gzip"));
+  ASSERT_TRUE(tar.has_value()) << tar.error().context;
+  EXPECT_EQ(*tar, SmallTar("a"));
+}
+
 class ConvertIndexTest : public ConvertImageTest {
  protected:
   ConvertIndexTest() {

@@ -53,7 +53,7 @@ MixedTar MakeMixedTar() {
 
 Result<ConvertedLayer> Convert(const Bytes& blob, int threads = 2, size_t piece = 1 << 20,
                                ChunkPolicy policy = SmallPolicy()) {
-  CompressionPool pool(threads, policy.level);
+  CompressionPool pool(threads, policy.level, policy.compression);
   return ConvertLayer(ReaderOf(blob, piece), {policy, uint64_t{1} << 20, "", &pool});
 }
 
@@ -82,6 +82,66 @@ TEST(ConvertLayer, GivesTheSameBytesOnAnyNumberOfThreadsAndForAnyReadSize) {
       EXPECT_EQ(ConvertToBlob(tar, threads, piece), expected)
           << threads << " threads, pieces of " << piece;
     }
+  }
+}
+
+ChunkPolicy GzipPolicy() {
+  ChunkPolicy policy = SmallPolicy();
+  policy.compression = LayerCompression::kGzip;
+  policy.level = 6;
+  return policy;
+}
+
+TEST(ConvertLayer, AsGzipDecodesToTheVeryTarAndReadsThroughTheChunkTable) {
+  const MixedTar mixed = MakeMixedTar();
+  const Result<ConvertedLayer> converted = Convert(mixed.tar, 2, 1 << 20, GzipPolicy());
+  ASSERT_TRUE(converted.has_value()) << converted.error().context;
+  const Bytes blob = ReadSpool(converted->spool);
+  const Result<Bytes> decoded = DecodeWholeGzip(blob);
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().context;
+  EXPECT_EQ(*decoded, mixed.tar);
+  const OpenedLayer layer = OpenedLayer::Open(blob);
+  ASSERT_TRUE(layer.index.has_value());
+  EXPECT_EQ(layer.index_ref, converted->index);
+  for (const Chunk& chunk : layer.Chunks()) EXPECT_EQ(chunk.ref.codec, ChunkCodec::kGzipMember);
+  for (const auto& [path, content] : mixed.files) {
+    const Inode inode = layer.index->Get(*ResolvePath(*layer.index, path, false));
+    EXPECT_EQ(AsText(layer.ReadTar(inode.data_offset, inode.size)), content) << path;
+  }
+}
+
+TEST(ConvertLayer, AsGzipGivesTheSameBytesOnAnyNumberOfThreads) {
+  const Bytes tar = MakeMixedTar().tar;
+  const Result<ConvertedLayer> one = Convert(tar, 1, 1 << 20, GzipPolicy());
+  const Result<ConvertedLayer> eight = Convert(tar, 8, 511, GzipPolicy());
+  ASSERT_TRUE(one.has_value() && eight.has_value());
+  EXPECT_EQ(one->digest, eight->digest);
+}
+
+// Names that do not compress make an index that no single hidden member can hold.
+TEST(ConvertLayer, AsGzipHidesAnIndexOfManyMembers) {
+  std::mt19937 random(3);
+  TarWriter writer;
+  std::vector<std::string> names;
+  for (int i = 0; i < 4000; ++i) {
+    std::string name(90, '\0');
+    for (char& c : name) c = static_cast<char>('!' + random() % 90);
+    std::ranges::replace(name, '/', '_');
+    names.push_back(name);
+    writer.File(name, "");
+  }
+  const Bytes tar = writer.Finish();
+  const Result<ConvertedLayer> converted = Convert(tar, 2, 1 << 20, GzipPolicy());
+  ASSERT_TRUE(converted.has_value()) << converted.error().context;
+  EXPECT_GT(converted->index.stored_size, 3 * 65536U);
+  const Bytes blob = ReadSpool(converted->spool);
+  const Result<Bytes> decoded = DecodeWholeGzip(blob);
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().context;
+  EXPECT_EQ(*decoded, tar);
+  const OpenedLayer layer = OpenedLayer::Open(blob);
+  ASSERT_TRUE(layer.index.has_value());
+  for (const std::string& name : names) {
+    EXPECT_TRUE(ResolvePath(*layer.index, name, false).has_value()) << name;
   }
 }
 

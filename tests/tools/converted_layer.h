@@ -11,6 +11,8 @@
 
 #include "index/base/bytes.h"
 #include "index/base/file.h"
+#include "index/base/gzip_codec.h"
+#include "index/base/inflate.h"
 #include "index/base/zstd_codec.h"
 #include "index/chunk_table.h"
 #include "index/index.h"
@@ -24,6 +26,20 @@ inline Bytes ReadSpool(const SpoolFile& spool) {
   Bytes blob(spool.size());
   EXPECT_TRUE(ReadFullAt(spool.fd(), 0, blob).has_value());
   return blob;
+}
+
+// What `gzip -d` makes of the blob.
+inline Result<Bytes> DecodeWholeGzip(ByteSpan blob) {
+  GzipStreamDecoder decoder;
+  Bytes out;
+  Bytes room(1 << 20);
+  while (true) {
+    LAYERFS_TRY(size, decoder.Decode(blob, room));
+    out.insert(out.end(), room.begin(), room.begin() + static_cast<ptrdiff_t>(size));
+    if (blob.empty() && size < room.size()) break;
+  }
+  if (!decoder.at_member_end()) return Fail(ErrorCode::kCorrupt, "the blob is cut short");
+  return out;
 }
 
 // What `zstd -d` makes of the blob.
@@ -44,8 +60,10 @@ inline Result<Bytes> DecodeWhole(ByteSpan blob) {
 inline Bytes ReadRef(ByteSpan blob, const ChunkRef& ref) {
   Bytes out(ref.size);
   EXPECT_TRUE(RangeFits(ref.blob_offset, ref.stored_size, blob.size()));
-  const Status status =
-      ZstdDecompressor().Decompress(blob.subspan(ref.blob_offset, ref.stored_size), out);
+  const ByteSpan stored = blob.subspan(ref.blob_offset, ref.stored_size);
+  const Status status = ref.codec == ChunkCodec::kGzipMember
+                            ? GzipDecompressor().Decompress(stored, out)
+                            : ZstdDecompressor().Decompress(stored, out);
   EXPECT_TRUE(status.has_value()) << status.error().context;
   EXPECT_EQ(Digest::Of(out), ref.digest);
   return out;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/convert/chunk_pipeline.h"
 
-#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -16,6 +15,7 @@ struct Job {
   TarChunk chunk;
   uint64_t charge = 0;  // what it counts against the limit
   Bytes frame;
+  ChunkCodec codec = ChunkCodec::kStored;
   Digest digest;
   Status status;
   bool done = false;  // under the pipeline's lock
@@ -43,7 +43,7 @@ class ChunkPipeline::Impl {
     uint64_t buffer_bytes = 0;  // capacity of all
   };
 
-  void Compress(const std::shared_ptr<Job>& job, Compressor& compressor);
+  void Compress(const std::shared_ptr<Job>& job, ChunkCompressor& compressor);
   void WriteDue();
   Status Write(Job& job);
   void HashContent(const Job& job);
@@ -89,20 +89,19 @@ Status ChunkPipeline::Impl::Add(TarChunk&& chunk) {
         return {};
       });
   if (!status.has_value()) return status;
-  pool_.Submit([this, job](Compressor& compressor) { Compress(job, compressor); });
+  pool_.Submit([this, job](ChunkCompressor& compressor) { Compress(job, compressor); });
   return {};
 }
 
-void ChunkPipeline::Impl::Compress(const std::shared_ptr<Job>& job, Compressor& compressor) {
+void ChunkPipeline::Impl::Compress(const std::shared_ptr<Job>& job, ChunkCompressor& compressor) {
   const ByteSpan data = job->chunk.data;
-  Bytes& room = compressor.room;
   job->digest = Digest::Of(data);
-  room.resize(std::max(room.size(), ZstdCompressor::Bound(data.size())));
-  const Result<size_t> size = compressor.zstd.CompressInto(data, room);
-  if (size.has_value()) {
-    job->frame.assign(room.begin(), room.begin() + static_cast<ptrdiff_t>(*size));
+  job->codec = compressor.codec();
+  const Result<ByteSpan> frame = compressor.Compress(data);
+  if (frame.has_value()) {
+    job->frame.assign(frame->begin(), frame->end());
   } else {
-    job->status = Fail(size.error());
+    job->status = Fail(frame.error());
   }
   const bool write = state_.With([&](State& state) {
     job->done = true;
@@ -131,7 +130,7 @@ Status ChunkPipeline::Impl::Write(Job& job) {
   tar_hash_.Update(data);
   HashContent(job);
   const ChunkRef ref{job.digest, spool_.size(), static_cast<uint32_t>(job.frame.size()),
-                     static_cast<uint32_t>(data.size()), ChunkCodec::kZstdFrame};
+                     static_cast<uint32_t>(data.size()), job.codec};
   outcome_.chunks.push_back({ref, job.chunk.tar_offset});
   outcome_.tar_size += data.size();
   return spool_.Append(job.frame);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ChunkPipeline: chunks of one layer's tar, in order → digests and zstd frames, made by a pool's
+// ChunkPipeline: chunks of one layer's tar, in order → digests and frames, made by a pool's
 // threads, appended to a spool file in order. Whichever thread finishes the chunk that is due
 // writes it and those behind it that are ready, so no thread waits for another's chunk.
 // Add and Finish: one thread at a time.

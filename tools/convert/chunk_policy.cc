@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/convert/chunk_policy.h"
 
+#include "index/base/gzip_codec.h"
 #include "index/base/zstd_codec.h"
 
 namespace layerfs {
@@ -23,8 +24,9 @@ Status Within(std::string_view name, int64_t value, int64_t low, int64_t high) {
 }  // namespace
 
 Status ChunkPolicy::Validate() const {
-  constexpr int kMaxLevel = 19;
-  LAYERFS_CHECK_OK(Within("compression level", level, 1, kMaxLevel));
+  constexpr int kMaxZstdLevel = 19;
+  LAYERFS_CHECK_OK(Within("compression level", level, 1,
+                          compression == LayerCompression::kGzip ? kMaxGzipLevel : kMaxZstdLevel));
   LAYERFS_CHECK_OK(Within("chunk size", chunk_size, kPageBytes, kMaxPolicyBytes));
   if (chunk_size % kPageBytes != 0) {
     return Fail(ErrorCode::kInvalidArgument, "chunk size " + std::to_string(chunk_size) +
@@ -40,8 +42,10 @@ Status ChunkPolicy::Validate() const {
 }
 
 std::string ChunkPolicy::Fingerprint() const {
-  return "layerfs " + std::to_string(kConverterVersion) + "; zstd " + ZstdVersion() + " level " +
-         std::to_string(level) + "; chunk " + std::to_string(chunk_size) + " own " +
+  const std::string gzip =
+      compression == LayerCompression::kGzip ? "; gzip, libdeflate " + DeflateVersion() : "";
+  return "layerfs " + std::to_string(kConverterVersion) + gzip + "; zstd " + ZstdVersion() +
+         " level " + std::to_string(level) + "; chunk " + std::to_string(chunk_size) + " own " +
          std::to_string(own_chunk_size) + " group " + std::to_string(group_min) + "/" +
          std::to_string(group_target) + "/" + std::to_string(group_max);
 }

@@ -11,8 +11,13 @@
 
 namespace layerfs {
 
+// How the tar's chunks are compressed: what tools that read the whole layer must know. gzip is for
+// those that do not read zstd (umoci before 0.5, Docker before 23): larger, and slower to read.
+enum class LayerCompression { kZstd, kGzip };
+
 struct ChunkPolicy {
-  int level = 3;  // of zstd
+  LayerCompression compression = LayerCompression::kZstd;
+  int level = 3;  // of the compression
   // Large files are cut every so many bytes; a multiple of 4 KiB.
   uint32_t chunk_size = uint32_t{256} << 10;
   // Files of at least so many bytes have chunks of their own.

@@ -6,44 +6,43 @@
 
 #include <functional>
 #include <map>
-#include <optional>
+#include <memory>
 #include <thread>
 #include <utility>
 
-#include "index/base/bytes.h"
 #include "index/base/synchronized.h"
 #include "index/base/thread_pool.h"
-#include "index/base/zstd_codec.h"
+#include "tools/convert/chunk_compressor.h"
+#include "tools/convert/chunk_policy.h"
 
 namespace layerfs {
 
-// A context and the room that it compresses into, used again and again.
-struct Compressor {
-  ZstdCompressor zstd;
-  Bytes room;
-};
-
 class CompressionPool {
  public:
-  CompressionPool(int threads, int level) : level_(level), threads_("convert", threads) {}
+  // `level` is of the compression.
+  CompressionPool(int threads, int level, LayerCompression compression = LayerCompression::kZstd)
+      : level_(level), compression_(compression), threads_("convert", threads) {}
 
   // Runs `task` on a thread of the pool. Never blocks: the caller keeps count of what waits.
-  void Submit(std::function<void(Compressor&)> task) {
+  void Submit(std::function<void(ChunkCompressor&)> task) {
     threads_.Submit([this, task = std::move(task)] { task(OfThisThread()); });
   }
 
  private:
   // A thread keeps its context: the tables stay in the cache of the core that runs it.
-  Compressor& OfThisThread() {
-    return compressors_.With([&](auto& compressors) -> Compressor& {
+  ChunkCompressor& OfThisThread() {
+    return compressors_.With([&](auto& compressors) -> ChunkCompressor& {
       auto& compressor = compressors[std::this_thread::get_id()];
-      if (!compressor.has_value()) compressor.emplace(ZstdCompressor(level_), Bytes());
+      if (compressor == nullptr) {
+        compressor = std::make_unique<ChunkCompressor>(compression_, level_);
+      }
       return *compressor;
     });
   }
 
   const int level_;
-  Synchronized<std::map<std::thread::id, std::optional<Compressor>>> compressors_;
+  const LayerCompression compression_;
+  Synchronized<std::map<std::thread::id, std::unique_ptr<ChunkCompressor>>> compressors_;
   ThreadPool threads_;  // Last: its threads use the rest.
 };
 

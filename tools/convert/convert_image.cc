@@ -106,7 +106,7 @@ Result<ConvertReport> ImageConversion::Run() {
   LAYERFS_TRY_IN(table, ListLayers(source.images), stores_.reader->name());
   progress_.OnLayers(table.tasks.size());
 
-  CompressionPool pool(threads_, options_.policy.level);
+  CompressionPool pool(threads_, options_.policy.level, options_.policy.compression);
   const int at_once = LayersAtOnce(table.tasks.size());
   const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, known_, pool, progress_,
                             cancelled_, InFlightBytes(threads_, at_once)});

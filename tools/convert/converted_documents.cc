@@ -34,6 +34,11 @@ Annotations WithoutStale(Annotations annotations) {
   return annotations;
 }
 
+const char* MediaTypeOf(LayerCompression compression) {
+  return compression == LayerCompression::kGzip ? media_type::kOciLayerGzip
+                                                : media_type::kOciLayerZstd;
+}
+
 RawDocument MakeDocument(const std::string& type, Bytes raw) {
   const Digest digest = Digest::Of(raw);
   return {std::move(raw), type, digest};
@@ -43,7 +48,7 @@ RawDocument MakeDocument(const std::string& type, Bytes raw) {
 
 Descriptor ConvertedLayerDescriptor(const ConvertedBlob& blob) {
   Descriptor layer;
-  layer.media_type = media_type::kOciLayerZstd;
+  layer.media_type = MediaTypeOf(blob.compression);
   layer.digest = blob.digest;
   layer.size = blob.size;
   layer.annotations = EncodeIndexAnnotations(blob.index);
@@ -69,8 +74,13 @@ Descriptor ReplaceLayer(const Descriptor& source, const Descriptor& converted) {
 }
 
 bool IsConvertedLayer(const Descriptor& layer) {
+  return IsConvertedLayer(layer, LayerCompression::kZstd) ||
+         IsConvertedLayer(layer, LayerCompression::kGzip);
+}
+
+bool IsConvertedLayer(const Descriptor& layer, LayerCompression compression) {
   const auto index = DecodeIndexAnnotations(layer.annotations, layer.size);
-  return layer.media_type == media_type::kOciLayerZstd && index.has_value() && index->has_value();
+  return layer.media_type == MediaTypeOf(compression) && index.has_value() && index->has_value();
 }
 
 RawDocument ConvertedManifest(const Manifest& source, std::vector<Descriptor> layers) {

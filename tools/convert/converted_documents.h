@@ -12,6 +12,7 @@
 #include "index/base/digest.h"
 #include "index/base/error.h"
 #include "index/chunk_ref.h"
+#include "tools/convert/chunk_policy.h"
 
 namespace layerfs {
 
@@ -26,6 +27,7 @@ struct ConvertedBlob {
   ChunkRef index;
   Digest source;
   std::string fingerprint;
+  LayerCompression compression = LayerCompression::kZstd;
 };
 
 // The descriptor of a converted layer by itself.
@@ -37,6 +39,8 @@ Descriptor ReplaceLayer(const Descriptor& source, const Descriptor& converted);
 
 // Whether the descriptor is that of a layer that layerfs can read lazily.
 bool IsConvertedLayer(const Descriptor& layer);
+// … and is compressed so.
+bool IsConvertedLayer(const Descriptor& layer, LayerCompression compression);
 
 // The manifest with its layers replaced, in OCI's media types; the config's bytes are the same.
 RawDocument ConvertedManifest(const Manifest& source, std::vector<Descriptor> layers);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ConvertLayer: a layer blob in any encoding → the same tar as consecutive zstd frames, followed by
-// the chunk table, the layer index and the footer in skippable frames (index/FORMAT.md, "In a layer
-// blob").
-// Thread-safe: calls share the pool only.
+// ConvertLayer: a layer blob in any encoding → the same tar as consecutive frames (zstd, or gzip
+// members), then the chunk table, the layer index and the footer in skippable frames
+// (index/FORMAT.md, "In a layer blob"). Thread-safe: calls share the pool only.
 #pragma once
 
 #include <functional>
@@ -31,7 +30,7 @@ struct LayerConversion {
   ChunkPolicy policy;
   uint64_t in_flight_bytes = 0;  // see InFlightBytes
   std::string spool_directory;
-  CompressionPool* pool = nullptr;  // of the policy's level
+  CompressionPool* pool = nullptr;  // of the policy's compression and level
 };
 
 struct ConvertedLayer {

@@ -38,7 +38,7 @@ Result<PlacedLayer> LayerPlacer::Place(const LayerTask& task) const {
 }
 
 Result<PlacedLayer> LayerPlacer::Dispatch(const LayerTask& task) const {
-  if (IsConvertedLayer(task.source)) return Copy(task);
+  if (IsConvertedLayer(task.source, parts_.options.policy.compression)) return Copy(task);
   const std::optional<KnownLayer> known = parts_.known.Find(task.source.digest);
   if (known.has_value() && !parts_.options.force) {
     LAYERFS_TRY(there, IsThere(known->layer.digest, known->layer.size, known->place));
@@ -85,8 +85,12 @@ Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
   const uint64_t size = converted.spool.size();
   LAYERFS_TRY(there, IsThere(converted.digest, size, ""));
   if (!there) LAYERFS_CHECK_OK(Write(task, converted.digest, size, converted.spool.fd()));
-  const ConvertedBlob blob{converted.digest, size, converted.index, task.source.digest,
-                           options.policy.Fingerprint()};
+  const ConvertedBlob blob{converted.digest,
+                           size,
+                           converted.index,
+                           task.source.digest,
+                           options.policy.Fingerprint(),
+                           options.policy.compression};
   return PlacedLayer{ConvertedLayerDescriptor(blob), converted.tar_size, LayerOutcome::kConverted};
 }
 

@@ -5,10 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "index/base/zstd_codec.h"
 #include "index/chunk_table.h"
 #include "index/index_codec.h"
-#include "index/layer_footer.h"
+#include "tools/convert/hidden_data.h"
 
 namespace layerfs {
 namespace {
@@ -17,32 +16,8 @@ namespace {
 // the chunk that is read, and describe some 200 MiB of tar.
 constexpr size_t kChunksPerSegment = 512;
 
-// Digests do not compress and the rest is small: a higher level than the chunks' costs nothing.
-constexpr int kTailLevel = 9;
-
-// The magic of our skippable frames; any of the sixteen would do (RFC 8878, 3.1.2).
-constexpr uint32_t kTailFrameMagic = kZstdSkippableMagicFirst + 14;
-
-// Appends `data`, compressed, as the payload of a skippable frame.
-Result<ChunkRef> AppendHidden(ByteSpan data, ZstdCompressor& compressor, SpoolFile& spool) {
-  Bytes frame;
-  LAYERFS_CHECK_OK(compressor.Compress(data, frame));
-  if (data.size() > kMaxIndexBytes || frame.size() > UINT32_MAX) {
-    return Fail(ErrorCode::kTooLarge,
-                "an index of " + std::to_string(data.size()) + " bytes is beyond the format");
-  }
-  ByteWriter header;
-  header.Write(kTailFrameMagic);
-  header.Write(static_cast<uint32_t>(frame.size()));
-  LAYERFS_CHECK_OK(spool.Append(header.bytes()));
-  const ChunkRef ref{Digest::Of(data), spool.size(), static_cast<uint32_t>(frame.size()),
-                     static_cast<uint32_t>(data.size()), ChunkCodec::kZstdFrame};
-  LAYERFS_CHECK_OK(spool.Append(frame));
-  return ref;
-}
-
 Result<std::vector<SegmentRef>> AppendSegments(const ChunkPipeline::Outcome& tar,
-                                               ZstdCompressor& compressor, SpoolFile& spool) {
+                                               HiddenData& hidden) {
   std::vector<SegmentRef> segments;
   std::span<const Content> contents = tar.contents;
   for (size_t first = 0; first < tar.chunks.size(); first += kChunksPerSegment) {
@@ -55,7 +30,7 @@ Result<std::vector<SegmentRef>> AppendSegments(const ChunkPipeline::Outcome& tar
         contents, [&](const Content& content) { return content.tar_offset < segment.tar_end; });
     const auto inside = contents.first(static_cast<size_t>(behind - contents.begin()));
     contents = contents.subspan(inside.size());
-    LAYERFS_TRY(ref, AppendHidden(ChunkTableSegment::Encode(chunks, inside), compressor, spool));
+    LAYERFS_TRY(ref, hidden.Append(ChunkTableSegment::Encode(chunks, inside)));
     segment.ref = ref;
     segments.push_back(segment);
   }
@@ -65,13 +40,13 @@ Result<std::vector<SegmentRef>> AppendSegments(const ChunkPipeline::Outcome& tar
 }  // namespace
 
 Result<ChunkRef> AppendLayerTail(const ChunkPipeline::Outcome& tar, LayerIndexBuilder& builder,
-                                 SpoolFile& spool) {
-  ZstdCompressor compressor(kTailLevel);
-  LAYERFS_TRY(segments, AppendSegments(tar, compressor, spool));
+                                 LayerCompression compression, SpoolFile& spool) {
+  HiddenData hidden(compression, spool);
+  LAYERFS_TRY(segments, AppendSegments(tar, hidden));
   LAYERFS_TRY(index, builder.Finish({tar.tar_digest, tar.tar_size, std::move(segments)}));
   LAYERFS_TRY(arranged, EncodeIndex(index));
-  LAYERFS_TRY(ref, AppendHidden(arranged, compressor, spool));
-  LAYERFS_CHECK_OK(spool.Append(EncodeLayerFooter(ref)));
+  LAYERFS_TRY(ref, hidden.Append(arranged));
+  LAYERFS_CHECK_OK(hidden.AppendFooter(ref));
   return ref;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // LayerTail: what follows the frames of a converted layer's tar: the segments of its chunk table
-// and its index, each a zstd frame inside a skippable one, and the footer.
+// and its index, all of it hidden from who decompresses the blob, and the footer.
 // Thread-safe: a function.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include "index/chunk_ref.h"
 #include "index/layer_index_builder.h"
 #include "tools/convert/chunk_pipeline.h"
+#include "tools/convert/chunk_policy.h"
 #include "tools/convert/spool_file.h"
 
 namespace layerfs {
@@ -15,6 +16,6 @@ namespace layerfs {
 // Appends it all to the spool file and returns where the index lies. The builder has seen all
 // entries.
 Result<ChunkRef> AppendLayerTail(const ChunkPipeline::Outcome& tar, LayerIndexBuilder& builder,
-                                 SpoolFile& spool);
+                                 LayerCompression compression, SpoolFile& spool);
 
 }  // namespace layerfs
