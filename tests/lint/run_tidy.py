@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """run_tidy.py [--budget SECONDS] [--jobs N] BUILD_DIR: clang-tidy over the sources of a build.
 
-A file that was clean is not looked at again until it, a header of the tree or .clang-tidy changes
-(BUILD_DIR/tidy remembers). The product comes before tests and benchmarks, and of each the files
-changed last before the others; when the budget is spent no further file
-is begun, and how many were left is said. Exit code 1 if a file has a finding.
+A file that was clean is not looked at again until it, a header that it includes (of the tree, however
+deep) or .clang-tidy changes: BUILD_DIR/tidy remembers. First come the files that differ from the merge
+base with --base (the commit before, where HEAD is on it), then the others in an order that the commit
+decides: so a budget that does not reach all of them reaches others after the next commit. When it is
+spent no further file is begun, and how many were left is said. Exit code 1 if a file has a finding.
 """
 import argparse
 import concurrent.futures
 import hashlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -20,26 +22,59 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOPS = ("index", "fetch", "fs", "tools", "tests", "bench")
 
 
-def sources(build):
+def git(*words):
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
+
+
+def sources(build, changed):
     commands = json.loads((build / "compile_commands.json").read_text())
     paths = {pathlib.Path(command["directory"], command["file"]).resolve() for command in commands}
     own = [path for path in paths if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in TOPS]
-    return sorted(own, key=urgency, reverse=True)
+    head = git("rev-parse", "HEAD")
+
+    def turn(path):
+        name = str(path.relative_to(ROOT))
+        return (name not in changed, hashlib.sha256((head + name).encode()).digest())
+
+    return sorted(own, key=turn)
 
 
-def urgency(path):
-    stamp = subprocess.run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", str(path)],
-                           capture_output=True, text=True).stdout.strip()
-    product = path.relative_to(ROOT).parts[0] not in ("tests", "bench")
-    return (product, int(stamp or 0), str(path))
+def changed_files(base):
+    since = git("merge-base", base, "HEAD") or "HEAD"
+    if since == git("rev-parse", "HEAD"):
+        since = "HEAD^"
+    return set(git("diff", "--name-only", since).splitlines())
 
 
-def surroundings():
-    digest = hashlib.sha256((ROOT / ".clang-tidy").read_bytes())
-    for top in TOPS:
-        for header in sorted((ROOT / top).rglob("*.h")):
-            digest.update(header.read_bytes())
-    return digest
+class Fingerprints:
+    """Of a source and all that it includes by a path in the tree."""
+
+    INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+
+    def __init__(self):
+        self.base = hashlib.sha256((ROOT / ".clang-tidy").read_bytes()).digest()
+        self.files = {}  # path -> (digest, included paths)
+
+    def read(self, path):
+        if path not in self.files:
+            text = path.read_bytes()
+            names = [name.decode() for name in self.INCLUDE.findall(text)]
+            included = [ROOT / name for name in names if (ROOT / name).is_file()]
+            self.files[path] = (hashlib.sha256(text).digest(), included)
+        return self.files[path]
+
+    def of(self, path):
+        seen = {path}
+        queue = [path]
+        while queue:
+            for included in self.read(queue.pop())[1]:
+                if included not in seen:
+                    seen.add(included)
+                    queue.append(included)
+        digest = hashlib.sha256(self.base + str(path.relative_to(ROOT)).encode())
+        for each in sorted(seen):
+            digest.update(self.read(each)[0])
+        return digest.hexdigest()
 
 
 def main():
@@ -47,33 +82,31 @@ def main():
     parser.add_argument("--budget", type=float, default=3600)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--clang-tidy", default="clang-tidy-19")
+    parser.add_argument("--base", default="origin/main", help="what the change is made against")
     parser.add_argument("build", type=pathlib.Path)
     args = parser.parse_args()
     end = time.monotonic() + args.budget
     memory = args.build / "tidy"
     memory.mkdir(exist_ok=True)
-    base = surroundings()
+    fingerprints = Fingerprints()
+    files = [(path, memory / fingerprints.of(path)) for path in sources(args.build, changed_files(args.base))]
 
-    def look(path):
-        digest = base.copy()
-        digest.update(path.read_bytes())
-        stamp = memory / digest.hexdigest()
+    def look(file):
+        path, stamp = file
         if stamp.exists():
-            return path, "clean", ""
+            return path, "clean"
         if time.monotonic() > end:
-            return path, "left", ""
+            return path, "left"
         done = subprocess.run([args.clang_tidy, "--quiet", "-p", str(args.build), str(path)],
                               capture_output=True, text=True)
         if done.returncode == 0:
             stamp.touch()
-            return path, "clean", ""
-        return path, "finding", done.stdout + done.stderr
+            return path, "clean"
+        print(done.stdout + done.stderr, flush=True)
+        return path, "finding"
 
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        results = list(pool.map(look, sources(args.build)))
-    for path, state, output in results:
-        if state == "finding":
-            print(output)
+        results = list(pool.map(look, files))
     counts = {state: sum(1 for result in results if result[1] == state) for state in ("clean", "finding", "left")}
     print(f"clang-tidy: {counts['clean']} files clean, {counts['finding']} with findings, "
           f"{counts['left']} left when the budget was spent")
