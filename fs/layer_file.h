@@ -82,8 +82,10 @@ class LayerFile : public std::enable_shared_from_this<LayerFile> {
   // Waits for the local disk; for the last close, and after MakeWhole. No-op where it is not whole.
   Status Seal();
 
- private:
+  // layer_file_state.h; of its own files only.
   struct State;
+
+ private:
   explicit LayerFile(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
 };

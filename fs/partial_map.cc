@@ -112,6 +112,7 @@ struct PartialMap::State {
   ByteSpan mapped;  // the file; shared, read-only: changes are made with pwrite, which can fail
   Synchronized<Counts> counts;
   std::atomic<bool> entry_synced{false};
+  std::atomic<bool> base_synced{true};
 
   ~State() {
     if (!mapped.empty()) munmap(const_cast<uint8_t*>(mapped.data()), mapped.size());
@@ -217,12 +218,19 @@ Status PartialMap::ShrinkBase(uint64_t base_size) {
                         state_->Name());
     counts.absent -= state_->CountAbsent(PagesOf(base_size), PagesOf(counts.base_size));
     counts.base_size = base_size;
+    state_->base_synced = false;
     return {};
   });
 }
 
+Status PartialMap::SettleBase() {
+  if (state_->base_synced) return {};
+  return Sync();
+}
+
 Status PartialMap::Sync() {
   if (fdatasync(state_->file.get()) != 0) return FailErrno(state_->Name(), errno);
+  state_->base_synced = true;
   if (state_->entry_synced) return {};
   if (fsync(state_->directory->get()) != 0) return FailErrno(state_->Name(), errno);
   state_->entry_synced = true;

@@ -61,6 +61,8 @@ class PartialMap {
   Status SetPresent(uint64_t first_page, uint64_t end_page);
   // After the upper file was cut to it. A larger one than now changes nothing.
   Status ShrinkBase(uint64_t base_size);
+  // Before the upper file grows past base_size: where base_size shrank, that survives a power cut.
+  Status SettleBase();
   // What was set so far survives a power cut. After the upper file was synced.
   Status Sync();
 
