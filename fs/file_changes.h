@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kinds of FileChange: write, truncate, allocate, and the fill with lower bytes.
-// As FileChange.
+// As FileChange: one thread at a time.
 #pragma once
 
 #include <cstdint>
