@@ -10,8 +10,13 @@ namespace {
 // with each round trip while the link is faster than that.
 constexpr uint64_t kFirstWindowBytes = 256 * 1024;
 constexpr uint64_t kFirstBridgeBytes = 32 * 1024;
-// Two turns of a request: one on the wire, one to keep it full when the first has ended.
-constexpr double kWindowTurns = 2.0;
+// BBR's gain: enough to notice that a link has become faster, little enough to wait behind.
+constexpr double kProbingGain = 1.25;
+// From seeing that the link has room to the request on the wire: threads, a busy machine.
+constexpr double kReactionSeconds = 0.001;
+// A request shall be worth this much of the link's time: it costs either end some 0.1 ms.
+constexpr double kPieceSeconds = 0.002;
+constexpr uint64_t kPiecesPerWindow = 4;
 // Below this many samples a 95th percentile says nothing.
 constexpr size_t kLeastSamples = 8;
 
@@ -39,10 +44,6 @@ void LinkEstimator::OnTransfer(const TransferResult& result, TimePoint started, 
   if (seconds > 0) rate_.Add(static_cast<double>(link_bytes) / seconds, ended);
 }
 
-void LinkEstimator::OnFirstChunk(Duration took, TimePoint now) {
-  if (took > Duration::zero()) first_chunk_.Add(Seconds(took), now);
-}
-
 std::optional<Duration> LinkEstimator::round_trip() const {
   if (first_byte_.value() > 0) return FromSeconds(first_byte_.value());
   if (first_byte_with_connecting_ > 0) return FromSeconds(first_byte_with_connecting_);
@@ -59,10 +60,16 @@ std::optional<Duration> LinkEstimator::first_byte_p95() const {
   return FromSeconds(*nth);
 }
 
-uint64_t LinkEstimator::window_bytes() const {
-  const double turn = first_chunk_.value();
-  if (turn <= 0 || bytes_per_second() <= 0) return kFirstWindowBytes;
-  return static_cast<uint64_t>(kWindowTurns * turn * bytes_per_second());
+uint64_t LinkEstimator::window_bytes(bool beside_demand) const {
+  const std::optional<Duration> trip = round_trip();
+  if (!trip.has_value() || bytes_per_second() <= 0) return kFirstWindowBytes;
+  const double gain = beside_demand ? 1 : kProbingGain;
+  return static_cast<uint64_t>(bytes_per_second() * (Seconds(*trip) * gain + kReactionSeconds));
+}
+
+uint64_t LinkEstimator::piece_bytes() const {
+  const auto worth = static_cast<uint64_t>(bytes_per_second() * kPieceSeconds);
+  return std::max(worth, window_bytes(false) / kPiecesPerWindow);
 }
 
 uint64_t LinkEstimator::bridge_bytes() const {

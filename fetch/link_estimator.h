@@ -22,20 +22,19 @@ class LinkEstimator {
   void OnTransfer(const TransferResult& result, TimePoint started, TimePoint ended,
                   uint64_t link_bytes);
 
-  // The first chunk of a transfer was there `took` after the transfer's start.
-  void OnFirstChunk(Duration took, TimePoint now);
-
   // Nothing before the first transfer.
   std::optional<Duration> round_trip() const;
   double bytes_per_second() const { return rate_.value(); }  // 0 before the first transfer
   // The time to the first byte that 95 of 100 recent requests did not exceed.
   std::optional<Duration> first_byte_p95() const;
 
-  // What may be on its way at once so that the link stays full and a new request waits behind it
-  // for about a round trip: twice what the link carries in the time that a request for one chunk
-  // takes. (Not in a round trip: the chunk's own time and ours count as well, and a window that is
-  // too small for them would measure a rate that is too low, and stay small.)
-  uint64_t window_bytes() const;
+  // With fewer bytes than this on their way, the next request is due: its answer begins as the
+  // others end. Beside a demand read it is what keeps the link full, and nothing that queues up;
+  // else a quarter more, which finds out whether the link carries more than it seemed to.
+  uint64_t window_bytes(bool beside_demand) const;
+  // What a request should bring at least so that requests do not cost more than bytes; and a part
+  // of the window, so that several connections carry it.
+  uint64_t piece_bytes() const;
   // A gap between two wanted ranges that costs less than a round trip is fetched along.
   uint64_t bridge_bytes() const;
   // How long `bytes` take at the estimated rate.
@@ -61,7 +60,6 @@ class LinkEstimator {
   // Long enough to span quiet moments, short enough to notice that the link has changed.
   Extreme rate_{true, std::chrono::seconds(5)};
   Extreme first_byte_{false, std::chrono::seconds(15)};
-  Extreme first_chunk_{false, std::chrono::seconds(15)};
   double first_byte_with_connecting_ = 0;  // seconds; while there is no better sample
   std::array<double, 64> recent_first_bytes_{};
   size_t recent_count_ = 0;

@@ -181,7 +181,10 @@ bool Scheduler::Impl::OnData(const TransferPointer& transfer, ByteSpan data) {
   if (transfer->stop.load()) return false;
   uint64_t position = transfer->received.load();
   transfer->received.store(position + data.size());
-  transfer->link->received.fetch_add(data.size());
+  Link& link = *transfer->link;
+  const uint64_t before = link.received.fetch_add(data.size());
+  const uint64_t room_at = link.room_at.load();
+  if (before < room_at && before + data.size() >= room_at) wake.Notify();
   while (!data.empty() && transfer->assembling < transfer->parts.size()) {
     const TransferPart& part = transfer->parts[transfer->assembling];
     const uint64_t stored = part.flight->chunk.stored_size;
@@ -210,7 +213,7 @@ void Scheduler::Impl::OnPartArrived(const TransferPointer& transfer, size_t part
   FetchClass fetch_class = FetchClass::kDemand;
   const bool wanted = core.With([&](SchedulerCore& c) {
     fetch_class = flight->fetch_class;
-    return c.OnArrived(transfer, part, clock.Now());
+    return c.OnArrived(transfer, part);
   });
   if (wanted) {
     workers->Submit(fetch_class,

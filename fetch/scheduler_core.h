@@ -32,11 +32,12 @@ struct Link {
   FlightQueue queue;
   int demand_transfers = 0;
   int low_transfers = 0;
-  uint64_t low_bytes = 0;    // on their way, of classes below demand
   TimePoint demand_until{};  // a reader that has just got its bytes is likely to want more
   int failures = 0;          // transfers in a row that brought nothing
   TimePoint paused_until{};
-  std::atomic<uint64_t> received{0};  // outside of the lock too
+  // Outside of the lock too: what came so far, and at how much of it there will be room for more.
+  std::atomic<uint64_t> received{0};
+  std::atomic<uint64_t> room_at{~uint64_t{0}};
 };
 
 struct Actions {
@@ -98,7 +99,7 @@ class SchedulerCore {
   bool OnStarted(const TransferPointer& transfer, BlobSource::TransferId source_id);
 
   // A part has arrived in whole: true when it is to be decoded.
-  bool OnArrived(const TransferPointer& transfer, size_t part, TimePoint now);
+  bool OnArrived(const TransferPointer& transfer, size_t part);
   void OnTransferDone(const TransferPointer& transfer, const TransferResult& result, TimePoint now,
                       Actions& actions);
   // The arrived bytes are decoded (and cached), or they are wrong.
@@ -131,6 +132,7 @@ class SchedulerCore {
   void Delay(const FlightPointer& flight, TimePoint until);
   void SetTimer(const FlightPointer& flight);
   TransferPointer PlanOn(const std::shared_ptr<Link>& link, TimePoint now);
+  uint64_t BytesOnTheWay(const Link& link) const;
   TransferPointer MakeTransfer(const std::shared_ptr<Link>& link,
                                std::vector<FlightPointer> flights);
   void CancelUnwanted(const Flight* flight, Actions& actions);

@@ -94,7 +94,6 @@ struct Transfer {
   FetchClass fetch_class = FetchClass::kFill;
   std::vector<TransferPart> parts;  // by offset; constant from Admit until it is done
   uint64_t held_bytes = 0;          // counted as in flight
-  uint64_t low_bytes = 0;           // of classes below demand, not yet arrived
   TimePoint started;
   uint64_t link_bytes_before = 0;
   std::optional<BlobSource::TransferId> source_id;

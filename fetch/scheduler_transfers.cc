@@ -12,11 +12,12 @@ namespace {
 // others; the rest leaves the link's window in fewer, larger pieces as far as the chunks allow.
 constexpr int kMaxDemandTransfers = 32;
 constexpr int kMaxLowTransfers = 16;
-// The window is filled by this many requests, so that it stays full while one of them ends.
-constexpr uint64_t kRequestsPerWindow = 4;
-// While somebody waits for a demand read, or has just got one, all else gets this part of the
-// window: what keeps the link full, and nothing that queues up.
-constexpr uint64_t kLowShareBesideDemand = 2;
+// Beside a demand read the window is filled by at least so many requests, on most links by single
+// chunks: each is a connection that takes its share from the demand read's only until it is
+// through.
+constexpr uint64_t kPiecesBesideDemand = 8;
+// What demand reads that are neighbours join into at most, where the window is smaller.
+constexpr uint64_t kLeastDemandJoin = uint64_t{1} << 20;
 
 constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
 constexpr auto kLongestBackoff = std::chrono::seconds(5);
@@ -49,20 +50,37 @@ TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoi
   const uint64_t memory = demand ? limits_.held_bytes : limits_.held_bytes / 2;
   if (held_bytes_ > 0 && held_bytes_ + stored > memory) return nullptr;
 
-  const uint64_t window = link->estimator.window_bytes();
+  const LinkEstimator& estimator = link->estimator;
   const bool beside_demand = link->demand_transfers > 0 || link->demand_until > now;
-  const uint64_t low_window = beside_demand ? window / kLowShareBesideDemand : window;
-  const uint64_t room = low_window > link->low_bytes ? low_window - link->low_bytes : 0;
+  const uint64_t window = estimator.window_bytes(beside_demand);
+  const uint64_t on_the_way = BytesOnTheWay(*link);
+  const uint64_t room = window > on_the_way ? window - on_the_way : 0;
   if (demand) {
     if (link->demand_transfers >= kMaxDemandTransfers) return nullptr;
   } else {
     if (link->low_transfers >= kMaxLowTransfers) return nullptr;
-    if (link->low_bytes > 0 && stored > room) return nullptr;
+    if (room == 0) {
+      // Who takes what comes looks at this without the lock.
+      link->room_at.store(link->received.load() + (on_the_way - window) + 1);
+      return nullptr;
+    }
   }
-  const uint64_t piece = demand ? window : std::min(room, window / kRequestsPerWindow);
+  const uint64_t low_piece = beside_demand ? window / kPiecesBesideDemand : estimator.piece_bytes();
+  const uint64_t piece = demand ? std::max(window, kLeastDemandJoin) : low_piece;
   const uint64_t memory_left = memory > held_bytes_ ? memory - held_bytes_ : 0;
-  return MakeTransfer(link, link->queue.TakeJoined({std::min(piece, memory_left),
-                                                    link->estimator.bridge_bytes(), room}));
+  return MakeTransfer(
+      link, link->queue.TakeJoined(
+                {std::min(piece, memory_left), estimator.bridge_bytes(), demand ? room : piece}));
+}
+
+// What has been asked for, and has not come.
+uint64_t SchedulerCore::BytesOnTheWay(const Link& link) const {
+  uint64_t bytes = 0;
+  for (const auto& [id, transfer] : transfers_) {
+    if (transfer->link.get() != &link || transfer->cancelled) continue;
+    bytes += transfer->range.size - std::min(transfer->range.size, transfer->received.load());
+  }
+  return bytes;
 }
 
 TransferPointer SchedulerCore::MakeTransfer(const std::shared_ptr<Link>& link,
@@ -90,21 +108,15 @@ void SchedulerCore::Shape(Transfer& transfer) {
   for (TransferPart& part : transfer.parts) {
     part.offset = part.flight->begin() - begin;
     end = std::max(end, part.flight->end());
-    if (part.flight->fetch_class != FetchClass::kDemand) {
-      transfer.low_bytes += part.flight->chunk.stored_size;
-    }
   }
   transfer.range = {first.blob->digest, first.blob->size, begin, end - begin};
   transfer.held_bytes = transfer.range.size;
   held_bytes_ += transfer.held_bytes;
-  transfer.link->low_bytes += transfer.low_bytes;
 }
 
 void SchedulerCore::Release(Transfer& transfer) {
   held_bytes_ -= transfer.held_bytes;
   transfer.held_bytes = 0;
-  transfer.link->low_bytes -= transfer.low_bytes;
-  transfer.low_bytes = 0;
 }
 
 bool SchedulerCore::Admit(const TransferPointer& transfer, const std::vector<CacheAnswer>& answers,
@@ -155,17 +167,11 @@ bool SchedulerCore::OnStarted(const TransferPointer& transfer, BlobSource::Trans
   return !transfer->cancelled;
 }
 
-bool SchedulerCore::OnArrived(const TransferPointer& transfer, size_t part_number, TimePoint now) {
+bool SchedulerCore::OnArrived(const TransferPointer& transfer, size_t part_number) {
   TransferPart& part = transfer->parts[part_number];
   const FlightPointer& flight = part.flight;
   part.arrived = true;
-  if (part_number == 0) {
-    transfer->link->estimator.OnFirstChunk(now - transfer->started, now);
-  }
   --flight->transfers;
-  const uint64_t low = std::min<uint64_t>(transfer->low_bytes, flight->chunk.stored_size);
-  transfer->low_bytes -= low;
-  transfer->link->low_bytes -= low;
   if (flight->done || flight->decoding) return false;
   const uint64_t held = std::min<uint64_t>(transfer->held_bytes, flight->chunk.stored_size);
   transfer->held_bytes -= held;
