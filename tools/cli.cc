@@ -23,12 +23,16 @@ struct Entry {
 std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
   std::vector<Entry> entries;
   for (auto* make :
-       {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakeInspectCommand, MakeLsCommand,
-        MakeCatCommand, MakeStatCommand, MakeCheckCommand, MakeCacheCommand}) {
+       {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakeRunCommand, MakeStartCommand,
+        MakePsCommand, MakeRmCommand, MakeInspectCommand, MakeLsCommand, MakeCatCommand,
+        MakeStatCommand, MakeCheckCommand, MakeCacheCommand}) {
     Entry entry;
     entry.command = make();
     entry.app = entry.command->Declare(root);
-    entry.app->add_flag("-v,--verbose", log.verbose, "Say more about what is done");
+    // docker run's -v is a volume.
+    const bool v_is_taken = entry.app->get_option_no_throw("-v") != nullptr;
+    entry.app->add_flag(v_is_taken ? "--verbose" : "-v,--verbose", log.verbose,
+                        "Say more about what is done");
     entry.app->add_flag("--debug", log.debug, "Say everything");
     entry.app->add_option("--log", log.file, "Append the log to a file instead of stderr")
         ->type_name("FILE");

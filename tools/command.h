@@ -69,6 +69,10 @@ std::unique_ptr<Command> MakeConvertCommand();
 std::unique_ptr<Command> MakeInspectCommand();
 std::unique_ptr<Command> MakeLsCommand();
 std::unique_ptr<Command> MakeMountCommand();
+std::unique_ptr<Command> MakePsCommand();
+std::unique_ptr<Command> MakeRmCommand();
+std::unique_ptr<Command> MakeRunCommand();
+std::unique_ptr<Command> MakeStartCommand();
 std::unique_ptr<Command> MakeStatCommand();
 std::unique_ptr<Command> MakeUmountCommand();
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/run/mount_process.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "fs/fuse_session.h"
+#include "index/base/file.h"
+
+namespace layerfs {
+namespace {
+
+// As much as Image takes of a config.
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+
+// The child's number for the descriptor of its report.
+constexpr int kReportFd = 3;
+
+Result<Bytes> ReadToEnd(int fd) {
+  Bytes bytes;
+  std::array<uint8_t, 65536> buffer{};
+  while (true) {
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return FailErrno("the mount's report", errno);
+    if (got == 0) return bytes;
+    bytes.insert(bytes.end(), buffer.begin(), buffer.begin() + got);
+    if (bytes.size() > kMaxConfigBytes) {
+      return Fail(ErrorCode::kTooLarge, "the image's config is too large");
+    }
+  }
+}
+
+}  // namespace
+
+Result<MountProcess> MountProcess::Start(const Options& options) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return FailErrno("pipe", errno);
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
+  LAYERFS_TRY(null, OpenFile("/dev/null", O_RDWR));
+
+  ChildProcess::Options child;
+  child.arguments = {options.program, "mount", "--foreground", "--report-fd",
+                     std::to_string(kReportFd)};
+  child.arguments.insert(child.arguments.end(), options.words.begin(), options.words.end());
+  child.arguments.insert(child.arguments.end(), {"--", options.image, options.mount_point});
+  child.descriptors = {{null.get(), 0}, {null.get(), 1}, {write_end.get(), kReportFd}};
+  child.new_session = true;
+  LAYERFS_TRY(process, ChildProcess::Start(child));
+  write_end.Reset();
+
+  LAYERFS_TRY(report, ReadToEnd(read_end.get()));
+  if (report.empty()) {
+    LAYERFS_TRY(status, process.Wait());
+    return Fail(ErrorCode::kIo,
+                options.image + ": cannot be mounted (exit status " + std::to_string(status) + ")");
+  }
+  LAYERFS_TRY_IN(config, ParseJson(report, kMaxConfigBytes), options.image + ": config");
+  return MountProcess(std::move(process), options.mount_point, std::move(config));
+}
+
+Status MountProcess::End() {
+  const Status unmounted = Unmount(mount_point_, false);
+  if (!unmounted.has_value() && unmounted.error().code == ErrorCode::kBusy) {
+    return Unmount(mount_point_, true);
+  }
+  if (!unmounted.has_value() && unmounted.error().code != ErrorCode::kNotFound) return unmounted;
+  LAYERFS_CHECK_OK(process_.Wait());
+  return {};
+}
+
+}  // namespace layerfs

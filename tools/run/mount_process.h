@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// MountProcess: an image's mount in a process of its own, so that it outlives whoever looks at a
+// container and no signal of a terminal ends it.
+// One thread at a time.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "index/base/error.h"
+#include "index/base/json.h"
+#include "tools/run/child_process.h"
+
+namespace layerfs {
+
+class MountProcess {
+ public:
+  // Runs `PROGRAM mount --foreground --report-fd N WORDS… IMAGE MOUNT_POINT` and waits for the
+  // mount to answer. Where it fails, the process has said why on standard error.
+  struct Options {
+    std::string program;             // this executable
+    std::vector<std::string> words;  // options of `layerfs mount`
+    std::string image;
+    std::string mount_point;
+  };
+  static Result<MountProcess> Start(const Options& options);
+
+  // The whole of the image's config.
+  const Json& image_config() const { return config_; }
+  // Unmounts, at once or, where somebody still has a file open, when they let go; waits for the
+  // process in the first case.
+  Status End();
+
+ private:
+  MountProcess(ChildProcess process, std::string mount_point, Json config)
+      : process_(std::move(process)),
+        mount_point_(std::move(mount_point)),
+        config_(std::move(config)) {}
+
+  ChildProcess process_;
+  std::string mount_point_;
+  Json config_;
+};
+
+}  // namespace layerfs
