@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "fs/overlay_marks.h"
 #include "index/base/digest.h"
@@ -59,6 +60,9 @@ class ContainerLayer {
   UniqueFd index_;
   UniqueFd partial_;
 };
+
+// Without "." and "..".
+Result<std::vector<std::string>> NamesInDirectory(UniqueFd directory);
 
 // Removes the name, and all below it where it is a directory. Never follows a symlink.
 Status RemoveTree(int directory_fd, const std::string& name);

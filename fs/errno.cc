@@ -8,18 +8,18 @@ namespace layerfs {
 int ErrnoOf(const Error& error) {
   switch (error.code) {
     case ErrorCode::kInvalidArgument:
-      return EINVAL;
+      return error.system_errno != 0 ? error.system_errno : EINVAL;
     case ErrorCode::kNotFound:
       // Only a local file system's own answer; a blob that a registry does not have is EIO.
       return error.system_errno != 0 ? error.system_errno : EIO;
     case ErrorCode::kExists:
-      return EEXIST;
+      return error.system_errno != 0 ? error.system_errno : EEXIST;
     case ErrorCode::kPermission:
       return error.system_errno != 0 ? error.system_errno : EIO;
     case ErrorCode::kBusy:
-      return EBUSY;
+      return error.system_errno != 0 ? error.system_errno : EBUSY;
     case ErrorCode::kUnsupported:
-      return EOPNOTSUPP;
+      return error.system_errno != 0 ? error.system_errno : EOPNOTSUPP;
     case ErrorCode::kNoSpace:
       return error.system_errno != 0 ? error.system_errno : ENOSPC;
     case ErrorCode::kCancelled:

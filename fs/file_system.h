@@ -121,6 +121,9 @@ class FileSystem {
   virtual void TemporaryFile(const Caller&, NodeId parent, mode_t, int flags, Reply reply);
   virtual void Read(const Caller&, NodeId node, uint64_t handle, uint64_t offset, size_t size,
                     int flags, Reply reply) = 0;
+  // With SessionWishes::handle_killpriv: before a write or an open that truncates, by somebody
+  // whose writes clear setuid and setgid.
+  virtual void KillPrivileges(const Caller&, NodeId /*node*/) {}
   // `data` is valid during the call only.
   virtual void Write(const Caller&, NodeId node, uint64_t handle, uint64_t offset, ByteSpan data,
                      int flags, Reply reply);

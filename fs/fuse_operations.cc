@@ -37,6 +37,15 @@ int32_t BackingIdOf([[maybe_unused]] const fuse_file_info* info) {
 #endif
 }
 
+// Whether what follows has to clear setuid and setgid (FUSE_WRITE_KILL_SUIDGID and the like).
+bool KillsPrivileges([[maybe_unused]] const fuse_file_info* info) {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+  return info->kill_suidgid != 0;
+#else
+  return false;
+#endif
+}
+
 // The kernel sends names of up to 1024 bytes; a component has 255 at most, and ENAMETOOLONG comes
 // before ENOENT.
 bool RefuseLongName(fuse_req_t request, std::string_view name) {
@@ -105,13 +114,15 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
     Want(connection, FUSE_CAP_ATOMIC_O_TRUNC);
     Want(connection, FUSE_CAP_DONT_MASK);
   }
-  if (wishes.handle_killpriv) {
-#ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
-    Want(connection, FUSE_CAP_HANDLE_KILLPRIV_V2);
+  Unwant(connection, FUSE_CAP_HANDLE_KILLPRIV);
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
+  // Else the kernel asks for security.capability before each write, and clears setuid itself. An
+  // older libfuse does not pass on when it is our turn.
+  Choose(connection, FUSE_CAP_HANDLE_KILLPRIV_V2, wishes.handle_killpriv);
 #endif
-  } else {
-    Unwant(connection, FUSE_CAP_HANDLE_KILLPRIV);
-  }
+  // Every change goes through this kernel, which knows what to drop then; a new mtime after our own
+  // write is no reason to drop a file's pages.
+  Choose(connection, FUSE_CAP_AUTO_INVAL_DATA, false);
   // The kernel waits for async direct I/O without heeding signals (fs/fuse/file.c, fuse_direct_IO):
   // a process killed while its read waits for the network would stay. The price is that an O_DIRECT
   // read of several requests sends them one after the other.
@@ -215,6 +226,7 @@ void Link(fuse_req_t request, fuse_ino_t node, fuse_ino_t new_parent,
 }
 
 void Open(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) noexcept {
+  if (KillsPrivileges(info)) Target(request).KillPrivileges(CallerOf(request), node);
   Target(request).Open(CallerOf(request), node, info->flags, Reply(request));
 }
 
@@ -237,6 +249,7 @@ void Read(fuse_req_t request, fuse_ino_t node, size_t size, off_t offset,
 
 void Write(fuse_req_t request, fuse_ino_t node, const char* data, size_t size, off_t offset,
            fuse_file_info* info) noexcept {
+  if (KillsPrivileges(info)) Target(request).KillPrivileges(CallerOf(request), node);
   Target(request).Write(CallerOf(request), node, HandleOf(info), static_cast<uint64_t>(offset),
                         AsBytes({data, size}), info->flags, Reply(request));
 }

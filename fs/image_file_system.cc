@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <unordered_map>
 
+#include "fs/image_attributes.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 
@@ -17,7 +18,6 @@ namespace layerfs {
 namespace {
 
 constexpr uint64_t kBlockBytes = 4096;
-constexpr uint64_t kSectorBytes = 512;  // stat's st_blocks counts these
 // Directory offsets: "." and ".." come first, and 0 means the start.
 constexpr uint64_t kFirstEntryOffset = 2;
 
@@ -61,36 +61,7 @@ struct ImageFileSystem::State {
   }
   static InodeNumber ToInode(NodeId node) { return InodeNumber{static_cast<uint32_t>(node)}; }
 
-  struct stat Stat(InodeNumber number) const {
-    const Inode inode = tree.Get(number);
-    struct stat attributes{};
-    attributes.st_ino = ToUint(number);
-    attributes.st_mode = inode.mode;
-    attributes.st_nlink = inode.nlink;
-    attributes.st_uid = inode.uid;
-    attributes.st_gid = inode.gid;
-    attributes.st_rdev = inode.rdev;
-    attributes.st_size = static_cast<off_t>(inode.is_directory() ? kBlockBytes : inode.size);
-    attributes.st_blksize = kBlockBytes;
-    attributes.st_blocks = static_cast<blkcnt_t>(Blocks(number, inode));
-    const timespec mtime{inode.mtime.seconds, static_cast<long>(inode.mtime.nanoseconds)};
-    attributes.st_mtim = mtime;
-    attributes.st_ctim = mtime;
-    attributes.st_atim = mtime;
-    return attributes;
-  }
-
-  // What the file would take on a disk; a sparse file's holes take nothing.
-  uint64_t Blocks(InodeNumber number, const Inode& inode) const {
-    if (inode.is_directory()) return kBlockBytes / kSectorBytes;
-    if (!inode.is_regular()) return 0;
-    uint64_t bytes = inode.size;
-    if (tree.IsSparse(number)) {
-      bytes = 0;
-      for (const DataExtent& extent : tree.DataExtents(number, 0, inode.size)) bytes += extent.size;
-    }
-    return AlignUp(bytes, kBlockBytes) / kSectorBytes;
-  }
+  struct stat Stat(InodeNumber number) const { return ImageAttributes(tree, number); }
 
   EntryReply Entry(InodeNumber number) const {
     EntryReply entry;

@@ -10,6 +10,8 @@
 
 #include "fs/container_layer.h"
 #include "fs/file_system.h"
+#include "fs/id_map.h"
+#include "fs/layer_tree.h"
 #include "fs/lower_source.h"
 
 namespace layerfs {
@@ -25,6 +27,8 @@ class LayeredFileSystem final : public FileSystem {
     // Owners that show instead of the real ones.
     std::optional<uid_t> squash_uid;
     std::optional<gid_t> squash_gid;
+    IdMap uids;
+    IdMap gids;
     double timeout_seconds = kForeverSeconds;  // of entries and attributes
   };
   // `sources`: the topmost first. Without `layer` the file system is read-only.
@@ -85,9 +89,12 @@ class LayeredFileSystem final : public FileSystem {
   void Seek(const Caller&, NodeId node, uint64_t handle, uint64_t offset, int whence,
             Reply reply) override;
 
+  void KillPrivileges(const Caller&, NodeId node) override;
+
   struct State;
 
  private:
+  void ReplyCreated(LayerTree::Made made, const Result<EntryReply>& entry, Reply& reply);
   explicit LayeredFileSystem(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

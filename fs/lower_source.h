@@ -32,6 +32,10 @@ struct LowerEntry {
   LowerObject object;
   mode_t type = 0;        // S_IFMT bits
   bool whiteout = false;  // the name is not there, and nothing below it shows
+  // As Attributes tells them, where the lookup knows (`links`: 0 where it does not).
+  uint64_t inode = 0;
+  dev_t device = 0;
+  uint64_t links = 0;
 };
 
 // How a directory continues in the sources below it.
@@ -45,12 +49,14 @@ class LowerSource {
   virtual ~LowerSource() = default;
 
   virtual LowerObject Root() const = 0;
+  // The regular file with this inode number, for a partial file's origin; kCorrupt where there is
+  // none, kUnsupported where allows_partial() is false.
+  virtual Result<LowerObject> FileWithNumber(uint64_t number) const = 0;
   // `directory` is one. Nothing where the source does not have the name.
   virtual Result<std::optional<LowerEntry>> Lookup(const LowerObject& directory,
                                                    std::string_view name) const = 0;
-  // Whiteouts included; st_ino as Attributes has it. Order is the source's own. Stops when `each`
-  // returns false.
-  using EachEntry = std::function<bool(std::string_view name, const LowerEntry&, uint64_t st_ino)>;
+  // Whiteouts included. Order is the source's own. Stops when `each` returns false.
+  using EachEntry = std::function<bool(std::string_view name, const LowerEntry& entry)>;
   virtual Status List(const LowerObject& directory, const EachEntry& each) const = 0;
   // st_ino is unique within the source and stable; st_dev is the source's device or 0.
   virtual Result<struct stat> Attributes(const LowerObject& object) const = 0;

@@ -58,14 +58,14 @@ Result<std::string> ReadRedirect(const ObjectPath& directory);  // empty: none
 Result<bool> HasWhiteoutXattr(const ObjectPath& file);
 Result<std::optional<uint64_t>> ReadOrigin(const ObjectPath& object);
 
-// "L+1", "U-2": the link count that shows, relative to the lower or the upper inode's.
-struct LinkDelta {
-  bool relative_to_lower = true;
-  int64_t delta = 0;
-  bool operator==(const LinkDelta&) const = default;
+// "T3", "U-1": the link count that shows, as such or relative to the upper inode's.
+struct LinkCount {
+  bool relative = false;
+  int64_t value = 0;
+  bool operator==(const LinkCount&) const = default;
 };
-std::string EncodeLinkDelta(LinkDelta delta);
-std::optional<LinkDelta> DecodeLinkDelta(std::string_view text);
+std::string EncodeLinkCount(LinkCount count);
+std::optional<LinkCount> DecodeLinkCount(std::string_view text);
 
 // user.containers.override_stat: owner, mode and perhaps type and device that show.
 inline constexpr char kOverrideStatXattr[] = "user.containers.override_stat";

@@ -10,13 +10,17 @@
 #include <thread>
 
 #include "fs/daemonizer.h"
+#include "fs/directory_source.h"
 #include "fs/file_reader.h"
 #include "fs/fuse_session.h"
 #include "fs/image.h"
 #include "fs/image_file_system.h"
+#include "fs/image_source.h"
+#include "fs/layered_file_system.h"
 #include "index/base/log.h"
 #include "tools/command.h"
 #include "tools/image_options.h"
+#include "tools/overlay_options.h"
 #include "tools/services.h"
 
 namespace layerfs {
@@ -45,8 +49,11 @@ class MountCommand final : public Command {
  public:
   CLI::App* Declare(CLI::App& parent) override {
     CLI::App* app = parent.add_subcommand("mount", "show a converted image's files in a directory");
-    app->add_option("IMAGE", image_, "The converted image")->required();
-    app->add_option("DIRECTORY", directory_, "Where it is mounted")->required();
+    app->add_option("IMAGE", image_, "The converted image; not with -o lowerdir=");
+    app->add_option("DIRECTORY", directory_, "Where it is mounted");
+    app->add_option("--container-layer", container_layer_,
+                    "Make the mount writable; keep the changes in this directory")
+        ->type_name("DIR");
     app->add_flag("-f,--foreground", foreground_,
                   "Stay in the foreground until it is unmounted or interrupted");
     app->add_option("-o", mount_options_,
@@ -68,32 +75,43 @@ class MountCommand final : public Command {
     options_.DeclareRegistry(*app);
     Document(
         *app,
-        {"  Mounts the image's merged tree, read-only, as soon as its indexes are there. Files "
-         "are\n"
-         "  fetched in pieces when they are read, verified against SHA-256 and kept in the cache.\n"
-         "  Without --foreground the command returns when the mount answers, and reports its\n"
-         "  failure otherwise. While the registry cannot be reached, what is cached is read as "
-         "ever;\n"
-         "  other reads are retried until --fetch-timeout and then fail with EIO.\n"
+        {"  Mounts the image's merged tree as soon as its indexes are there. Files are fetched in\n"
+         "  pieces when they are read, verified against SHA-256 and kept in the cache. Without\n"
+         "  --foreground the command returns when the mount answers, and reports its failure\n"
+         "  otherwise. While the registry cannot be reached, what is cached is read as ever; "
+         "other\n"
+         "  reads are retried until --fetch-timeout and then fail with EIO.\n"
          "\n"
-         "  Mount options of interest: allow_other, noexec, nosuid, nodev, io_uring (where the\n"
-         "  kernel has it enabled).",
+         "  The mount is read-only, or writable with --container-layer DIR: DIR (made where it is\n"
+         "  missing) takes the changes, belongs to this image from then on, and is in use by one\n"
+         "  mount at a time.\n"
+         "\n"
+         "  With -o lowerdir=A:B[,upperdir=U,workdir=W] directories are merged instead of an "
+         "image,\n"
+         "  as overlayfs and fuse-overlayfs do it and with their options. Called by the name\n"
+         "  mount.fuse.layerfs it is a helper of mount(8), and Podman's mount_program.\n"
+         "\n"
+         "  Mount options of interest: allow_other (the default for root's writable mounts), "
+         "noexec,\n"
+         "  nosuid, nodev, io_uring (where the kernel has it enabled).",
          {"layerfs mount docker://127.0.0.1:5000/app:1-lazy /mnt/app",
-          "layerfs mount -f --cache /var/tmp/cache -o allow_other oci:/images/app:1 /mnt/app"}});
+          "layerfs mount -f --cache /var/tmp/cache -o allow_other oci:/images/app:1 /mnt/app",
+          "layerfs mount --container-layer /var/lib/c1 docker://127.0.0.1:5000/app:1-lazy /mnt/c1",
+          "layerfs mount -o lowerdir=/a:/b,upperdir=/u,workdir=/w /mnt/merged"}});
     return app;
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
-    LAYERFS_TRY(reference, ImageReference::Parse(image_));
+    LAYERFS_TRY(mount, WhatToMount());
     LAYERFS_TRY(mount_point, CheckMountPoint(directory_));
-    LAYERFS_TRY(absolute, WithAbsolutePaths(reference));
-    LAYERFS_CHECK_OK(MakeCachePathAbsolute());
+    LAYERFS_CHECK_OK(MakeAbsolute(options_.cache_directory));
+    LAYERFS_CHECK_OK(MakeAbsolute(container_layer_));
     if (foreground_) {
-      LAYERFS_CHECK_OK(Serve(absolute, mount_point, io, nullptr));
+      LAYERFS_CHECK_OK(Serve(mount, mount_point, io, nullptr));
       return ExitStatus::kSuccess;
     }
     LAYERFS_TRY(daemon, Daemonizer::Fork("layerfs mount: "));
-    const Status served = Serve(absolute, mount_point, io, &daemon);
+    const Status served = Serve(mount, mount_point, io, &daemon);
     if (!served.has_value()) {
       const bool told = daemon.ReportFailure(served.error().context,
                                              static_cast<int>(ExitStatusOf(served.error().code)));
@@ -114,35 +132,55 @@ class MountCommand final : public Command {
     return reference;
   }
 
-  Status MakeCachePathAbsolute() {
-    if (options_.cache_directory.empty() || options_.cache_directory.front() == '/') return {};
+  static Status MakeAbsolute(std::string& path) {
+    if (path.empty() || path.front() == '/') return {};
     char* const here = ::getcwd(nullptr, 0);
     if (here == nullptr) return FailErrno("working directory", errno);
-    options_.cache_directory = std::string(here) + "/" + options_.cache_directory;
+    path = std::string(here) + "/" + path;
     std::free(here);
     return {};
   }
 
-  std::vector<std::string> SplitMountOptions() const {
-    std::vector<std::string> words;
-    for (const std::string& list : mount_options_) {
-      std::string word;
-      for (size_t i = 0; i <= list.size(); ++i) {
-        if (i == list.size() || list[i] == ',') {
-          if (!word.empty()) words.push_back(word);
-          word.clear();
-        } else {
-          word.push_back(list[i]);
-        }
+  // An image, or directories.
+  struct WhatIsMounted {
+    std::optional<ImageReference> image;
+    OverlayOptions overlay;  // with an image, only what concerns the file system
+  };
+  Result<WhatIsMounted> WhatToMount() {
+    const std::vector<std::string> words = SplitMountWords(mount_options_);
+    WhatIsMounted mount;
+    if (NamesDirectories(words)) {
+      if (!container_layer_.empty()) {
+        return Fail(ErrorCode::kInvalidArgument,
+                    "--container-layer goes with an image; with -o lowerdir= give upperdir= and "
+                    "workdir=");
       }
+      // mount(8) gives a source, which is not one.
+      if (directory_.empty()) directory_ = std::exchange(image_, "");
+      LAYERFS_TRY(overlay, ParseOverlayOptions(words));
+      mount.overlay = std::move(overlay);
+      for (std::string& lower : mount.overlay.lower_directories) {
+        LAYERFS_CHECK_OK(MakeAbsolute(lower));
+      }
+      LAYERFS_CHECK_OK(MakeAbsolute(mount.overlay.upper_directory));
+      LAYERFS_CHECK_OK(MakeAbsolute(mount.overlay.work_directory));
+    } else {
+      if (image_.empty()) {
+        return Fail(ErrorCode::kInvalidArgument, "IMAGE is required; or -o lowerdir=");
+      }
+      LAYERFS_TRY(reference, ImageReference::Parse(image_));
+      LAYERFS_TRY(absolute, WithAbsolutePaths(reference));
+      mount.image = std::move(absolute);
+      mount.overlay.others = words;
     }
-    return words;
+    if (directory_.empty()) return Fail(ErrorCode::kInvalidArgument, "DIRECTORY is required");
+    return mount;
   }
 
   // Words that would make a mount which is not what it says.
-  static Status RefuseOption(const std::string& word) {
+  static Status RefuseOption(const std::string& word, bool writable) {
     std::string_view why;
-    if (word == "rw") why = "an image is mounted read-only";
+    if (word == "rw" && !writable) why = "without --container-layer the mount is read-only";
     if (word.starts_with("subtype=")) why = "layerfs knows its mounts by it";
     if (word.starts_with("max_read=")) why = "the size of reads is agreed with the kernel";
     if (why.empty()) return {};
@@ -150,20 +188,27 @@ class MountCommand final : public Command {
                 "-o " + word + ": " + std::string(why) + "; leave it out");
   }
 
-  Result<FuseOptions> MakeFuseOptions(const ImageReference& reference,
+  Result<FuseOptions> MakeFuseOptions(const WhatIsMounted& mount,
                                       const std::string& mount_point) const {
     FuseOptions fuse;
     fuse.mount_point = mount_point;
-    fuse.source = reference.ToString();
-    fuse.max_threads = threads_;
+    fuse.source = mount.image.has_value() ? mount.image->ToString() : "layerfs";
+    fuse.max_threads = mount.overlay.one_thread ? 1 : threads_;
     fuse.debug = fuse_debug_;
-    for (const std::string& word : SplitMountOptions()) {
-      LAYERFS_CHECK_OK(RefuseOption(word));
+    const bool writable = !container_layer_.empty() || !mount.overlay.upper_directory.empty();
+    bool has_allow = false;
+    for (const std::string& word : mount.overlay.others) {
+      LAYERFS_CHECK_OK(RefuseOption(word, writable || !mount.image.has_value()));
+      has_allow |= word == "allow_other" || word == "allow_root";
       if (word == "io_uring") {
         fuse.io_uring = true;
-      } else if (word != "ro") {
+      } else if (word != "rw" && (word != "ro" || writable)) {
         fuse.options.push_back(word);
       }
+    }
+    // A container has more users than the one who started it.
+    if (!has_allow && ::geteuid() == 0 && (writable || !mount.image.has_value())) {
+      fuse.options.push_back("allow_other");
     }
     return fuse;
   }
@@ -199,9 +244,35 @@ class MountCommand final : public Command {
     }
   }
 
-  Status Serve(const ImageReference& reference, const std::string& mount_point, CommandIo& io,
+  Status Serve(const WhatIsMounted& mount, const std::string& mount_point, CommandIo& io,
                Daemonizer* daemon) {
-    LAYERFS_TRY(fuse_options, MakeFuseOptions(reference, mount_point));
+    return mount.image.has_value() ? ServeImage(mount, mount_point, io, daemon)
+                                   : ServeDirectories(mount, mount_point, io, daemon);
+  }
+
+  Status ServeDirectories(const WhatIsMounted& mount, const std::string& mount_point, CommandIo& io,
+                          Daemonizer* daemon) {
+    const OverlayOptions& overlay = mount.overlay;
+    std::vector<std::unique_ptr<LowerSource>> sources;
+    for (const std::string& lower : overlay.lower_directories) {
+      LAYERFS_TRY(source, OpenDirectorySource(lower));
+      sources.push_back(std::move(source));
+    }
+    std::optional<ContainerLayer> layer;
+    if (!overlay.upper_directory.empty()) {
+      LAYERFS_TRY(opened,
+                  ContainerLayer::OpenPlain(overlay.upper_directory, overlay.work_directory));
+      layer = std::move(opened);
+    }
+    LayeredFileSystem::Options options = overlay.file_system;
+    options.passthrough = !no_passthrough_;
+    LAYERFS_TRY(file_system,
+                LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
+    return RunSession(*file_system, mount, mount_point, "", io, daemon);
+  }
+
+  Status ServeImage(const WhatIsMounted& mount, const std::string& mount_point, CommandIo& io,
+                    Daemonizer* daemon) {
     Services services(options_);
     LAYERFS_TRY(cache, services.Cache());
     LAYERFS_TRY(stores, services.Stores());
@@ -209,12 +280,33 @@ class MountCommand final : public Command {
     LAYERFS_TRY(timeout, services.FetchTimeout());
     LAYERFS_TRY(image_options, image_options_.Get(timeout));
     const ImageContext context{*stores, *scheduler, cache};
-    LAYERFS_TRY(image, Image::Load(reference, context, image_options));
+    LAYERFS_TRY(image, Image::Load(*mount.image, context, image_options));
     LAYERFS_TRY(config, ConfigToTell(*image));
     FileReader reader(image, context, FileReader::Options{timeout});
-    ImageFileSystem::Options file_system_options;
-    file_system_options.passthrough = !no_passthrough_;
-    ImageFileSystem file_system(image, reader, file_system_options);
+    if (container_layer_.empty()) {
+      ImageFileSystem::Options file_system_options;
+      file_system_options.passthrough = !no_passthrough_;
+      ImageFileSystem file_system(image, reader, file_system_options);
+      return RunSession(file_system, mount, mount_point, config, io, daemon);
+    }
+    LayerBinding binding;
+    binding.manifest = image->manifest_digest();
+    binding.reference = mount.image->ToString();
+    binding.platform = image_options.platform.value_or(Platform::Host()).ToString();
+    LAYERFS_TRY(layer, ContainerLayer::Open(container_layer_, binding));
+    std::vector<std::unique_ptr<LowerSource>> sources;
+    sources.push_back(MakeImageSource(image, reader));
+    LayeredFileSystem::Options options;
+    options.passthrough = !no_passthrough_;
+    LAYERFS_TRY(file_system,
+                LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
+    return RunSession(*file_system, mount, mount_point, config, io, daemon);
+  }
+
+  Status RunSession(FileSystem& file_system, const WhatIsMounted& mount,
+                    const std::string& mount_point, const std::string& config, CommandIo& io,
+                    Daemonizer* daemon) {
+    LAYERFS_TRY(fuse_options, MakeFuseOptions(mount, mount_point));
     LAYERFS_TRY(session, FuseSession::Mount(file_system, fuse_options));
     std::jthread answering;
     if (daemon != nullptr) {
@@ -222,12 +314,13 @@ class MountCommand final : public Command {
     } else if (report_fd_ >= 0) {
       answering = std::jthread([&] { TellConfig(mount_point, config, UniqueFd(report_fd_)); });
     } else {
-      std::fprintf(io.err, "layerfs mount: %s is mounted on %s\n", reference.ToString().c_str(),
+      std::fprintf(io.err, "layerfs mount: %s is mounted on %s\n", fuse_options.source.c_str(),
                    mount_point.c_str());
     }
     return session->Run();
   }
 
+  std::string container_layer_;
   std::string image_;
   std::string directory_;
   bool foreground_ = false;

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// LayerTree: what a name leads to, and what a directory holds, merged.
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <unordered_set>
+
+#include "fs/layer_tree.h"
+
+namespace layerfs {
+namespace {
+
+struct CloseDirectory {
+  void operator()(DIR* stream) const { ::closedir(stream); }
+};
+
+}  // namespace
+
+Result<bool> LayerTree::IsUpperWhiteout(int directory, std::string_view name,
+                                        const struct stat& attributes) const {
+  if (IsWhiteoutDevice(attributes)) return true;
+  if (!S_ISREG(attributes.st_mode) || attributes.st_size != 0) return false;
+  return HasWhiteoutXattr(PathOfName(directory, name));
+}
+
+// What one source adds to a merge; `ends` where nothing below it counts, `name` where the sources
+// below have it under another one.
+Status LayerTree::MergeBelow(const LowerEntry& entry, uint32_t source, std::vector<LowerRef>& found,
+                             std::string& name, bool& ends) const {
+  const bool is_directory = S_ISDIR(entry.type);
+  ends = entry.whiteout || !is_directory;
+  if (entry.whiteout || (!is_directory && !found.empty())) return {};
+  found.push_back({source, entry.object});
+  if (!is_directory || sources_.size() == source + 1) return {};
+  LAYERFS_TRY(marks, sources_[source]->Marks(entry.object));
+  ends = marks.opaque;
+  if (!marks.redirect.empty()) name = std::move(marks.redirect);
+  return {};
+}
+
+Result<std::vector<LowerRef>> LayerTree::LookupBelow(const std::vector<LowerRef>& parents,
+                                                     std::string_view name,
+                                                     LowerEntry* first) const {
+  std::vector<LowerRef> found;
+  std::string current(name);
+  for (size_t i = 0; i < parents.size(); ++i) {
+    const uint32_t source = parents[i].source;
+    LAYERFS_TRY(entry, sources_[source]->Lookup(parents[i].object, current));
+    if (!entry.has_value()) continue;
+    if (found.empty()) *first = *entry;
+    bool ends = false;
+    LAYERFS_CHECK_OK(MergeBelow(*entry, source, found, current, ends));
+    if (ends) break;
+    if (current.starts_with('/')) {
+      LowerEntry ignored;
+      const std::vector<LowerRef> rest(parents.begin() + static_cast<ptrdiff_t>(i) + 1,
+                                       parents.end());
+      LAYERFS_TRY(more, LookupRedirect(rest, current, &ignored));
+      found.insert(found.end(), more.begin(), more.end());
+      break;
+    }
+  }
+  return found;
+}
+
+Result<std::optional<LowerEntry>> LayerTree::Walk(const LowerSource& source,
+                                                  std::string_view path) const {
+  LowerEntry at;
+  at.object = source.Root();
+  at.type = S_IFDIR;
+  while (!path.empty()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    const std::string_view name = path.substr(0, slash);
+    path.remove_prefix(std::min(slash + 1, path.size()));
+    if (name.empty()) continue;
+    LAYERFS_TRY(entry, source.Lookup(at.object, name));
+    if (!entry.has_value() || entry->whiteout) return entry;
+    if (!S_ISDIR(entry->type) && !path.empty()) return std::nullopt;
+    at = *entry;
+  }
+  return at;
+}
+
+// `redirect` is a name in the parents or a path from the roots; `parents` says which sources count.
+Result<std::vector<LowerRef>> LayerTree::LookupRedirect(const std::vector<LowerRef>& parents,
+                                                        const std::string& redirect,
+                                                        LowerEntry* first) const {
+  if (!redirect.starts_with('/')) return LookupBelow(parents, redirect, first);
+  std::vector<LowerRef> found;
+  std::string path = redirect;
+  const uint32_t begin = parents.empty() ? 0 : parents.front().source;
+  for (uint32_t source = begin; source < sources_.size(); ++source) {
+    LAYERFS_TRY(entry, Walk(*sources_[source], path));
+    if (!entry.has_value()) continue;
+    if (found.empty()) *first = *entry;
+    std::string name;
+    bool ends = false;
+    LAYERFS_CHECK_OK(MergeBelow(*entry, source, found, name, ends));
+    if (ends) break;
+    if (name.starts_with('/')) path = name;
+    if (!name.empty() && name[0] != '/') path = path.substr(0, path.rfind('/') + 1) + name;
+  }
+  return found;
+}
+
+Result<bool> LayerTree::ShowsBelow(const LayerNode& parent, std::string_view name) const {
+  if (parent.lowers.empty()) return false;
+  LowerEntry first;
+  LAYERFS_TRY(found, LookupBelow(parent.lowers, name, &first));
+  return !found.empty();
+}
+
+Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) const {
+  Child child;
+  if (parent->dead) return child;
+  if (parent->has_upper) {
+    LAYERFS_TRY(directory, DirectoryFd(*parent));
+    struct stat attributes{};
+    const std::string terminated(name);
+    if (::fstatat(directory->get(), terminated.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) == 0) {
+      LAYERFS_TRY(whiteout, IsUpperWhiteout(directory->get(), name, attributes));
+      child.whiteout = whiteout;
+      if (whiteout) return child;
+      child.upper = attributes;
+      LAYERFS_CHECK_OK(FillUpper(*parent, name, directory, child));
+      child.made->parent = parent;
+      child.made->name = terminated;
+      return child;
+    }
+    if (errno != ENOENT) return FailErrno(name, errno);
+  }
+  if (!parent->lowers.empty()) LAYERFS_CHECK_OK(FillLower(parent, name, child));
+  return child;
+}
+
+Status LayerTree::FillUpper(const LayerNode& parent, std::string_view name,
+                            const SharedFd& directory, Child& child) const {
+  child.exists = true;
+  child.made = std::make_shared<LayerNode>();
+  LayerNode& node = *child.made;
+  const ObjectPath path = PathOfName(directory->get(), name);
+  node.type = child.upper->st_mode & S_IFMT;
+  node.has_upper = true;
+  node.st_ino = UpperKey(*child.upper);
+  if (layer_->form().override_stat) {
+    // Devices, and what else a user cannot make, are files with a mark.
+    LAYERFS_TRY(text, ReadXattr(path, kOverrideStatXattr));
+    struct stat shown = *child.upper;
+    if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, shown), name);
+    node.type = shown.st_mode & S_IFMT;
+  }
+  if (sources_.empty()) {
+    node.id = IdOf(node.st_ino);
+    return {};
+  }
+  LAYERFS_TRY(origin, ReadOrigin(path));
+  if (origin.has_value()) node.st_ino = *origin;
+  node.id = IdOf(node.st_ino);
+  if (node.is_directory()) {
+    LAYERFS_TRY(opaque, ReadOpaque(path));
+    if (opaque == OpaqueMark::kOpaque) return {};
+    LAYERFS_TRY(redirect, ReadRedirect(path));
+    if (parent.lowers.empty() && !redirect.starts_with('/')) return {};
+    LowerEntry first;
+    LAYERFS_TRY(lowers, redirect.empty() ? LookupBelow(parent.lowers, name, &first)
+                        : redirect.starts_with('/')
+                            ? LookupRedirect({}, redirect, &first)
+                            : LookupRedirect(parent.lowers, redirect, &first));
+    if (!lowers.empty() && S_ISDIR(first.type)) node.lowers = std::move(lowers);
+    return {};
+  }
+  if (!origin.has_value()) return {};
+  if (child.upper->st_nlink > 1) {
+    struct stat indexed{};
+    node.indexed = ::fstatat(layer_->index(), std::to_string(*origin).c_str(), &indexed,
+                             AT_SYMLINK_NOFOLLOW) == 0 &&
+                   indexed.st_ino == child.upper->st_ino;
+  }
+  if (!node.is_regular() || maps_ == nullptr) return {};
+  LAYERFS_TRY(map, ReadXattr(path, maps_->xattr_name()));
+  if (!map.has_value()) return {};
+  node.partial = true;
+  LAYERFS_TRY_IN(lower, sources_[0]->FileWithNumber(*origin), name);
+  node.lowers.push_back({0, std::move(lower)});
+  return {};
+}
+
+Status LayerTree::FillLower(const NodePtr& parent, std::string_view name, Child& child) const {
+  LowerEntry first;
+  LAYERFS_TRY(lowers, LookupBelow(parent->lowers, name, &first));
+  if (lowers.empty()) return {};
+  child.exists = true;
+  child.made = std::make_shared<LayerNode>();
+  LayerNode& node = *child.made;
+  node.type = first.type;
+  node.st_ino = LowerKey(first);
+  node.id = IdOf(node.st_ino);
+  node.parent = parent;
+  node.name = name;
+  node.lowers = std::move(lowers);
+  if (node.is_directory() || first.links <= 1 || !layer_.has_value()) return {};
+  // Copied up by another of its names.
+  struct stat indexed{};
+  if (::fstatat(layer_->index(), std::to_string(node.st_ino).c_str(), &indexed,
+                AT_SYMLINK_NOFOLLOW) != 0) {
+    return {};
+  }
+  node.has_upper = true;
+  node.indexed = true;
+  child.upper = indexed;
+  if (!node.is_regular() || maps_ == nullptr) return {};
+  LAYERFS_TRY(map, ReadXattr(PathOfName(layer_->index(), std::to_string(node.st_ino)),
+                             maps_->xattr_name()));
+  node.partial = map.has_value();
+  return {};
+}
+
+Status LayerTree::List(const LayerNode& directory, const EachEntry& each) const {
+  if (directory.dead) return {};
+  std::unordered_set<std::string> seen;  // names that hide those below
+  const bool merges = directory.has_upper ? !directory.lowers.empty() : directory.lowers.size() > 1;
+  if (directory.has_upper) {
+    LAYERFS_TRY(fd, DirectoryFd(directory));
+    const int opened = ::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (opened < 0) return FailErrno(directory.name, errno);
+    const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(opened));
+    while (const dirent* entry = ::readdir(stream.get())) {
+      const std::string_view name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      if (merges) seen.emplace(name);
+      // A number is another where the object came from below, and a device may be a whiteout.
+      struct stat attributes{};
+      if (::fstatat(fd->get(), entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) continue;
+      LAYERFS_TRY(whiteout, IsUpperWhiteout(fd->get(), name, attributes));
+      if (whiteout) continue;
+      LAYERFS_TRY(origin, ReadOrigin(PathOfName(fd->get(), name)));
+      each({name, origin.value_or(UpperKey(attributes)), attributes.st_mode & S_IFMT});
+    }
+  }
+  for (const LowerRef& lower : directory.lowers) {
+    LAYERFS_CHECK_OK(sources_[lower.source]->List(
+        lower.object, [&](std::string_view name, const LowerEntry& entry) {
+          if (merges && !seen.emplace(name).second) return true;
+          if (!entry.whiteout) each({name, LowerKey(entry), entry.type});
+          return true;
+        }));
+  }
+  return {};
+}
+
+}  // namespace layerfs

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// LayerTree: the names and inodes of a LayeredFileSystem: what the upper directory and the sources
+// below it look like merged, and every change of that. No data but whole copy-ups from directories.
+// Thread-safe, as follows.
+//
+// Locking: whoever calls a const method holds lock() at least shared, for others exclusively, where
+// nothing else is said. It is held over local metadata calls, as the kernel holds a directory's
+// lock over them; never over data or the network.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/container_layer.h"
+#include "fs/file_system.h"
+#include "fs/id_map.h"
+#include "fs/layer_node.h"
+#include "fs/lower_source.h"
+#include "fs/lru_map.h"
+#include "fs/partial_map.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+
+// Where an upper object is: a name in an open directory, or (empty name) an open object itself.
+struct UpperPlace {
+  SharedFd fd;
+  std::string name;
+
+  int directory() const { return fd->get(); }
+  ObjectPath path() const {
+    return name.empty() ? PathOfDescriptor(fd->get()) : PathOfName(fd->get(), name);
+  }
+};
+
+// What a name in a directory leads to.
+struct Child {
+  bool exists = false;
+  bool whiteout = false;  // the upper directory says that it does not exist
+  NodePtr made;           // exists: a new node, not in the table
+  std::optional<struct stat> upper;
+};
+
+class LayerTree {
+ public:
+  struct Options {
+    bool redirect_dir = true;
+    bool static_nlink = false;
+    std::optional<uid_t> squash_uid;
+    std::optional<gid_t> squash_gid;
+    IdMap uids;
+    IdMap gids;
+  };
+  static Result<std::unique_ptr<LayerTree>> Make(std::optional<ContainerLayer> layer,
+                                                 std::vector<std::unique_ptr<LowerSource>> sources,
+                                                 Options options);
+
+  std::shared_mutex& lock() const { return lock_; }
+  bool writable() const { return layer_.has_value(); }
+  NodePtr Find(NodeId id) const { return nodes_->Find(id); }                 // without the lock
+  void Forget(NodeId id, uint64_t lookups) { nodes_->Forget(id, lookups); }  // without the lock
+  size_t node_count() const { return nodes_->size(); }
+  const std::shared_ptr<PartialMaps>& partial_maps() const { return maps_; }
+
+  // --- Reading (layer_tree.cc, layer_lookup.cc) ---
+  Result<Child> Lookup(const NodePtr& parent, std::string_view name) const;
+  // The kernel gets to know the child.
+  NodePtr Adopt(const Child& child) const { return nodes_->Adopt(child.made); }
+  // As a caller sees them. `upper`: the upper object's own, where they are at hand.
+  Result<struct stat> Attributes(const LayerNode& node, const struct stat* upper = nullptr) const;
+  struct ListedEntry {
+    std::string_view name;
+    uint64_t st_ino = 0;
+    mode_t type = 0;
+  };
+  using EachEntry = std::function<void(const ListedEntry& entry)>;
+  Status List(const LayerNode& directory, const EachEntry& each) const;
+  Result<UpperPlace> Place(const LayerNode& node) const;
+  Result<UniqueFd> OpenUpper(const LayerNode& node, int flags) const;
+  Result<std::string> ReadLink(const LayerNode& node) const;
+  Result<std::optional<std::string>> GetXattr(const LayerNode& node, std::string_view name) const;
+  Result<std::vector<std::string>> ListXattrs(const LayerNode& node) const;
+  Result<std::shared_ptr<LowerFile>> OpenLower(const LayerNode& node) const;
+  Result<struct statvfs> Statistics() const;
+
+  // --- Copy-up (layer_copy_up.cc) ---
+  // Without the lock: the node has an upper object afterwards. `truncate`: its bytes are not
+  // wanted.
+  Status EnsureUpper(const NodePtr& node, bool truncate = false);
+
+  // --- Changes (layer_create.cc, layer_remove.cc, layer_rename.cc) ---
+  // The new node, which the kernel knows from here on.
+  struct Made {
+    NodePtr node;
+    UniqueFd file;  // open for reading and writing, of Create
+  };
+  struct NewObject {
+    mode_t mode = 0;  // type and permissions, before the umask
+    dev_t device = 0;
+    std::string_view target = {};  // of a symlink
+  };
+  Result<Made> Create(const Caller& caller, const NodePtr& parent, std::string_view name,
+                      const NewObject& object);
+  Result<Made> CreateUnnamed(const Caller& caller, const NodePtr& parent, mode_t mode);
+  Status Link(const NodePtr& node, const NodePtr& parent, std::string_view name);
+  // What became of an object that lost a name: `node` where the kernel knows it; the map that
+  // nobody needs any more, to be removed when nobody has the file open.
+  struct Removed {
+    NodePtr node;
+    std::string map;
+  };
+  Result<Removed> Unlink(const NodePtr& parent, std::string_view name);
+  Result<Removed> RemoveDirectory(const NodePtr& parent, std::string_view name);
+  Result<Removed> Rename(const NodePtr& parent, std::string_view name, const NodePtr& new_parent,
+                         std::string_view new_name, unsigned flags);
+  // All but the size. EnsureUpper came before.
+  Status SetAttributes(const LayerNode& node, const AttributeChange& change);
+  // Drops setuid, setgid (of a file that its group may execute) and capabilities, as a write does.
+  Status DropPrivileges(const LayerNode& node, bool also_setuid);
+  Status SetXattr(const LayerNode& node, const std::string& name, std::string_view value,
+                  int flags);
+  Status RemoveXattr(const LayerNode& node, const std::string& name);
+
+ private:
+  LayerTree(std::optional<ContainerLayer> layer, std::vector<std::unique_ptr<LowerSource>> sources,
+            Options options);
+  Status Start();
+
+  // Reading.
+  bool image_below() const { return image_below_; }
+  uint64_t KeyOf(dev_t device, uint64_t inode) const;
+  uint64_t UpperKey(const struct stat& attributes) const;
+  uint64_t LowerKey(const LowerEntry& entry) const;
+  static NodeId IdOf(uint64_t key) { return key == kRootNode ? kRootNode | kAliasBit : key; }
+  Result<SharedFd> DirectoryFd(const LayerNode& directory) const;
+  Result<bool> IsUpperWhiteout(int directory, std::string_view name,
+                               const struct stat& attributes) const;
+  Result<std::vector<LowerRef>> LookupBelow(const std::vector<LowerRef>& parents,
+                                            std::string_view name, LowerEntry* first) const;
+  Result<std::vector<LowerRef>> LookupRedirect(const std::vector<LowerRef>& parents,
+                                               const std::string& redirect,
+                                               LowerEntry* first) const;
+  Result<std::optional<LowerEntry>> Walk(const LowerSource& source, std::string_view path) const;
+  Status MergeBelow(const LowerEntry& entry, uint32_t source, std::vector<LowerRef>& found,
+                    std::string& name, bool& ends) const;
+  Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
+  Status FillUpper(const LayerNode& parent, std::string_view name, const SharedFd& directory,
+                   Child& child) const;
+  Status FillLower(const NodePtr& parent, std::string_view name, Child& child) const;
+  Result<uint64_t> CountLinks(const UpperPlace& place, const struct stat& upper) const;
+  Result<uint64_t> CountSubdirectories(const LayerNode& node) const;
+
+  // Copy-up.
+  struct Copied;  // data that were copied without the lock
+  Result<Copied> CopyData(const LayerNode& node) const;
+  Status CopyUp(const NodePtr& node, Copied* copied, bool truncate);
+  Status CopyUpOne(const NodePtr& node, Copied* copied, bool truncate);
+  Status CopyUpFile(const NodePtr& node, const struct stat& attributes, Copied* copied,
+                    bool truncate);
+  Status CopyUpNamed(const NodePtr& node, const struct stat& attributes);
+  Status CopyAttributes(const LayerNode& node, const struct stat& attributes,
+                        const ObjectPath& target) const;
+  Status GiveName(const NodePtr& node, const ObjectPath& built);
+  Status EnsureAlias(const NodePtr& node, const NodePtr& parent, std::string_view name);
+  Status StartLinkChange(const LayerNode& node);
+  std::string TemporaryName() const;
+  Status RestoreTimes(int directory, const struct stat& before) const;
+
+  // Changes.
+  struct Target {  // where a new name goes
+    SharedFd directory;
+    std::string name;
+    bool whiteout = false;  // there is one in its place
+  };
+  Result<Target> NewName(const NodePtr& parent, std::string_view name);
+  Result<mode_t> Masked(const Caller& caller, const LayerNode& parent, mode_t mode) const;
+  Status MakeObject(const Caller& caller, int directory, const std::string& name,
+                    const NewObject& object, UniqueFd* file) const;
+  Status Replace(const Caller& caller, const Target& target, const NewObject& object,
+                 UniqueFd* file) const;
+  Status MoveIntoPlace(int from, const std::string& name, const Target& target,
+                       bool is_directory) const;
+  Result<NodePtr> AdoptNew(const NodePtr& parent, const Target& target);
+  Status MakeWhiteout(const LayerNode& parent, int directory, const std::string& name) const;
+  Status CoverByWhiteout(const LayerNode& parent, int directory, const std::string& name,
+                         bool is_directory) const;
+  Status SetOpaque(const ObjectPath& directory) const;
+  // The node that the kernel knows for what a lookup found.
+  NodePtr Known(const Child& child) const;
+  // Before a name goes; `node` may stay reachable for those who have it open.
+  struct Loss {
+    Removed removed;
+    bool last = false;   // no name is left
+    bool named = false;  // it is the name by which the node is found
+  };
+  Result<Loss> BeforeLoss(const NodePtr& node, const NodePtr& parent, std::string_view name);
+  Status AfterLoss(const Loss& loss);
+  Status Pin(const NodePtr& node) const;
+  Status RemoveUpperDirectory(int directory, const std::string& name) const;
+  Result<bool> IsEmpty(const LayerNode& directory) const;
+  Status ClearWhiteouts(const LayerNode& directory);
+  Status MarkMoved(const LayerNode& node, const NodePtr& new_parent, std::string_view new_name);
+  void MovedTo(const NodePtr& node, const NodePtr& parent, std::string_view name);
+  Status ExchangeNames(const NodePtr& parent, std::string_view name, const NodePtr& node,
+                       const NodePtr& new_parent, std::string_view new_name,
+                       const NodePtr& new_node);
+  Status MoveName(const NodePtr& node, const NodePtr& parent, const std::string& name,
+                  const Target& target);
+  static void CountSubdirectory(LayerNode& parent, int change);
+
+  static constexpr uint64_t kAliasBit = uint64_t{1} << 63;
+
+  mutable std::shared_mutex lock_;
+  std::optional<ContainerLayer> layer_;
+  const std::vector<std::unique_ptr<LowerSource>> sources_;
+  const Options options_;
+  std::shared_ptr<PartialMaps> maps_;
+  std::unique_ptr<NodeTable> nodes_;
+  SharedFd upper_fd_;
+  SharedFd index_fd_;
+  bool image_below_ = false;
+  mutable std::atomic<bool> index_used_{false};
+  mutable std::atomic<uint64_t> next_temporary_{0};
+  mutable Synchronized<std::vector<dev_t>> devices_;
+  mutable Synchronized<LruMap<NodeId, SharedFd>> directory_fds_;
+};
+
+}  // namespace layerfs

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// What LayeredFileSystem's own files share.
+// Thread-safe, where nothing else is said.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/layer_tree.h"
+#include "fs/layered_file_system.h"
+#include "fs/open_files.h"
+
+namespace layerfs {
+
+// A directory as it was when it was opened, or rewound: offsets are positions in it, so that none
+// is lost or seen twice while the directory changes.
+struct DirectorySnapshot {
+  struct Entry {
+    std::string name;
+    uint64_t st_ino = 0;
+    mode_t type = 0;
+  };
+  std::vector<Entry> entries;
+};
+
+struct LayeredFileSystem::State {
+  State(std::unique_ptr<LayerTree> tree_in, Options options_in)
+      : tree(std::move(tree_in)), options(options_in), files(*tree, interrupts) {}
+
+  std::unique_ptr<LayerTree> tree;
+  const Options options;
+  Interrupts interrupts;
+  OpenFiles files;
+  Notifier* notifier = nullptr;
+  using Directories = std::unordered_map<uint64_t, std::shared_ptr<const DirectorySnapshot>>;
+  Synchronized<Directories> directories;
+  std::atomic<uint64_t> next_directory{1};
+
+  using SharedLock = std::shared_lock<std::shared_mutex>;
+  using ExclusiveLock = std::unique_lock<std::shared_mutex>;
+
+  // The kernel only names what it knows.
+  Result<NodePtr> Node(NodeId id) const {
+    NodePtr node = tree->Find(id);
+    if (node == nullptr) return FailErrno("inode " + std::to_string(id), ESTALE);
+    return node;
+  }
+  double AttributeSeconds(NodeId node) const {
+    return files.ChangesUnseen(node) ? 0 : options.timeout_seconds;
+  }
+  // Under the lock. The kernel got to know it before.
+  Result<EntryReply> Entry(const LayerNode& node, const struct stat* upper = nullptr) const;
+  // The entry of a node just adopted; it is forgotten again where that fails.
+  void ReplyEntry(const NodePtr& node, Reply& reply, const struct stat* upper = nullptr) const;
+  // For a change by name of something that is copied up whole: without the lock, before the change.
+  Status PrepareNamed(NodeId parent, std::string_view name) const;
+
+  // A token for what may wait, and the reply that several may want to answer.
+  struct Waiting {
+    Interrupts::Token token = 0;
+    std::shared_ptr<Reply> reply;
+  };
+  Waiting MayWait(Reply reply) {
+    const Interrupts::Token token = interrupts.Announce();
+    reply.SetInterruptToken(token);
+    return {token, std::make_shared<Reply>(std::move(reply))};
+  }
+};
+
+}  // namespace layerfs
