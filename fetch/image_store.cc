@@ -3,6 +3,7 @@
 
 #include "fetch/docker_archive.h"
 #include "fetch/layout_store.h"
+#include "fetch/offline_store.h"
 #include "fetch/registry_store.h"
 #include "index/base/synchronized.h"
 
@@ -38,6 +39,7 @@ ImageStores::~ImageStores() = default;
 Result<std::shared_ptr<ImageReader>> ImageStores::OpenReader(const ImageReference& reference) {
   switch (reference.transport) {
     case ImageTransport::kRegistry: {
+      if (impl_->options.offline) return MakeOfflineReader(reference);
       LAYERFS_TRY(context, impl_->Registries());
       return MakeRegistryReader(std::move(context), reference);
     }

@@ -121,6 +121,42 @@ Result<MappedFile> ObjectCache::MapDocument(std::string_view name) const {
   return MappedFile::Map(file, DocumentPath(name));
 }
 
+std::vector<std::string> ObjectCache::ListDocuments(std::string_view directory) const {
+  std::vector<std::string> names;
+  std::error_code failed;
+  using Entries = std::filesystem::directory_iterator;
+  for (Entries entry(DocumentPath(directory), failed), end; !failed && entry != end;
+       entry.increment(failed)) {
+    names.push_back(std::string(directory) + "/" + entry->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Status ObjectCache::RemoveDocument(std::string_view name) {
+  LAYERFS_CHECK_OK(CheckDocumentName(name));
+  if (::unlink(DocumentPath(name).c_str()) != 0) return FailErrno(DocumentPath(name), errno);
+  return {};
+}
+
+Result<std::unordered_set<Digest>> ObjectCache::WholeObjects() const {
+  LAYERFS_TRY(objects, ScanObjects(*state_->directory));
+  std::unordered_set<Digest> whole;
+  for (const ScannedObject& object : objects) {
+    if (object.whole) whole.insert(object.key);
+  }
+  return whole;
+}
+
+bool ObjectCache::HasRoomFor(uint64_t bytes) const {
+  const uint64_t limit = state_->options.limit_bytes;
+  if (limit == 0) return true;
+  const int64_t used = state_->usage.Add(0);
+  return used < 0 || static_cast<uint64_t>(used) + bytes <= limit;
+}
+
+bool ObjectCache::read_only() const { return state_->directory->read_only(); }
+
 Result<CacheStatistics> ObjectCache::Statistics() const {
   CacheStatistics statistics;
   statistics.limit_bytes = state_->options.limit_bytes;

@@ -17,6 +17,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "index/base/bytes.h"
@@ -80,10 +81,18 @@ class ObjectCache {
   Status WriteDocument(std::string_view name, ByteSpan data);
   Result<Bytes> ReadDocument(std::string_view name, uint64_t limit) const;
   Result<MappedFile> MapDocument(std::string_view name) const;
+  // "DIRECTORY/NAME" of each document in a directory of documents.
+  std::vector<std::string> ListDocuments(std::string_view directory) const;
+  Status RemoveDocument(std::string_view name);
   // Where a document lies, for a tool that wants its path.
   std::string DocumentPath(std::string_view name) const;
 
   Result<CacheStatistics> Statistics() const;
+  // The digests of the objects that are on disk in whole, whether verified in this process or not.
+  Result<std::unordered_set<Digest>> WholeObjects() const;
+  // Whether `bytes` more fit without evicting anything.
+  bool HasRoomFor(uint64_t bytes) const;
+  bool read_only() const;
   // Evicts least recently used objects that nobody has open, until at most `target_bytes` are used.
   // Returns the bytes freed.
   Result<uint64_t> Prune(uint64_t target_bytes);

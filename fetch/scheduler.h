@@ -63,6 +63,7 @@ struct SchedulerStatistics {
   uint64_t errors = 0;           // waiters that got an error
   double round_trip_ms = 0;      // estimates of the link; 0: none yet
   double bytes_per_second = 0;
+  std::string last_error;  // of the last transfer that failed; empty: none has
 };
 
 class Scheduler {

@@ -206,6 +206,9 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
   const Error error = result.status.has_value()
                           ? Error{ErrorCode::kNetwork, link.source->name() + ": ended early", true}
                           : result.status.error();
+  if (!IsOurCancel(*transfer, result) && !result.status.has_value()) {
+    statistics_.last_error = error.context;
+  }
   for (TransferPart& part : transfer->parts) {
     if (part.arrived) continue;
     --part.flight->transfers;

@@ -17,6 +17,9 @@ namespace {
 constexpr char kTreeDocumentPrefix[] = "tree-v1-";
 constexpr char kManifestDocumentPrefix[] = "manifest-";
 constexpr char kConfigDocumentPrefix[] = "config-";
+// What a tag was last resolved to: the digest, a newline, the reference.
+constexpr char kTagDocumentPrefix[] = "tags/";
+constexpr uint64_t kMaxTagDocumentBytes = 8192;
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
 // Documents are kept as a courtesy to the next mount: a cache that does not take them costs time,
@@ -60,7 +63,7 @@ class ManifestResolver {
       : reference_(reference), reader_(reader), cache_(cache) {}
 
   Result<RawDocument> Resolve(const ImageOptions& options) {
-    LAYERFS_TRY(root, ReadRoot());
+    LAYERFS_TRY(root, ReadRoot(options.offline));
     if (media_type::IsManifest(root.media_type)) return root;
     if (!media_type::IsIndex(root.media_type)) {
       return Fail(ErrorCode::kUnsupported,
@@ -83,17 +86,42 @@ class ManifestResolver {
   }
 
  private:
-  Result<RawDocument> ReadRoot() {
-    if (reference_.digest.has_value()) {
-      if (auto cached = FindDocument(cache_, kManifestDocumentPrefix + reference_.digest->Hex(),
-                                     *reference_.digest, kMaxManifestBytes)) {
+  Result<RawDocument> ReadRoot(bool offline) {
+    std::optional<Digest> digest = reference_.digest;
+    if (offline && !digest.has_value()) {
+      LAYERFS_TRY(known, FindTag());
+      digest = known;
+    }
+    if (digest.has_value()) {
+      if (auto cached = FindDocument(cache_, kManifestDocumentPrefix + digest->Hex(), *digest,
+                                     kMaxManifestBytes)) {
         LAYERFS_TRY(type, SniffMediaType(*cached));
-        return RawDocument{std::move(*cached), type, *reference_.digest};
+        return RawDocument{std::move(*cached), type, *digest};
       }
     }
     LAYERFS_TRY(root, reader_.ReadRoot());
     KeepDocument(cache_, kManifestDocumentPrefix + root.digest.Hex(), root.raw);
+    const std::string tag = root.digest.ToString() + "\n" + reference_.ToString() + "\n";
+    if (!reference_.digest.has_value()) KeepDocument(cache_, TagDocument(), AsBytes(tag));
     return root;
+  }
+
+  std::string TagDocument() const {
+    return kTagDocumentPrefix + Digest::Of(AsBytes(reference_.ToString())).Hex();
+  }
+
+  Result<Digest> FindTag() const {
+    const auto known = cache_.ReadDocument(TagDocument(), kMaxTagDocumentBytes);
+    if (!known.has_value()) {
+      return Fail(ErrorCode::kNotFound,
+                  reference_.ToString() +
+                      ": this cache has never seen the tag; mount or pull it once without "
+                      "--offline");
+    }
+    const std::string_view text = AsText(*known);
+    LAYERFS_TRY_IN(digest, Digest::Parse(text.substr(0, text.find('\n'))),
+                   "cache: " + TagDocument());
+    return digest;
   }
 
   Result<RawDocument> ReadManifest(const Descriptor& descriptor) {
@@ -272,6 +300,10 @@ Result<ImageConfig> Image::Config() {
 
 std::shared_ptr<const SourceBlob> Image::layer_blob(LayerNumber layer) const {
   return state_->blobs[ToUint(layer)];
+}
+
+const ChunkRef& Image::layer_index(LayerNumber layer) const {
+  return state_->indexes[ToUint(layer)];
 }
 
 Result<Index> Image::LoadLayerIndex(LayerNumber layer) {

@@ -29,6 +29,8 @@ struct ImageContext {
 struct ImageOptions {
   std::optional<Platform> platform;  // of an image index; the host's by default
   std::chrono::milliseconds timeout{60'000};
+  // A tag means what it meant when it was last resolved; goes with StoreOptions::offline.
+  bool offline = false;
 };
 
 class Image {
@@ -50,6 +52,8 @@ class Image {
   Result<ImageConfig> Config();
   // Where the chunks of a layer of the tree are read from.
   std::shared_ptr<const SourceBlob> layer_blob(LayerNumber layer) const;
+  // Where a layer's index lies in its blob; by digest and size it is an object of the cache.
+  const ChunkRef& layer_index(LayerNumber layer) const;
   // The layer's own index, whiteouts and all.
   Result<Index> LoadLayerIndex(LayerNumber layer);
 

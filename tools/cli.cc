@@ -23,9 +23,9 @@ struct Entry {
 std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
   std::vector<Entry> entries;
   for (auto* make :
-       {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakeRunCommand, MakeStartCommand,
-        MakePsCommand, MakeRmCommand, MakeInspectCommand, MakeLsCommand, MakeCatCommand,
-        MakeStatCommand, MakeCheckCommand, MakeCacheCommand}) {
+       {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakePullCommand, MakeRunCommand,
+        MakeStartCommand, MakePsCommand, MakeRmCommand, MakeInspectCommand, MakeLsCommand,
+        MakeCatCommand, MakeStatCommand, MakeCheckCommand, MakeCacheCommand}) {
     Entry entry;
     entry.command = make();
     entry.app = entry.command->Declare(root);

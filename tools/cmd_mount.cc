@@ -12,6 +12,7 @@
 #include "fs/daemonizer.h"
 #include "fs/directory_source.h"
 #include "fs/file_reader.h"
+#include "fs/fill.h"
 #include "fs/fuse_session.h"
 #include "fs/image.h"
 #include "fs/image_file_system.h"
@@ -19,6 +20,7 @@
 #include "fs/layered_file_system.h"
 #include "index/base/log.h"
 #include "tools/command.h"
+#include "tools/fill_options.h"
 #include "tools/image_options.h"
 #include "tools/overlay_options.h"
 #include "tools/services.h"
@@ -73,6 +75,8 @@ class MountCommand final : public Command {
     image_options_.Declare(*app);
     options_.DeclareCache(*app);
     options_.DeclareRegistry(*app);
+    options_.DeclareOffline(*app);
+    fill_.Declare(*app);
     Document(
         *app,
         {"  Mounts the image's merged tree as soon as its indexes are there. Files are fetched in\n"
@@ -80,7 +84,11 @@ class MountCommand final : public Command {
          "  --foreground the command returns when the mount answers, and reports its failure\n"
          "  otherwise. While the registry cannot be reached, what is cached is read as ever; "
          "other\n"
-         "  reads are retried until --fetch-timeout and then fail with EIO.\n"
+         "  reads are retried until --fetch-timeout and then fail with EIO. The rest of the image "
+         "is\n"
+         "  fetched behind (--fill); once it is all there (layerfs cache stat), the registry is "
+         "not\n"
+         "  needed any more.\n"
          "\n"
          "  The mount is read-only, or writable with --container-layer DIR: DIR (made where it is\n"
          "  missing) takes the changes, belongs to this image from then on, and is in use by one\n"
@@ -279,10 +287,19 @@ class MountCommand final : public Command {
     LAYERFS_TRY(scheduler, services.Fetcher());
     LAYERFS_TRY(timeout, services.FetchTimeout());
     LAYERFS_TRY(image_options, image_options_.Get(timeout));
+    LAYERFS_TRY(fill_options, fill_.Get());
+    image_options.offline = options_.offline;
     const ImageContext context{*stores, *scheduler, cache};
     LAYERFS_TRY(image, Image::Load(*mount.image, context, image_options));
     LAYERFS_TRY(config, ConfigToTell(*image));
     FileReader reader(image, context, FileReader::Options{timeout});
+    std::optional<Fill> fill;
+    if (fill_options.has_value() && !options_.offline && !cache->read_only()) {
+      fill.emplace(image, context, &reader.paths(), *fill_options);
+      reader.AddObserver(
+          [&fill](const ReadReport& read) { fill->NoteRead(read.inode, read.waited); });
+      fill->Start();
+    }
     if (container_layer_.empty()) {
       ImageFileSystem::Options file_system_options;
       file_system_options.passthrough = !no_passthrough_;
@@ -331,6 +348,7 @@ class MountCommand final : public Command {
   int report_fd_ = -1;
   ImageOptionWords image_options_;
   ServiceOptions options_;
+  FillWords fill_;
 };
 
 class UmountCommand final : public Command {

@@ -73,6 +73,7 @@ std::unique_ptr<Command> MakePsCommand();
 std::unique_ptr<Command> MakeRmCommand();
 std::unique_ptr<Command> MakeRunCommand();
 std::unique_ptr<Command> MakeStartCommand();
+std::unique_ptr<Command> MakePullCommand();
 std::unique_ptr<Command> MakeStatCommand();
 std::unique_ptr<Command> MakeUmountCommand();
 

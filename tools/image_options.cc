@@ -23,6 +23,7 @@ void ImageArgument::Declare(CLI::App& app) {
   image_options_.Declare(app);
   options_.DeclareCache(app);
   options_.DeclareRegistry(app);
+  options_.DeclareOffline(app);
 }
 
 Result<ImageContext> ImageArgument::Context() {
@@ -34,7 +35,9 @@ Result<ImageContext> ImageArgument::Context() {
 
 Result<ImageOptions> ImageArgument::LoadOptions() {
   LAYERFS_TRY(timeout, services_.FetchTimeout());
-  return image_options_.Get(timeout);
+  LAYERFS_TRY(load, image_options_.Get(timeout));
+  load.offline = options_.offline;
+  return load;
 }
 
 Result<std::shared_ptr<Image>> ImageArgument::Open() {

@@ -31,10 +31,9 @@ class ImageArgument {
   Services& services() { return services_; }
   Result<ImageReference> Reference() const { return ImageReference::Parse(word_); }
   Result<ImageOptions> LoadOptions();
-
- private:
   Result<ImageContext> Context();
 
+ private:
   std::string word_;
   ImageOptionWords image_options_;
   ServiceOptions options_;

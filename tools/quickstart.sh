@@ -62,7 +62,7 @@ run layerfs convert "docker://$REGISTRY/demo/app:v1" "docker://$REGISTRY/demo/ap
 step "mount it with an empty cache and run its program"
 mkdir "$WORK/mnt"
 forget_requests
-run layerfs mount "docker://$REGISTRY/demo/app:v1-lazy" "$WORK/mnt"
+run layerfs mount --fill off "docker://$REGISTRY/demo/app:v1-lazy" "$WORK/mnt"
 run chroot "$WORK/mnt" /usr/bin/python3 /app/main.py
 run ls "$WORK/mnt"
 

@@ -17,6 +17,19 @@ void ServiceOptions::DeclareCache(CLI::App& app) {
   app.add_option("--cache-size", cache_size,
                  "Evict the least recently used beyond this; 0: no limit")
       ->type_name("SIZE");
+  app.add_option("--verify-cache", verify_cache,
+                 "Whose content is hashed again before this process first uses it: all, what a "
+                 "crash of the machine may have torn, none")
+      ->check(CLI::IsMember({"always", "unclean", "never"}))
+      ->capture_default_str();
+  app.add_flag("--cache-read-only", cache_read_only,
+               "Use what the cache has and change nothing in it");
+}
+
+void ServiceOptions::DeclareOffline(CLI::App& app) {
+  app.add_flag("--offline", offline,
+               "Never ask a registry: a tag means what it last meant here, and what is not in the "
+               "cache is an error");
 }
 
 void ServiceOptions::DeclareRegistry(CLI::App& app) {
@@ -48,6 +61,9 @@ Result<std::shared_ptr<ObjectCache>> Services::Cache() {
     cache_options.directory =
         options_.cache_directory.empty() ? DefaultCacheDirectory() : options_.cache_directory;
     cache_options.limit_bytes = limit;
+    cache_options.read_only = options_.cache_read_only;
+    if (options_.verify_cache == "always") cache_options.verify = VerifyCache::kAlways;
+    if (options_.verify_cache == "never") cache_options.verify = VerifyCache::kNever;
     LAYERFS_TRY(cache, ObjectCache::Open(cache_options));
     cache_ = std::move(cache);
   }
@@ -58,6 +74,7 @@ Result<ImageStores*> Services::Stores() {
   if (stores_ == nullptr) {
     StoreOptions store_options;
     store_options.plain_http = options_.plain_http;
+    store_options.offline = options_.offline;
     store_options.tls.ca_file = options_.ca_file;
     store_options.tls.client_cert = options_.client_cert;
     store_options.tls.client_key = options_.client_key;

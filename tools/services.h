@@ -22,6 +22,9 @@ struct ServiceOptions {
   std::string cache_size = "0";
   std::string fetch_timeout = "60s";
   bool plain_http = false;
+  bool offline = false;
+  std::string verify_cache = "unclean";
+  bool cache_read_only = false;
   std::string ca_file;
   std::string client_cert;
   std::string client_key;
@@ -29,6 +32,8 @@ struct ServiceOptions {
 
   void DeclareCache(CLI::App& app);
   void DeclareRegistry(CLI::App& app);
+  // For commands that read images: --offline.
+  void DeclareOffline(CLI::App& app);
 };
 
 // /var/cache/layerfs for root, else $XDG_CACHE_HOME/layerfs or ~/.cache/layerfs.
@@ -42,6 +47,7 @@ class Services {
   Result<ImageStores*> Stores();
   Result<Scheduler*> Fetcher();
   Result<std::chrono::milliseconds> FetchTimeout() const;
+  const ServiceOptions& options() const { return options_; }
 
  private:
   const ServiceOptions& options_;

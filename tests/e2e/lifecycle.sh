@@ -71,7 +71,7 @@ fact "a process killed while its read waits for the network dies at once"
 if command -v docker-registry >/dev/null; then
   start_registry
   push "oci:$WORK/app:latest" test/app:latest
-  mount_image "docker://$REGISTRY/test/app:latest" "$M" --cache "$WORK/cache-killed" --fetch-timeout 60
+  mount_image "docker://$REGISTRY/test/app:latest" "$M" --cache "$WORK/cache-killed" --fill off --fetch-timeout 60
   kill -STOP "$REGISTRY_PID"
   cat "$M/usr/bin/perl" >/dev/null &
   reader=$!

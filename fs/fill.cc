@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fs/fill.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <deque>
+#include <thread>
+#include <unordered_set>
+
+#include "fetch/clock.h"
+#include "fetch/image_record.h"
+#include "fs/fill_order.h"
+#include "fs/image_chunks.h"
+#include "fs/image_objects.h"
+#include "index/base/log.h"
+#include "index/base/synchronized.h"
+
+namespace layerfs {
+namespace {
+
+// Chunks that are asked for at a time: enough for the scheduler to join them into large ranges and
+// to keep a fast link full, and few enough for their descriptors.
+constexpr size_t kMaxChunksAhead = 1024;
+constexpr uint64_t kMaxBytesAhead = uint64_t{32} << 20;
+constexpr uint64_t kMaxIdleBytesAhead = uint64_t{2} << 20;
+// So long after a reader had to wait, the link counts as idle.
+constexpr std::chrono::milliseconds kIdleAfter{1000};
+constexpr std::chrono::milliseconds kIdleLook{200};
+// Segments of the chunk table that are fetched ahead of their use.
+constexpr size_t kSegmentsAhead = 8;
+constexpr size_t kMaxReadsNoted = 256;
+// A cache that has not kept this many chunks in a row keeps none.
+constexpr int kMaxUnkept = 16;
+
+Error Stopped() { return {ErrorCode::kCancelled, "the fill was stopped"}; }
+
+}  // namespace
+
+const char* FillStateName(FillState state) {
+  switch (state) {
+    case FillState::kRunning:
+      return "running";
+    case FillState::kComplete:
+      return "complete";
+    case FillState::kIncomplete:
+      return "incomplete";
+  }
+  return "";
+}
+
+// Lives as long as the thread and the completions of what it has asked for.
+struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
+  struct State {
+    bool stopping = false;
+    size_t chunks_ahead = 0;
+    uint64_t bytes_ahead = 0;
+    int unkept = 0;
+    std::deque<InodeNumber> reads;
+    TimePoint last_wait{};
+    FillProgress progress;
+  };
+
+  Worker(std::shared_ptr<Image> image_in, const ImageContext& context, InodePaths* paths_in,
+         Options options_in)
+      : image(std::move(image_in)),
+        scheduler(context.scheduler),
+        cache(context.cache),
+        paths(paths_in),
+        options(options_in),
+        chunks(image, [this](ChunkRequest request) { return FetchTable(std::move(request)); }) {
+    for (const Descriptor& layer : image->manifest().layers) image_bytes += layer.size;
+    state.With([&](State& s) { s.progress.total_bytes = image_bytes; });
+  }
+
+  void Run();
+  bool IsThereAlready();
+  Status FillAll();
+  Status FillFiles();
+  void RecordComplete();
+  void End(const Status& status);
+
+  Status WantPiece(const ReadPiece& piece);
+  Status Want(ChunkRequest request);
+  Status WaitForTurn(uint64_t bytes);
+  Status WaitForIdle();
+  Status WaitForRate(uint64_t bytes);
+  Result<SharedBytes> FetchTable(ChunkRequest request);
+  Status WantTables(size_t until);
+  void OnFetched(const ChunkRequest& request, const Result<SharedBytes>& result);
+  void NoteError(const Error& error);
+  // What has ended the fill, while it runs.
+  std::optional<Error> Ended() const;
+  bool stopping() const {
+    return state.With([](const State& s) { return s.stopping; });
+  }
+
+  const std::shared_ptr<Image> image;
+  Scheduler& scheduler;
+  const std::shared_ptr<ObjectCache> cache;
+  InodePaths* const paths;
+  const Options options;
+  Synchronized<State> state;
+  WakeSignal wake;  // ends a wait for a time
+  std::thread thread;
+  // The thread's own.
+  ImageChunks chunks;
+  ImageObjects objects;
+  std::unordered_set<Digest> whole;
+  std::vector<ChunkRequest> tables;
+  size_t tables_wanted = 0;
+  TimePoint next_turn{};
+  uint64_t image_bytes = 0;  // constant
+};
+
+void Fill::Worker::Run() {
+  pthread_setname_np(pthread_self(), "lf-fill");
+  if (IsThereAlready()) return End({});
+  const Status filled = FillAll();
+  if (filled.has_value()) RecordComplete();
+  End(filled);
+}
+
+// From the record of an earlier fill: without opening, or even listing, the image's files.
+bool Fill::Worker::IsThereAlready() {
+  auto found = cache->WholeObjects();
+  if (found.has_value()) whole = std::move(*found);
+  const auto record = ReadImageRecord(*cache, image->manifest_digest());
+  if (record.has_value()) return PresenceOf(*record, whole).complete;
+  ImageRecord begun;
+  begun.name = image->reference().ToString();
+  begun.manifest = image->manifest_digest();
+  begun.layer_bytes = image_bytes;
+  // For `cache stat`; a cache that does not take it takes nothing else either.
+  static_cast<void>(WriteImageRecord(*cache, begun));
+  return false;
+}
+
+Status Fill::Worker::FillAll() {
+  tables = chunks.TableChunks();
+  for (const ChunkRequest& table : tables) objects.AddChunk(table.chunk);
+  // The indexes come first: with them the image can be mounted again.
+  LAYERFS_CHECK_OK(WantTables(image->tree().layers().size() + kSegmentsAhead));
+  LAYERFS_CHECK_OK(FillFiles());
+  LAYERFS_CHECK_OK(WantTables(tables.size()));
+  state.WaitThen([](State& s) { return s.stopping || s.chunks_ahead == 0; }, [](State&) {});
+  if (auto ended = Ended()) return Fail(std::move(*ended));
+  const auto error = state.With([](State& s) { return s.progress.error; });
+  if (error.has_value()) return Fail(*error);
+  return {};
+}
+
+Status Fill::Worker::FillFiles() {
+  FillOrder order(image->tree(), chunks.FilesInBlobOrder(), paths);
+  while (true) {
+    std::deque<InodeNumber> reads;
+    state.With([&](State& s) { reads.swap(s.reads); });
+    for (const InodeNumber file : reads) order.Prefer(file);
+    const InodeNumber file = order.Next();
+    if (file == kNoInode) return {};
+    objects.BeginFile();
+    const Status filled = chunks.ForEachChunk(file, [this](const ReadPiece& piece) {
+      objects.AddPiece(piece);
+      return WantPiece(piece);
+    });
+    objects.EndFile();
+    if (filled.has_value()) continue;
+    if (auto ended = Ended()) return Fail(std::move(*ended));
+    NoteError(filled.error());
+  }
+}
+
+void Fill::Worker::RecordComplete() {
+  ImageRecord record;
+  record.name = image->reference().ToString();
+  record.manifest = image->manifest_digest();
+  record.layer_bytes = image_bytes;
+  record.objects = std::move(objects).Take();
+  const Status written = WriteImageRecord(*cache, record);
+  if (!written.has_value()) LogDebug("image record: " + written.error().context);
+}
+
+void Fill::Worker::End(const Status& status) {
+  const bool complete = status.has_value();
+  const std::string name = image->reference().ToString();
+  if (complete) {
+    LogInfo("image " + name + ": all of it is in the cache; the registry is not needed any more");
+  } else if (status.error().code != ErrorCode::kCancelled) {
+    LogWarning("image " + name + ": is not all in the cache: " + status.error().context);
+  }
+  state.WithNotify([&](State& s) {
+    s.progress.state = complete ? FillState::kComplete : FillState::kIncomplete;
+    if (complete) s.progress.done_bytes = s.progress.total_bytes;
+    if (!complete && !s.progress.error.has_value()) s.progress.error = status.error();
+  });
+}
+
+std::optional<Error> Fill::Worker::Ended() const {
+  return state.With([&](const State& s) -> std::optional<Error> {
+    if (s.stopping) return Stopped();
+    if (s.unkept >= kMaxUnkept) {
+      return Error{ErrorCode::kNoSpace, "the cache does not keep what is fetched"};
+    }
+    if (options.stop_at_error && s.progress.error.has_value()) return s.progress.error;
+    return std::nullopt;
+  });
+}
+
+void Fill::Worker::NoteError(const Error& error) {
+  state.WithNotify([&](State& s) {
+    ++s.progress.failed_chunks;
+    if (!s.progress.error.has_value()) s.progress.error = error;
+  });
+}
+
+Status Fill::Worker::WantPiece(const ReadPiece& piece) {
+  if (whole.contains(piece.object.digest)) {
+    state.With([&](State& s) { s.progress.done_bytes += piece.chunk.stored_size; });
+    return {};
+  }
+  ChunkRequest request;
+  request.blob = image->layer_blob(piece.layer);
+  request.chunk = piece.chunk;
+  request.object_offset = piece.object_offset;
+  LAYERFS_TRY(object, cache->OpenObject(piece.object));
+  request.object = std::move(object);
+  return Want(std::move(request));
+}
+
+Status Fill::Worker::WantTables(size_t until) {
+  for (; tables_wanted < std::min(until, tables.size()); ++tables_wanted) {
+    ChunkRequest request = tables[tables_wanted];
+    if (whole.contains(request.chunk.digest)) continue;
+    LAYERFS_TRY(object, cache->OpenObject({request.chunk.digest, request.chunk.size, {}}));
+    request.object = std::move(object);
+    LAYERFS_CHECK_OK(Want(std::move(request)));
+  }
+  return {};
+}
+
+// Asks for the chunk where it is not there, once it is its turn.
+Status Fill::Worker::Want(ChunkRequest request) {
+  const ChunkRef chunk = request.chunk;
+  if (request.object->Contains(request.object_offset, chunk.size)) {
+    state.With([&](State& s) { s.progress.done_bytes += chunk.stored_size; });
+    return {};
+  }
+  LAYERFS_CHECK_OK(WaitForTurn(chunk.stored_size));
+  request.fetch_class = FetchClass::kFill;
+  request.timeout = options.timeout;
+  if (request.reason.empty()) request.reason = "fill";
+  ChunkRequest asked = request;
+  scheduler.Fetch(std::move(request),
+                  [self = shared_from_this(), asked = std::move(asked)](
+                      const Result<SharedBytes>& result) { self->OnFetched(asked, result); });
+  return {};
+}
+
+void Fill::Worker::OnFetched(const ChunkRequest& request, const Result<SharedBytes>& result) {
+  const bool kept =
+      result.has_value() && request.object->Contains(request.object_offset, request.chunk.size);
+  if (!result.has_value()) {
+    NoteError(result.error());
+  } else if (!kept) {
+    NoteError({ErrorCode::kNoSpace, "the cache has not kept what was fetched"});
+  }
+  state.WithNotify([&](State& s) {
+    --s.chunks_ahead;
+    s.bytes_ahead -= request.chunk.stored_size;
+    if (!result.has_value()) return;
+    s.unkept = kept ? 0 : s.unkept + 1;
+    if (!kept) return;
+    s.progress.done_bytes += request.chunk.stored_size;
+    s.progress.fetched_bytes += request.chunk.stored_size;
+  });
+}
+
+Status Fill::Worker::WaitForTurn(uint64_t bytes) {
+  if (!cache->HasRoomFor(bytes)) {
+    return Fail(ErrorCode::kNoSpace, "the cache is at its limit; it takes a larger --cache-size");
+  }
+  if (options.mode == FillMode::kIdle) LAYERFS_CHECK_OK(WaitForIdle());
+  if (options.bytes_per_second > 0) LAYERFS_CHECK_OK(WaitForRate(bytes));
+  const uint64_t most = options.mode == FillMode::kIdle ? kMaxIdleBytesAhead : kMaxBytesAhead;
+  state.WaitThen(
+      [&](State& s) {
+        const bool room = s.chunks_ahead < kMaxChunksAhead && s.bytes_ahead + bytes <= most;
+        return s.stopping || s.chunks_ahead == 0 || room;
+      },
+      [](State&) {});
+  if (auto ended = Ended()) return Fail(std::move(*ended));
+  state.With([&](State& s) {
+    ++s.chunks_ahead;
+    s.bytes_ahead += bytes;
+  });
+  return {};
+}
+
+Status Fill::Worker::WaitForIdle() {
+  while (true) {
+    if (auto ended = Ended()) return Fail(std::move(*ended));
+    const TimePoint now = SteadyClock().Now();
+    const TimePoint last = state.With([](State& s) { return s.last_wait; });
+    if (last == TimePoint{} || now - last >= kIdleAfter) return {};
+    wake.WaitUntil(SteadyClock(), now + kIdleLook);
+  }
+}
+
+Status Fill::Worker::WaitForRate(uint64_t bytes) {
+  const auto cost = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(
+      static_cast<double>(bytes) / static_cast<double>(options.bytes_per_second)));
+  next_turn = std::max(next_turn, SteadyClock().Now());
+  const TimePoint turn = next_turn;
+  next_turn += cost;
+  while (SteadyClock().Now() < turn) {
+    if (auto ended = Ended()) return Fail(std::move(*ended));
+    wake.WaitUntil(SteadyClock(), turn);
+  }
+  return {};
+}
+
+// A segment that is needed to go on, and those behind it along with it.
+Result<SharedBytes> Fill::Worker::FetchTable(ChunkRequest request) {
+  LAYERFS_CHECK_OK(WantTables(tables_wanted + kSegmentsAhead));
+  LAYERFS_TRY(object, cache->OpenObject({request.chunk.digest, request.chunk.size, {}}));
+  request.object = std::move(object);
+  request.fetch_class = FetchClass::kFill;
+  request.timeout = options.timeout;
+  auto answer = std::make_shared<std::optional<Result<SharedBytes>>>();
+  const Scheduler::WaiterId waiter = scheduler.Fetch(
+      std::move(request), [self = shared_from_this(), answer](Result<SharedBytes> result) {
+        self->state.WithNotify([&](State&) { *answer = std::move(result); });
+      });
+  state.WaitThen([&](State& s) { return s.stopping || answer->has_value(); }, [](State&) {});
+  if (stopping()) {
+    scheduler.Abandon(waiter);
+    return Fail(Stopped());
+  }
+  return state.With([&](State&) { return std::move(**answer); });
+}
+
+Fill::Fill(std::shared_ptr<Image> image, const ImageContext& context, InodePaths* paths,
+           Options options)
+    : worker_(std::make_shared<Worker>(std::move(image), context, paths, options)) {}
+
+Fill::~Fill() { Stop(); }
+
+void Fill::Start() {
+  worker_->thread = std::thread([worker = worker_.get()] { worker->Run(); });
+}
+
+void Fill::Stop() {
+  worker_->state.WithNotify([](auto& s) { s.stopping = true; });
+  worker_->wake.Notify();
+  if (worker_->thread.joinable()) worker_->thread.join();
+}
+
+void Fill::NoteRead(InodeNumber file, bool waited) {
+  worker_->state.With([&](auto& s) {
+    if (waited) s.last_wait = SteadyClock().Now();
+    const bool known = !s.reads.empty() && s.reads.back() == file;
+    if (!known && s.reads.size() < kMaxReadsNoted) s.reads.push_back(file);
+  });
+}
+
+FillProgress Fill::progress() const {
+  return worker_->state.With([](const auto& s) { return s.progress; });
+}
+
+FillProgress Fill::Wait() {
+  return worker_->state.WaitThen(
+      [](auto& s) { return s.stopping || s.progress.state != FillState::kRunning; },
+      [](auto& s) { return s.progress; });
+}
+
+}  // namespace layerfs

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A mount brings the whole image behind what is read, and then needs no registry; a pull does so
+# without a mount.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require docker-registry jq
+start_registry
+convert "oci:$IMAGES/app:latest" app
+push "oci:$WORK/app:latest" test/app:latest
+readonly SOURCE=docker://$REGISTRY/test/app:latest M=$WORK/mnt
+readonly PULL=$(manifest_of "$WORK/app" | jq '[.layers[].size] | add')
+complete() { "$LAYERFS" cache stat --json "$@" | jq -e '.images[0].complete' >/dev/null; }
+all_requests() { requests GET /v2/test/ | wc -l; }
+
+fact "the rest of a mounted image comes by itself, each byte once, in large ranges"
+forget_requests
+mount_image "$SOURCE" "$M"
+wait_until 60 complete || fail "the fill did not end: $("$LAYERFS" cache stat)"
+echo "  $(bytes_sent) bytes in $(all_requests) requests; a pull is $PULL"
+(($(bytes_sent) <= PULL)) || fail "$(bytes_sent) bytes came for an image of $PULL"
+(($(all_requests) <= 60 + PULL / 131072)) || fail "it took $(all_requests) requests"
+
+fact "then the mount needs no registry"
+stop_registry
+expect_same_tree "$IMAGES/app-tree" "$M"
+unmount_image "$M"
+
+fact "nor does the next one, with --offline or by digest"
+mount_image "$SOURCE" "$M" --offline
+expect_same_tree "$IMAGES/app-tree" "$M"
+unmount_image "$M"
+digest=$(skopeo inspect --format '{{.Digest}}' "oci:$WORK/app:latest")
+mount_image "docker://$REGISTRY/test/app@$digest" "$M"
+cmp "$M/usr/bin/perl" "$IMAGES/app-tree/usr/bin/perl"
+unmount_image "$M"
+"$LAYERFS" cat --offline "$SOURCE" /etc/os-release | cmp - "$IMAGES/app-tree/etc/os-release"
+expect_error 3 "never seen the tag" "$LAYERFS" ls --offline "docker://$REGISTRY/test/other:1" /
+
+fact "offline, what is not in the cache is an error at once"
+start_registry "${REGISTRY##*:}"
+mount_image "$SOURCE" "$M" --fill off --cache "$WORK/cache-part"
+cat "$M/etc/os-release" >/dev/null
+unmount_image "$M"
+forget_requests
+mount_image "$SOURCE" "$M" --offline --cache "$WORK/cache-part"
+cmp "$M/etc/os-release" "$IMAGES/app-tree/etc/os-release"
+start=$SECONDS
+expect_error 1 "input/output error" cat "$M/usr/bin/perl"
+((SECONDS - start <= 3)) || fail "it took $((SECONDS - start)) s"
+(($(requests GET /v2/ | wc -l) == 0)) || fail "--offline asked: $(requests GET /v2/)"
+unmount_image "$M"
+
+fact "a fill that was killed goes on where it was"
+forget_requests
+"$LAYERFS" mount --foreground --fill-rate 20M --cache "$WORK/cache-killed" "$SOURCE" "$M" &
+readonly DAEMON=$!
+PIDS+=("$DAEMON")
+filled() { (($(bytes_sent) > PULL / 4)); }
+wait_until 30 filled || fail "the fill does not move"
+kill -9 "$DAEMON"
+wait "$DAEMON" || true
+umount -l "$M"
+forget_requests
+mount_image "$SOURCE" "$M" --cache "$WORK/cache-killed"
+wait_until 60 complete --cache "$WORK/cache-killed" || fail "the fill did not end"
+echo "  $(bytes_sent) of $PULL bytes came after it"
+(($(bytes_sent) * 100 < PULL * 85)) || fail "$(bytes_sent) of $PULL bytes came again"
+unmount_image "$M"
+
+fact "pull fetches all without a mount; a mount after it asks for the tag alone"
+"$LAYERFS" pull --pin "$SOURCE" --cache "$WORK/cache-pull" --json >"$WORK/pull.json"
+jq -e ".complete and .fetchedBytes <= $PULL" "$WORK/pull.json" >/dev/null || fail "$(cat "$WORK/pull.json")"
+forget_requests
+mount_image "$SOURCE" "$M" --cache "$WORK/cache-pull"
+expect_same_tree "$IMAGES/app-tree" "$M"
+unmount_image "$M"
+(($(requests GET /v2/test/ | wc -l) == 1)) || fail "it asked: $(requests GET /v2/test/)"
+forget_requests
+"$LAYERFS" pull -q "$SOURCE" --cache "$WORK/cache-pull" >/dev/null
+(($(requests GET /v2/test/ | wc -l) == 1)) || fail "a second pull asked: $(requests GET /v2/test/)"
+
+fact "what is pinned stays until unpin"
+"$LAYERFS" cache stat --json --cache "$WORK/cache-pull" | jq -e ".pins == [\"$SOURCE\"]" >/dev/null
+"$LAYERFS" cache prune --cache "$WORK/cache-pull" >/dev/null
+complete --cache "$WORK/cache-pull" || fail "prune took what is pinned"
+"$LAYERFS" cache unpin "$SOURCE" --cache "$WORK/cache-pull"
+"$LAYERFS" cache prune --cache "$WORK/cache-pull" >/dev/null
+! complete --cache "$WORK/cache-pull" || fail "prune left what is not pinned any more"
+"$LAYERFS" cache pin "$SOURCE" --cache "$WORK/cache-pull" >/dev/null
+expect_error 3 "not there" "$LAYERFS" cache unpin docker://example.com/none:1 --cache "$WORK/cache-pull"
