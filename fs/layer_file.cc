@@ -84,26 +84,28 @@ Status LayerFile::State::ReadUpper(uint64_t offset, MutableByteSpan target) cons
 
 void LayerFile::State::Settle() {
   if (settled || parts.map->absent_pages() > 0 || !queue.empty()) return;
+  // Without a sync it is plain at once, and before calls go straight to the upper file: an empty
+  // one may stand for a cut that is in no map. With one it is for Seal's caller.
+  if (!copied_lower && !Detach().has_value()) return;
   settled = true;
-  // Without a sync it is done at once; with one it is for Seal's caller.
-  if (!copied_lower) (void)Seal();
+}
+
+Status LayerFile::State::Detach() {
+  if (plain) return {};
+  LAYERFS_CHECK_OK(parts.maps->Detach(fd(), *parts.map));
+  plain = true;
+  return {};
 }
 
 Status LayerFile::State::Seal() {
-  if (!settled || plain || sealing.exchange(true)) return {};
-  const auto seal = [&]() -> Status {
-    if (copied_lower.exchange(false) && fdatasync(fd()) != 0) {
-      const int sync_errno = errno;
-      copied_lower = true;
-      return FailUpper(sync_errno);
-    }
-    FailPoint("seal.synced");
-    return parts.maps->Detach(fd(), *parts.map);
-  };
-  Status sealed = seal();
-  if (sealed.has_value()) plain = true;
-  sealing = false;
-  return sealed;
+  if (!settled || plain) return {};
+  if (copied_lower.exchange(false) && fdatasync(fd()) != 0) {
+    const int sync_errno = errno;
+    copied_lower = true;
+    return FailUpper(sync_errno);
+  }
+  FailPoint("seal.synced");
+  return Detach();
 }
 
 void LayerFile::State::Read(Token token, uint64_t offset, size_t size, ReadDone done) {
@@ -267,5 +269,9 @@ void LayerFile::MakeWhole(Token token, Done done) {
   state_->MakeWhole(token, state_->Ending<void>(token, std::move(done)));
 }
 Status LayerFile::Seal() { return state_->Seal(); }
+Status LayerFile::Discard() {
+  if (plain()) return {};
+  return state_->parts.maps->Detach(fd(), *state_->parts.map);
+}
 
 }  // namespace layerfs

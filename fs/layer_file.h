@@ -81,6 +81,8 @@ class LayerFile : public std::enable_shared_from_this<LayerFile> {
   // Where it is whole: makes it a plain file (syncs where bytes of the lower file were copied).
   // Waits for the local disk; for the last close, and after MakeWhole. No-op where it is not whole.
   Status Seal();
+  // The file has lost its last name, and nobody will open it again: its map goes.
+  Status Discard();
 
   // layer_file_state.h; of its own files only.
   struct State;

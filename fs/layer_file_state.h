@@ -37,7 +37,6 @@ struct LayerFile::State : std::enable_shared_from_this<LayerFile::State> {
   ChangeQueue queue;
   std::atomic<bool> settled{true};
   std::atomic<bool> plain{true};
-  std::atomic<bool> sealing{false};
   // Bytes of the lower file may be in the upper file that are not on the disk yet: without a sync,
   // a power cut after Detach would lose what nobody wrote.
   std::atomic<bool> copied_lower{false};
@@ -51,6 +50,7 @@ struct LayerFile::State : std::enable_shared_from_this<LayerFile::State> {
   // After a change: whether it is settled now, and plain with that.
   void Settle();
   Status Seal();
+  Status Detach();
 
   // As the public ones, but the token stays announced.
   void Read(Token token, uint64_t offset, size_t size, ReadDone done);

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/partial_map.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -11,83 +8,33 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
-#include <optional>
 #include <random>
 #include <utility>
-#include <vector>
 
 #include "fs/fail_point.h"
+#include "fs/presence_file.h"
 #include "index/base/synchronized.h"
-#include "index/base/xxh3.h"
 
 namespace layerfs {
 namespace {
 
-// fs/CONTAINER_LAYER.md, "Presence maps": the header, then a bit for each page.
-constexpr std::string_view kMagic = "LFSPMAP\n";
-constexpr uint32_t kVersion = 1;
-constexpr size_t kIdentityBytes = 32;  // what the checksum covers
-constexpr uint64_t kBaseSizeOffset = 40;
-constexpr uint64_t kHeaderFields = 48;
-constexpr uint64_t kBitmapOffset = 4096;
-// The largest file of ext4; its map has 512 MiB, sparse.
-constexpr uint64_t kMaxLowerBytes = uint64_t{16} << 40;
-constexpr uint64_t kWordBits = 64;
 constexpr size_t kIdDigits = 16;
 constexpr std::string_view kXattrPrefix = "1:";  // the version of the xattr's value
+// Instead of a map's name: nothing is present, and nothing was cut.
+constexpr std::string_view kPristine = "0000000000000000";
+static_assert(kPristine.size() == kIdDigits);
 
 constexpr uint64_t PagesOf(uint64_t bytes) {
   return bytes / kPartialPageBytes + (bytes % kPartialPageBytes != 0 ? 1 : 0);
-}
-constexpr uint64_t BitmapBytes(uint64_t lower_size) {
-  return AlignUp(PagesOf(lower_size), kWordBits) / 8;
-}
-
-Bytes EncodeHeader(const LowerIdentity& lower, uint64_t base_size) {
-  ByteWriter writer;
-  writer.WriteSpan(AsBytes(kMagic));
-  writer.Write(kVersion);
-  writer.Write(static_cast<uint32_t>(kPartialPageBytes));
-  writer.Write(lower.inode);
-  writer.Write(lower.size);
-  writer.Write(Xxh3(writer.bytes()));
-  writer.Write(base_size);
-  return std::move(writer).Take();
-}
-
-struct Header {
-  LowerIdentity lower;
-  uint64_t base_size = 0;
-};
-
-Result<Header> DecodeHeader(ByteSpan bytes) {
-  ByteReader reader(bytes);
-  const ByteSpan magic = reader.ReadSpan(kMagic.size());
-  const auto version = reader.Read<uint32_t>();
-  const auto page_bytes = reader.Read<uint32_t>();
-  Header header;
-  header.lower.inode = reader.Read<uint64_t>();
-  header.lower.size = reader.Read<uint64_t>();
-  const auto checksum = reader.Read<uint64_t>();
-  header.base_size = reader.Read<uint64_t>();
-  if (!reader.ok() || AsText(magic) != kMagic)
-    return Fail(ErrorCode::kCorrupt, "not a presence map");
-  if (version != kVersion)
-    return Fail(ErrorCode::kUnsupported, "version " + std::to_string(version));
-  if (checksum != Xxh3(bytes.first(kIdentityBytes)))
-    return Fail(ErrorCode::kCorrupt, "the header's checksum does not match");
-  if (page_bytes != kPartialPageBytes || header.lower.size > kMaxLowerBytes ||
-      header.base_size > header.lower.size)
-    return Fail(ErrorCode::kCorrupt, "impossible sizes in the header");
-  return header;
 }
 
 std::string NewId() {
   std::random_device random;
   char text[kIdDigits + 1];
-  std::snprintf(text, sizeof text, "%08x%08x", random(), random());
+  do {
+    std::snprintf(text, sizeof text, "%08x%08x", random(), random());
+  } while (text == kPristine);
   return text;
 }
 
@@ -97,67 +44,74 @@ bool IsId(std::string_view text) {
          });
 }
 
+Status SetXattr(int upper_fd, const std::string& name, std::string_view id) {
+  const std::string value = std::string(kXattrPrefix) + std::string(id);
+  if (fsetxattr(upper_fd, name.c_str(), value.data(), value.size(), 0) != 0)
+    return FailErrno("xattr " + name, errno);
+  return {};
+}
+
 }  // namespace
 
 struct PartialMap::State {
-  struct Counts {
-    uint64_t base_size = 0;
-    uint64_t absent = 0;
+  // What only one at a time changes.
+  struct Changes {
+    std::unique_ptr<PresenceFile> file;
+    bool detached = false;
   };
 
-  std::string id;
+  std::string id;  // of the file, once there is one
   LowerIdentity identity;
-  UniqueFd file;
+  int upper_fd = -1;
   std::shared_ptr<const UniqueFd> directory;
-  ByteSpan mapped;  // the file; shared, read-only: changes are made with pwrite, which can fail
-  Synchronized<Counts> counts;
-  std::atomic<bool> entry_synced{false};
+  std::string xattr_name;
+  std::atomic<uint64_t> base_size{0};
+  std::atomic<uint64_t> absent{0};
   std::atomic<bool> base_synced{true};
+  std::atomic<const PresenceFile*> bits{nullptr};  // changes' file; null: nothing is present
+  Synchronized<Changes> changes;
 
-  ~State() {
-    if (!mapped.empty()) munmap(const_cast<uint8_t*>(mapped.data()), mapped.size());
-  }
-
-  // Pages [64 * index, 64 * index + 64).
   uint64_t Word(uint64_t index) const {
-    const uint8_t* const at = mapped.data() + kBitmapOffset + index * sizeof(uint64_t);
-    return __atomic_load_n(reinterpret_cast<const uint64_t*>(at), __ATOMIC_ACQUIRE);
+    const PresenceFile* const file = bits.load(std::memory_order_acquire);
+    return file == nullptr ? 0 : file->Word(index);
   }
 
   // The first page of [page, end) that is `present` or not; `end` where there is none.
   uint64_t Find(bool present, uint64_t page, uint64_t end) const {
+    constexpr uint64_t kBits = PresenceFile::kWordPages;
     while (page < end) {
-      const uint64_t word = present ? Word(page / kWordBits) : ~Word(page / kWordBits);
-      const uint64_t rest = word >> (page % kWordBits);
+      const uint64_t word = present ? Word(page / kBits) : ~Word(page / kBits);
+      const uint64_t rest = word >> (page % kBits);
       if (rest != 0) return std::min(page + static_cast<uint64_t>(std::countr_zero(rest)), end);
-      page = (page / kWordBits + 1) * kWordBits;
+      page = (page / kBits + 1) * kBits;
     }
     return end;
   }
 
   uint64_t CountAbsent(uint64_t page, uint64_t end) const {
-    uint64_t absent = 0;
+    constexpr uint64_t kBits = PresenceFile::kWordPages;
+    uint64_t count = 0;
     while (page < end) {
-      const uint64_t until = std::min((page / kWordBits + 1) * kWordBits, end);
-      uint64_t word = ~Word(page / kWordBits) >> (page % kWordBits);
-      if (until - page < kWordBits) word &= (uint64_t{1} << (until - page)) - 1;
-      absent += static_cast<uint64_t>(std::popcount(word));
+      const uint64_t until = std::min((page / kBits + 1) * kBits, end);
+      uint64_t word = ~Word(page / kBits) >> (page % kBits);
+      if (until - page < kBits) word &= (uint64_t{1} << (until - page)) - 1;
+      count += static_cast<uint64_t>(std::popcount(word));
       page = until;
     }
-    return absent;
+    return count;
   }
 
-  std::string Name() const { return "presence map " + id; }
-
-  // The file is validated against its header before it is used.
-  Status Map(uint64_t expected_size) {
-    LAYERFS_TRY_IN(size, FileSize(file.get()), Name());
-    if (size != expected_size)
-      return Fail(ErrorCode::kCorrupt, Name() + ": " + std::to_string(size) + " bytes instead of " +
-                                           std::to_string(expected_size));
-    void* const address = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
-    if (address == MAP_FAILED) return FailErrno(Name() + ": mmap", errno);
-    mapped = ByteSpan(static_cast<const uint8_t*>(address), size);
+  // The first change makes the file: what changes mode, owner or name, or appends, needs none.
+  Status MakeFile(Changes& now) {
+    if (now.file != nullptr || now.detached) return {};
+    LAYERFS_TRY(file, PresenceFile::Create(directory->get(), id, identity, base_size));
+    if (Status named = SetXattr(upper_fd, xattr_name, id); !named.has_value()) {
+      unlinkat(directory->get(), id.c_str(), 0);
+      return named;
+    }
+    FailPoint("map.named");
+    now.file = std::move(file);
+    bits.store(now.file.get(), std::memory_order_release);
     return {};
   }
 };
@@ -167,13 +121,8 @@ PartialMap::~PartialMap() = default;
 
 const std::string& PartialMap::id() const { return state_->id; }
 const LowerIdentity& PartialMap::identity() const { return state_->identity; }
-uint64_t PartialMap::base_size() const {
-  return state_->counts.With([](const auto& counts) { return counts.base_size; });
-}
-uint64_t PartialMap::absent_pages() const {
-  return state_->counts.With([](const auto& counts) { return counts.absent; });
-}
-
+uint64_t PartialMap::base_size() const { return state_->base_size; }
+uint64_t PartialMap::absent_pages() const { return state_->absent; }
 bool PartialMap::IsPresent(uint64_t page) const { return RunAt(page, page + 1).present; }
 
 PartialMap::Run PartialMap::RunAt(uint64_t page, uint64_t end_page) const {
@@ -185,39 +134,30 @@ PartialMap::Run PartialMap::RunAt(uint64_t page, uint64_t end_page) const {
   return {page, state_->Find(true, page, base_pages), false};
 }
 
+// A change is a store of a few bytes into the page cache, but for the first one.
 Status PartialMap::SetPresent(uint64_t first_page, uint64_t end_page) {
-  // The bytes at both ends are read, changed and written: one at a time. It is a store into the
-  // page cache of a few bytes.
-  return state_->counts.With([&](State::Counts& counts) -> Status {
-    end_page = std::min(end_page, PagesOf(counts.base_size));
+  return state_->changes.With([&](State::Changes& now) -> Status {
+    end_page = std::min(end_page, PagesOf(base_size()));
     if (first_page >= end_page) return {};
     const uint64_t absent = state_->CountAbsent(first_page, end_page);
-    if (absent == 0) return {};
-    const uint64_t first_byte = first_page / 8;
-    const uint64_t end_byte = (end_page + 7) / 8;
-    Bytes bits(end_byte - first_byte, 0xff);
-    const auto keep = [&](uint64_t byte, uint8_t mask) {
-      uint8_t& bit = bits[byte - first_byte];
-      bit = static_cast<uint8_t>((bit & mask) | state_->mapped[kBitmapOffset + byte]);
-    };
-    keep(first_byte, static_cast<uint8_t>(0xff << (first_page % 8)));
-    if (end_page % 8 != 0) keep(end_byte - 1, static_cast<uint8_t>((1 << (end_page % 8)) - 1));
-    LAYERFS_CHECK_OK_IN(WriteFullAt(state_->file.get(), kBitmapOffset + first_byte, bits),
-                        state_->Name());
-    counts.absent -= absent;
+    if (absent == 0 || now.detached) return {};
+    LAYERFS_CHECK_OK(state_->MakeFile(now));
+    LAYERFS_CHECK_OK(now.file->SetPresent(first_page, end_page));
+    state_->absent -= absent;
     return {};
   });
 }
 
 Status PartialMap::ShrinkBase(uint64_t base_size) {
-  return state_->counts.With([&](State::Counts& counts) -> Status {
-    if (base_size >= counts.base_size) return {};
-    ByteWriter writer;
-    writer.Write(base_size);
-    LAYERFS_CHECK_OK_IN(WriteFullAt(state_->file.get(), kBaseSizeOffset, writer.bytes()),
-                        state_->Name());
-    counts.absent -= state_->CountAbsent(PagesOf(base_size), PagesOf(counts.base_size));
-    counts.base_size = base_size;
+  return state_->changes.With([&](State::Changes& now) -> Status {
+    const uint64_t before = state_->base_size;
+    if (base_size >= before) return {};
+    // Cut to nothing it needs no map: an empty upper file says the same, until it is detached or
+    // grows (SettleBase).
+    if (base_size > 0) LAYERFS_CHECK_OK(state_->MakeFile(now));
+    if (now.file != nullptr) LAYERFS_CHECK_OK(now.file->SetBase(base_size));
+    state_->absent -= state_->CountAbsent(PagesOf(base_size), PagesOf(before));
+    state_->base_size = base_size;
     state_->base_synced = false;
     return {};
   });
@@ -225,16 +165,21 @@ Status PartialMap::ShrinkBase(uint64_t base_size) {
 
 Status PartialMap::SettleBase() {
   if (state_->base_synced) return {};
-  return Sync();
+  return state_->changes.With([&](State::Changes& now) -> Status {
+    LAYERFS_CHECK_OK(state_->MakeFile(now));
+    if (now.file != nullptr) LAYERFS_CHECK_OK(now.file->Sync());
+    state_->base_synced = true;
+    return {};
+  });
 }
 
 Status PartialMap::Sync() {
-  if (fdatasync(state_->file.get()) != 0) return FailErrno(state_->Name(), errno);
-  state_->base_synced = true;
-  if (state_->entry_synced) return {};
-  if (fsync(state_->directory->get()) != 0) return FailErrno(state_->Name(), errno);
-  state_->entry_synced = true;
-  return {};
+  return state_->changes.With([&](State::Changes& now) -> Status {
+    if (now.file == nullptr) return {};
+    LAYERFS_CHECK_OK(now.file->Sync());
+    state_->base_synced = true;
+    return {};
+  });
 }
 
 PartialMaps::PartialMaps(UniqueFd directory, Options options)
@@ -245,39 +190,10 @@ Result<std::shared_ptr<PartialMaps>> PartialMaps::Open(UniqueFd directory, Optio
   return std::shared_ptr<PartialMaps>(new PartialMaps(std::move(directory), std::move(options)));
 }
 
-Result<std::shared_ptr<PartialMap>> PartialMaps::Attach(int upper_fd, const LowerIdentity& lower) {
-  if (lower.size > kMaxLowerBytes)
+Status PartialMaps::Attach(int upper_fd, const LowerIdentity& lower) {
+  if (lower.size > PresenceFile::kMaxLowerBytes)
     return Fail(ErrorCode::kTooLarge, "a lower file of " + std::to_string(lower.size) + " bytes");
-  LAYERFS_TRY(upper_size, FileSize(upper_fd));
-  auto state = std::make_unique<PartialMap::State>();
-  state->id = NewId();
-  state->identity = lower;
-  state->directory = directory_;
-  const uint64_t base_size = std::min(upper_size, lower.size);
-  LAYERFS_TRY_IN(file, OpenFileAt(directory_->get(), state->id, O_RDWR | O_CREAT | O_EXCL, 0600),
-                 state->Name());
-  state->file = std::move(file);
-  FailPoint("attach.map_made");
-  const auto fill = [&]() -> Status {
-    const uint64_t size = kBitmapOffset + BitmapBytes(lower.size);
-    LAYERFS_CHECK_OK(WriteFullAt(state->file.get(), 0, EncodeHeader(lower, base_size)));
-    if (ftruncate(state->file.get(), static_cast<off_t>(size)) != 0)
-      return FailErrno(state->Name(), errno);
-    LAYERFS_CHECK_OK(state->Map(size));
-    FailPoint("attach.map_filled");
-    const std::string value = std::string(kXattrPrefix) + state->id;
-    if (fsetxattr(upper_fd, options_.xattr_name.c_str(), value.data(), value.size(), 0) != 0)
-      return FailErrno("xattr " + options_.xattr_name, errno);
-    return {};
-  };
-  if (Status filled = fill(); !filled.has_value()) {
-    unlinkat(directory_->get(), state->id.c_str(), 0);
-    return Fail(std::move(filled).error());
-  }
-  FailPoint("attach.named");
-  state->counts.With(
-      [&](PartialMap::State::Counts& counts) { counts = {base_size, PagesOf(base_size)}; });
-  return std::shared_ptr<PartialMap>(new PartialMap(std::move(state)));
+  return SetXattr(upper_fd, options_.xattr_name, kPristine);
 }
 
 Result<std::string> PartialMaps::IdOf(int upper_fd) const {
@@ -294,36 +210,36 @@ Result<std::string> PartialMaps::IdOf(int upper_fd) const {
 Result<std::shared_ptr<PartialMap>> PartialMaps::Load(int upper_fd, const LowerIdentity& lower) {
   LAYERFS_TRY(id, IdOf(upper_fd));
   if (id.empty()) return nullptr;
+  if (lower.size > PresenceFile::kMaxLowerBytes)
+    return Fail(ErrorCode::kTooLarge, "a lower file of " + std::to_string(lower.size) + " bytes");
   auto state = std::make_unique<PartialMap::State>();
-  state->id = id;
   state->identity = lower;
+  state->upper_fd = upper_fd;
   state->directory = directory_;
-  auto opened = OpenFileAt(directory_->get(), id, O_RDWR | O_NOFOLLOW);
-  if (!opened.has_value() && opened.error().code == ErrorCode::kNotFound)
-    return Fail(ErrorCode::kCorrupt, state->Name() + ": missing");
-  if (!opened.has_value()) return Fail(std::move(opened).error());
-  state->file = std::move(*opened);
-  Bytes bytes(kHeaderFields);
-  LAYERFS_CHECK_OK_IN(ReadFullAt(state->file.get(), 0, bytes), state->Name());
-  LAYERFS_TRY_IN(header, DecodeHeader(bytes), state->Name());
-  if (header.lower != lower)
-    return Fail(ErrorCode::kCorrupt,
-                state->Name() + ": of inode " + std::to_string(header.lower.inode) + ", " +
-                    std::to_string(header.lower.size) + " bytes, instead of inode " +
-                    std::to_string(lower.inode) + ", " + std::to_string(lower.size) + " bytes");
-  LAYERFS_CHECK_OK(state->Map(kBitmapOffset + BitmapBytes(lower.size)));
-  const uint64_t absent = state->CountAbsent(0, PagesOf(header.base_size));
-  state->counts.With(
-      [&](PartialMap::State::Counts& counts) { counts = {header.base_size, absent}; });
+  state->xattr_name = options_.xattr_name;
+  if (id == kPristine) {
+    state->id = NewId();
+    state->base_size = lower.size;
+  } else {
+    state->id = id;
+    LAYERFS_TRY(file, PresenceFile::Open(directory_->get(), id, lower));
+    state->base_size = file->base_size();
+    state->bits = file.get();
+    state->changes.With([&](auto& changes) { changes.file = std::move(file); });
+  }
+  state->absent = state->CountAbsent(0, PagesOf(state->base_size));
   return std::shared_ptr<PartialMap>(new PartialMap(std::move(state)));
 }
 
 Status PartialMaps::Detach(int upper_fd, const PartialMap& map) {
-  FailPoint("detach.begin");
-  if (fremovexattr(upper_fd, options_.xattr_name.c_str()) != 0 && errno != ENODATA)
-    return FailErrno("xattr " + options_.xattr_name, errno);
-  FailPoint("detach.unnamed");
-  return Remove(map.id());
+  return map.state_->changes.With([&](PartialMap::State::Changes& now) -> Status {
+    FailPoint("detach.begin");
+    if (fremovexattr(upper_fd, options_.xattr_name.c_str()) != 0 && errno != ENODATA)
+      return FailErrno("xattr " + options_.xattr_name, errno);
+    now.detached = true;
+    FailPoint("detach.unnamed");
+    return now.file == nullptr ? Status() : Remove(map.id());
+  });
 }
 
 Status PartialMaps::Remove(const std::string& id) {

@@ -82,17 +82,17 @@ class PartialMaps {
   // `directory`: DIR/partial, open.
   static Result<std::shared_ptr<PartialMaps>> Open(UniqueFd directory, Options options);
 
-  // Makes a map without any page present and names it in `upper_fd`'s xattr. The upper file has
-  // its size, or less (then base_size is that), and no data.
-  Result<std::shared_ptr<PartialMap>> Attach(int upper_fd, const LowerIdentity& lower);
+  // Says in `upper_fd`'s xattr that nothing of it is present. The upper file has its size, or less
+  // (then LayerFile::Open takes base_size back to that), and no data. Makes no file.
+  Status Attach(int upper_fd, const LowerIdentity& lower);
   // The map of an upper file; null where it has none: it is whole. kCorrupt where the map is
-  // missing, damaged, or of another lower file.
+  // missing, damaged, or of another lower file. `upper_fd` stays open as long as the map.
   Result<std::shared_ptr<PartialMap>> Load(int upper_fd, const LowerIdentity& lower);
   // The upper file is whole and durable: drops xattr, then map.
   Status Detach(int upper_fd, const PartialMap& map);
 
-  // The id of `upper_fd`'s map, empty where it has none; to be removed after the last name of the
-  // upper file is gone and nobody has it open.
+  // The id of `upper_fd`'s map, empty where the file is whole; to be removed after the last name of
+  // the upper file is gone and nobody has it open. There may be no such map (yet).
   Result<std::string> IdOf(int upper_fd) const;
   Status Remove(const std::string& id);
   // After a crash: removes the maps that no file below `upper_directory_fd` names. Walks all of it.

@@ -123,7 +123,7 @@ TEST_P(LayerFileCrashTest, EveryPageIsAsBeforeOrAfter) {
 INSTANTIATE_TEST_SUITE_P(Each, LayerFileCrashTest, testing::ValuesIn(kOperations),
                          [](const auto& info) { return std::string(info.param.name); });
 
-TEST(LayerFileAttachCrashTest, AFileWithoutItsXattrLeavesAMapThatIsRemoved) {
+TEST(LayerFileMapCrashTest, AMapThatNoFileNamesIsRemoved) {
   if (!kHasFailPoints) GTEST_SKIP() << "built without fail points";
   for (int step = 1;; ++step) {
     LayerFileFixture t(Pattern(kLowerBytes));
@@ -132,6 +132,7 @@ TEST(LayerFileAttachCrashTest, AFileWithoutItsXattrLeavesAMapThatIsRemoved) {
     if (child == 0) {
       ArmFailPoints("*:" + std::to_string(step));
       t.CopyUp();
+      t.WriteOnePage();
       _exit(0);
     }
     int status = 0;

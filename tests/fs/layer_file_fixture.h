@@ -128,6 +128,12 @@ class LayerFileFixture {
     EXPECT_TRUE(answer->ok());
     return answer->ok() ? **answer->result : Bytes();
   }
+  // Makes a map, and closes the file.
+  void WriteOnePage() {
+    Open();
+    ASSERT_TRUE(Write(0, Bytes(kPage, 1))->ok());
+    file.reset();
+  }
   uint64_t Size() const { return *FileSize(file->fd()); }
   size_t MapCount() const {
     const std::filesystem::directory_iterator maps(directory + "/partial");

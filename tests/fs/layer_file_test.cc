@@ -62,6 +62,23 @@ TEST_F(LayerFileTest, AWriteOfWholePagesFetchesNothing) {
   EXPECT_EQ(t.Content(), Patched(Patched(original, kPage, data), 8 * kPage, tail));
 }
 
+TEST_F(LayerFileTest, WithoutAChangeOfItsOldBytesItNeedsNoMap) {
+  ASSERT_TRUE(t.Write(0, Pattern(70, 3), true)->ok());
+  ASSERT_TRUE(t.Truncate(20 * kPage)->ok());
+  t.Open();
+  EXPECT_EQ(t.MapCount(), 0U);
+  Bytes expected = Patched(original, kLowerBytes, Pattern(70, 3));
+  expected.resize(20 * kPage);
+  EXPECT_EQ(t.Content(), expected);
+}
+
+TEST_F(LayerFileTest, AFileWithoutANameLeavesNoMap) {
+  ASSERT_TRUE(t.Write(0, Pattern(kPage, 1))->ok());
+  ASSERT_EQ(t.MapCount(), 1U);
+  ASSERT_TRUE(t.file->Discard().has_value());
+  EXPECT_EQ(t.MapCount(), 0U);
+}
+
 TEST_F(LayerFileTest, AppendingFetchesNothing) {
   const Bytes line = Pattern(70, 3);
   ASSERT_TRUE(t.Write(0, line, true)->ok());
@@ -360,19 +377,22 @@ TEST_F(LayerFileTest, AFullDiskIsPassedOnAndChangesNothing) {
 }
 
 TEST_F(LayerFileTest, MapsWithoutAFileAreRemovedAfterACrash) {
+  ASSERT_TRUE(t.Write(0, Pattern(kPage, 1))->ok());
+  const Bytes content = t.Content();
   t.file.reset();
   std::filesystem::create_directories(t.directory + "/up/a/b");
   std::filesystem::rename(t.upper_path(), t.directory + "/up/a/b/file");
   auto other = OpenFile(t.directory + "/gone", O_RDWR | O_CREAT);
   ASSERT_EQ(ftruncate(other->get(), kLowerBytes), 0);
   ASSERT_TRUE(t.Maps()->Attach(other->get(), t.identity()).has_value());
+  ASSERT_TRUE((*t.Maps()->Load(other->get(), t.identity()))->SetPresent(0, 1).has_value());
   ASSERT_EQ(t.MapCount(), 2U);
   auto up = OpenFile(t.directory + "/up", O_RDONLY | O_DIRECTORY);
   ASSERT_TRUE(t.Maps()->RemoveOrphans(up->get()).has_value());
   EXPECT_EQ(t.MapCount(), 1U);
   std::filesystem::rename(t.directory + "/up/a/b/file", t.upper_path());
   t.Open();
-  EXPECT_EQ(t.Content(), original);
+  EXPECT_EQ(t.Content(), content);
 }
 
 struct Damage {
@@ -387,6 +407,7 @@ class DamagedMapTest : public testing::TestWithParam<Damage> {};
 TEST_P(DamagedMapTest, IsRefused) {
   LayerFileFixture t(Pattern(kLowerBytes));
   t.CopyUp();
+  t.WriteOnePage();
   const std::string map = std::filesystem::directory_iterator(t.directory + "/partial")->path();
   const auto file = OpenFile(map, O_RDWR);
   const Damage& damage = GetParam();
@@ -415,6 +436,7 @@ INSTANTIATE_TEST_SUITE_P(Each, DamagedMapTest,
 TEST(PartialMapTest, AMissingMapIsAnErrorAndNoWholeFile) {
   LayerFileFixture t(Pattern(kLowerBytes));
   t.CopyUp();
+  t.WriteOnePage();
   std::filesystem::remove_all(t.directory + "/partial");
   std::filesystem::create_directory(t.directory + "/partial");
   const Status opened = t.TryOpen();
@@ -435,6 +457,7 @@ TEST(PartialMapTest, AnXattrThatNamesAPathIsRefused) {
 TEST(PartialMapTest, OfAnotherLowerFileIsRefused) {
   LayerFileFixture t(Pattern(kLowerBytes));
   t.CopyUp();
+  t.WriteOnePage();
   t.lower = std::make_shared<FakeLowerFile>(Pattern(kLowerBytes + 1));
   EXPECT_FALSE(t.TryOpen().has_value());
 }
@@ -444,7 +467,8 @@ TEST(PartialMapTest, RunsAndCountsAgree) {
   auto upper = OpenFile(t.upper_path(), O_RDWR | O_CREAT);
   constexpr uint64_t kPages = 1000;
   ASSERT_EQ(ftruncate(upper->get(), kPages * kPage), 0);
-  const auto map = *t.Maps()->Attach(upper->get(), {1, kPages * kPage});
+  ASSERT_TRUE(t.Maps()->Attach(upper->get(), {1, kPages * kPage}).has_value());
+  const auto map = *t.Maps()->Load(upper->get(), {1, kPages * kPage});
   std::vector<bool> model(kPages, false);
   uint64_t random = 12345;
   for (int round = 0; round < 200; ++round) {
