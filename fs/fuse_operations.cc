@@ -80,7 +80,9 @@ void NegotiatePassthrough([[maybe_unused]] FuseContext& context,
   // A session with write-back caching cannot pass through; a user's mount may not.
   if (!context.abilities.user_mount && !context.file_system->Wishes().writeback_cache &&
       fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH)) {
-    connection->max_backing_stack_depth = 1;  // A backing file on overlayfs is refused: ELOOP.
+    // Backing files lie on a plain file system (on overlayfs they are refused: ELOOP), so that an
+    // overlayfs may lie on this mount.
+    connection->max_backing_stack_depth = FUSE_BACKING_STACKED_UNDER;
     context.abilities.passthrough = true;
   }
 #endif
