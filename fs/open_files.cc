@@ -47,8 +47,10 @@ void OpenFiles::Drop(NodeId node) {
 void OpenFiles::Finish(const std::shared_ptr<OpenInode>& inode) {
   FileContent content = inode->content.With([](FileContent& held) { return std::move(held); });
   if (!inode->doomed_map.empty()) {
-    content = {};
-    const Status removed = tree_.partial_maps()->Remove(inode->doomed_map);
+    // Its map may have been made after the last name went.
+    const Status removed = content.layer != nullptr
+                               ? content.layer->Discard()
+                               : tree_.partial_maps()->Remove(inode->doomed_map);
     if (!removed.has_value()) LogWarning("container layer: " + removed.error().context);
     return;
   }
