@@ -30,9 +30,12 @@ make_image() {
   convert "oci:$dir:latest" lazy
   push "oci:$WORK/lazy:latest" lazy:latest
 }
-mount_layer() { mount_image "docker://$REGISTRY/lazy:latest" "$M" --container-layer "$LAYER"; }
+# Without what streams in behind: each request is to be one that something here has asked for.
+FILL=()
+if "$LAYERFS" mount --help | grep -q -- --fill; then FILL=(--fill=off); fi
+mount_layer() { mount_image "docker://$REGISTRY/lazy:latest" "$M" "${FILL[@]}" --container-layer "$LAYER"; }
 # Range requests for blobs so far: what was fetched.
-blob_requests() { grep -c 'GET /v2/lazy/blobs/sha256' "$REGISTRY_LOG" || true; }
+blob_requests() { grep -c "GET /v2/${1:-lazy}/blobs/sha256" "$REGISTRY_LOG" || true; }
 
 start_registry
 make_image
@@ -64,6 +67,24 @@ cmp "$WORK/large" "$M/data/larger.bin"
 expect_equal "mode and owner" "600 12 34" "$(stat -c '%a %u %g' "$M/data/larger.bin")"
 fact "after a remount it is the same"
 
+convert "oci:$IMAGES/huge:latest" huge
+push "oci:$WORK/huge:latest" huge:latest
+HUGE=$WORK/huge-mnt/huge.bin
+mount_image "docker://$REGISTRY/huge:latest" "$WORK/huge-mnt" "${FILL[@]}" --container-layer "$WORK/huge-container"
+before=$(blob_requests huge)
+chmod 0640 "$HUGE"
+printf 'the last line\n' >>"$HUGE"
+expect_equal "requests for chmod and appending to 5 GiB" "$before" "$(blob_requests huge)"
+expect_equal "its end" "the last line" "$(tail -c 14 "$HUGE")"
+at() { dd if="$HUGE" bs=1 skip="$1" count=11 status=none | tr '\0' '.'; }
+printf 'ABOVE' | dd of="$HUGE" bs=1 seek=$(((4 << 30) + 4095)) conv=notrunc status=none
+expect_equal "above 4 GiB" "ABOVE 4 GiB" "$(at $(((4 << 30) + 4095)))"
+expect_equal "below 4 GiB" "below 4 GiB" "$(at 1000)"
+used=$(du -sk "$WORK/huge-container" | cut -f1)
+((used < 1000)) || fail "the layer takes $used KiB"
+unmount_image "$WORK/huge-mnt"
+fact "of a file of 5 GiB, appending and chmod fetch nothing; a write above 4 GiB; the layer takes $used KiB"
+
 exercise() { # FILE ORIGINAL SEED
   "$FILE_EXERCISER" "$1" "$2" "$OPERATIONS" "$3"
 }
@@ -80,7 +101,7 @@ fact "and are what they were after a remount"
 
 if command -v fio >/dev/null; then
   verify() { # NAME FIO OPTION…
-    fio --name="$1" --filename="$M/data/larger.bin" --size=32M --ioengine=psync --verify=crc32c --verify_fatal=1 \
+    fio --name="$1" --filename="$M/data/larger.bin" --size=32M --ioengine=psync --verify=crc32c --verify_fatal=1 --verify_state_save=0 \
       --randseed="${SEED:-1}" --output="$WORK/fio.log" "${@:2}" || { tail -20 "$WORK/fio.log" >&2; fail "fio: $1"; }
   }
   verify buffered --rw=randwrite --bsrange=512-64k --bs_unaligned=1
