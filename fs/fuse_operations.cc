@@ -82,7 +82,7 @@ void NegotiatePassthrough([[maybe_unused]] FuseContext& context,
       fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH)) {
     // Backing files lie on a plain file system (on overlayfs they are refused: ELOOP), so that an
     // overlayfs may lie on this mount.
-    connection->max_backing_stack_depth = FUSE_BACKING_STACKED_UNDER;
+    connection->max_backing_stack_depth = 0;
     context.abilities.passthrough = true;
   }
 #endif
