@@ -24,6 +24,7 @@ from soak_registry import FaultyProxy
 
 READERS = 8
 FETCH_TIMEOUT = 5
+PIECE = 128 << 10
 # A read is answered within its timeout; a file takes several, and a machine is busy.
 LONGEST_CALL = 6 * FETCH_TIMEOUT
 CACHE_SIZE = "24M"  # a third of what is read, so that there is always something to evict
@@ -57,6 +58,7 @@ class Soak:
         self.calls = {}
         self.most = collections.Counter()
         self.stopping = False
+        self.leaving = False
         self.daemon = None
         self.mount()
 
@@ -110,11 +112,11 @@ class Soak:
     def unmount(self):
         subprocess.run(["umount", "-l", self.root], check=False, stderr=subprocess.DEVNULL)
 
-    def wait_for_end(self, allowed):
+    def wait_for_end(self, allowed, when):
         try:
             self.daemon.wait(timeout=LONGEST_CALL)
         except subprocess.TimeoutExpired:
-            self.fail("the daemon does not end")
+            self.fail("the daemon does not end " + when)
             self.daemon.kill()
         self.check_exit(allowed | {-signal.SIGKILL})
 
@@ -128,13 +130,16 @@ class Soak:
 
     def end_and_remount(self):
         self.daemon.send_signal(self.dice.choice([signal.SIGTERM, signal.SIGINT]))
-        self.wait_for_end({0})
+        self.wait_for_end({0}, "when it is told to")
         self.unmount()
         self.mount()
 
     def lazy_unmount(self):
+        """The daemon lives until the last reader has closed its file."""
+        self.leaving = True
         self.unmount()
-        self.wait_for_end({0})
+        self.wait_for_end({0}, "after its last reader")
+        self.leaving = False
         self.mount()
 
     def damage_cache(self):
@@ -185,7 +190,7 @@ class Soak:
 
     # The readers.
 
-    def read_one(self, dice, name):
+    def read_one(self, dice, name, reader=None):
         with open(os.path.join(self.options.tree, name), "rb", buffering=0) as file:
             expected = file.readall()
         handle = os.open(self.root / name, os.O_RDONLY)
@@ -197,8 +202,15 @@ class Soak:
                 places = [(dice.randrange(len(expected)), dice.choice([1, 4096, 100_000])) for _ in range(8)]
             for offset, size in places:
                 got = b""
-                while len(got) < size and (piece := os.pread(handle, size - len(got), offset + len(got))):
+                while len(got) < size and not self.leaving:
+                    if reader is not None:
+                        self.calls[reader] = (time.monotonic(), name)
+                    piece = os.pread(handle, min(PIECE, size - len(got)), offset + len(got))
+                    if not piece:
+                        break
                     got += piece
+                if self.leaving:
+                    size = len(got)
                 if got != expected[offset:offset + size]:
                     self.fail(f"{name}: wrong bytes in {offset}+{size} ({len(got)} bytes came)")
                 self.counts["bytes compared"] += len(got)
@@ -215,7 +227,7 @@ class Soak:
                 if not os.path.ismount(self.root):
                     time.sleep(0.05)
                     continue
-                self.read_one(dice, name)
+                self.read_one(dice, name, number)
                 self.counts["files read"] += 1
             except OSError as error:
                 self.counts["errors: " + errno.errorcode.get(error.errno, str(error.errno))] += 1
@@ -264,7 +276,7 @@ class Soak:
         if not self.failures:
             self.read_everything()
         self.unmount()
-        self.wait_for_end({0})
+        self.wait_for_end({0}, "in the end")
         self.network.stdin.close()
         self.network.wait()
         self.report()

@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A mount whose cache is full, read-only, shared, damaged or evicted, and whose life is cut short.
+# tests/FAULTS.md says which faults are tested where.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require docker-registry jq
+start_registry
+convert "oci:$IMAGES/app:latest" app
+push "oci:$WORK/app:latest" test/app:latest
+readonly SOURCE=docker://$REGISTRY/test/app:latest M=$WORK/mnt TREE=$IMAGES/app-tree
+mkdir -p "$M"
+# Large enough not to be cut short by what is read of it at once.
+readonly LARGE=usr/bin/perl
+readonly SUBTREE=usr/lib/python3.11
+
+# foreground DIR [OPTION…]: sets DAEMON once the mount answers; its log is WORK/log.
+foreground() {
+  local dir=$1
+  shift
+  mkdir -p "$dir"
+  "$LAYERFS" mount -f --fill=off --log "$WORK/log" "$@" "$SOURCE" "$dir" 2>>"$WORK/stderr" &
+  DAEMON=$!
+  PIDS+=("$DAEMON")
+  wait_until 30 is_mounted "$dir" || fail "no mount after 30 s: $(tail -3 "$WORK/log" "$WORK/stderr")"
+}
+end_foreground() {
+  unmount_image "$1"
+  wait "$DAEMON" || fail "the daemon ended with $?"
+}
+
+fact "a full disk: every byte is right, and one line says that the cache does not take it"
+mkdir "$WORK/small"
+mount -t tmpfs -o size=6M tmpfs "$WORK/small"
+: >"$WORK/log"
+foreground "$M" --cache "$WORK/small/cache"
+expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+cmp "$TREE/$LARGE" "$M/$LARGE"
+lines=$(grep -cE "warning.*(No space|without)" "$WORK/log" || true)
+((lines >= 1 && lines <= 3)) || fail "$lines lines about a full disk: $(cut -c1-300 "$WORK/log" | head -5)"
+end_foreground "$M"
+umount "$WORK/small"
+
+fact "a cache directory that cannot be written: what it holds is served, the rest is read without it"
+foreground "$M" --cache "$WORK/cache-ro"
+cmp "$TREE/$LARGE" "$M/$LARGE"
+end_foreground "$M"
+mkdir "$WORK/ro"
+mount --bind "$WORK/cache-ro" "$WORK/ro"
+mount -o remount,bind,ro "$WORK/ro"
+code=0
+output=$("$LAYERFS" mount --cache "$WORK/ro" --fetch-timeout 5 "$SOURCE" "$M" 2>&1) || code=$?
+if ((code == 0)); then
+  cmp "$TREE/$LARGE" "$M/$LARGE"
+  cmp "$TREE/etc/os-release" "$M/etc/os-release"
+  unmount_image "$M"
+else
+  expect_contains "the refusal of a read-only cache" "$output" "$WORK/ro"
+fi
+umount "$WORK/ro"
+
+fact "two daemons on one cache fetch what both read once, and see every byte right"
+forget_requests
+foreground "$M" --cache "$WORK/cache-shared"
+first=$DAEMON
+foreground "$WORK/mnt2" --cache "$WORK/cache-shared"
+"$E2E/compare_trees.py" "$TREE/$SUBTREE" "$M/$SUBTREE" &
+comparing=$!
+expect_same_tree "$TREE/$SUBTREE" "$WORK/mnt2/$SUBTREE"
+wait "$comparing" || fail "the first mount is not the tree"
+both=$(bytes_sent)
+end_foreground "$WORK/mnt2"
+DAEMON=$first
+end_foreground "$M"
+forget_requests
+foreground "$M" --cache "$WORK/cache-alone"
+expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+alone=$(bytes_sent)
+end_foreground "$M"
+echo "  $both bytes for both, $alone for one"
+((both * 10 <= alone * 13)) || fail "two mounts moved $both bytes, one alone $alone"
+
+fact "what was damaged in the cache while nobody looked is found, dropped and fetched again"
+find "$WORK/cache-alone/objects" -type f -size +100k | head -20 | while read -r object; do
+  size=$(stat -c %s "$object")
+  printf '\xff\x00\xff' | dd of="$object" bs=1 seek=$((size / 2)) conv=notrunc status=none
+  touch -d '2001-01-01' "$object"
+done
+echo "another-boot written 0" >"$WORK/cache-alone/boot"
+foreground "$M" --cache "$WORK/cache-alone"
+expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+end_foreground "$M"
+
+fact "a file that is open stays readable when the cache is emptied under it"
+foreground "$M" --cache "$WORK/cache-evicted"
+exec {file}<"$M/$LARGE"
+head -c 100000 "$M/$LARGE" | cmp - <(head -c 100000 "$TREE/$LARGE")
+"$LAYERFS" cache prune --cache "$WORK/cache-evicted" >/dev/null
+cmp "/proc/self/fd/$file" "$TREE/$LARGE"
+exec {file}<&-
+
+fact "umount -l leaves those who have a file open alone, and the daemon ends with the last"
+exec {file}<"$M/$SUBTREE/os.py"
+"$LAYERFS" umount -l "$M"
+! is_mounted "$M" || fail "still mounted"
+kill -0 "$DAEMON" || fail "the daemon ended while a file was open"
+cmp "/proc/self/fd/$file" "$TREE/$SUBTREE/os.py"
+exec {file}<&-
+wait "$DAEMON" || fail "the daemon ended with $?"
+
+fact "few descriptors: the tree is whole all the same"
+# 256 is the least that a shell gives out anywhere; most files of the tree would want one each.
+(ulimit -n 256 && exec "$LAYERFS" mount --cache "$WORK/cache-few" "$SOURCE" "$M")
+expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+find "$M" -type f -exec head -qc 1 {} + >"$WORK/heads" 2>"$WORK/heads-errors" || true
+[[ ! -s $WORK/heads-errors ]] || fail "$(head -3 "$WORK/heads-errors")"
+unmount_image "$M"
+
+fact "all daemons killed at once: each place is mounted again and is right"
+for i in {1..8}; do mount_image "$SOURCE" "$WORK/many/$i" --cache "$WORK/cache-alone"; done
+for i in {1..8}; do cat "$WORK/many/$i/$SUBTREE/os.py" >/dev/null & done
+for i in {1..8}; do kill -KILL "$(pgrep -f -- "mount .*$WORK/many/$i\$")"; done
+wait -n || true
+for i in {1..8}; do
+  wait_until 10 bash -c "! stat '$WORK/many/$i/etc' 2>/dev/null" || fail "$WORK/many/$i still answers"
+  "$LAYERFS" umount "$WORK/many/$i"
+  mount_image "$SOURCE" "$WORK/many/$i" --cache "$WORK/cache-alone"
+  cmp "$TREE/$SUBTREE/os.py" "$WORK/many/$i/$SUBTREE/os.py"
+done
+for i in {1..8}; do unmount_image "$WORK/many/$i"; done
+
+fact "two hundred mounts in short time come and go, and nothing of them stays"
+start=$SECONDS
+for round in {1..25}; do
+  pids=()
+  for i in {1..8}; do
+    { mount_image "$SOURCE" "$WORK/many/$i" --cache "$WORK/cache-alone" &&
+      cmp "$TREE/etc/os-release" "$WORK/many/$i/etc/os-release" && unmount_image "$WORK/many/$i"; } &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || fail "a mount of round $round"; done
+done
+echo "  $((SECONDS - start)) s"
+[[ -z $(mounts_below "$WORK/many") ]] || fail "left mounted: $(mounts_below "$WORK/many")"
+no_daemon_left() { ! pgrep -f -- "mount .*$WORK/many/"; }
+wait_until 20 no_daemon_left || fail "daemons are left"
