@@ -53,7 +53,8 @@ Error TransferError(CURLcode code, const std::string& url, const char* detail) {
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
       return {ErrorCode::kInvalidArgument, where + what};
-    case CURLE_OUT_OF_MEMORY:
+    case CURLE_OUT_OF_MEMORY:  // also what libcurl says to headers that are too long for it
+      return {ErrorCode::kNetwork, where + what + ", or headers beyond all bounds", true};
     case CURLE_FAILED_INIT:
       return {ErrorCode::kIo, where + what};
     default:

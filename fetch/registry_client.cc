@@ -121,6 +121,14 @@ Result<RawDocument> RegistryClient::GetManifest(const std::string& name,
   Bytes raw(answer.body.begin(), answer.body.end());
   auto document = MakeDocument(std::move(raw), answer.head.headers.Get("Content-Type"), pin);
   if (!document) return Fail(Named(std::move(document).error(), what));
+  // A tag's bytes have no other witness; who pinned a digest knows better than a header.
+  const auto stated = Digest::Parse(answer.head.headers.Get("Docker-Content-Digest"));
+  if (!pin.has_value() && stated.has_value() && *stated != document->digest) {
+    return Fail(Named({ErrorCode::kDigestMismatch,
+                       "the registry says it is " + stated->ToString() + ", the bytes are " +
+                           document->digest.ToString() + "; a proxy may have changed them"},
+                      what));
+  }
   return document;
 }
 

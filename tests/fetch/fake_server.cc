@@ -222,11 +222,28 @@ bool FakeServer::Answer(Connection& connection, const FakeRequest& request,
   std::string head = "HTTP/1.1 " + std::to_string(response.status) + " Status\r\n";
   for (const auto& [name, value] : response.headers) head += name + ": " + value + "\r\n";
   const size_t length = response.claimed_length.value_or(response.body.size());
-  if (response.status != 204) head += "Content-Length: " + std::to_string(length) + "\r\n";
+  if (response.chunked) {
+    head += "Transfer-Encoding: chunked\r\n";
+  } else if (response.until_close) {
+    head += "Connection: close\r\n";
+  } else if (response.status != 204) {
+    head += "Content-Length: " + std::to_string(length) + "\r\n";
+  }
   if (!connection.Write(head + "\r\n")) return false;
   if (request.method != "HEAD" && !SendBody(connection, response)) return false;
-  return !response.close_after;
+  return !response.close_after && !response.until_close;
 }
+
+namespace {
+
+std::string Framed(std::string_view piece, bool chunked) {
+  if (!chunked) return std::string(piece);
+  char size[20];
+  std::snprintf(size, sizeof size, "%zx\r\n", piece.size());
+  return size + std::string(piece) + "\r\n";
+}
+
+}  // namespace
 
 bool FakeServer::SendBody(Connection& connection, const FakeResponse& response) {
   const size_t stop =
@@ -235,12 +252,13 @@ bool FakeServer::SendBody(Connection& connection, const FakeResponse& response) 
   const size_t piece = response.piece_bytes == 0 ? body.size() : response.piece_bytes;
   for (size_t sent = 0; sent < body.size(); sent += piece) {
     if (sent > 0) Sleep(response.piece_delay);
-    if (!connection.Write(body.substr(sent, piece))) return false;
+    if (!connection.Write(Framed(body.substr(sent, piece), response.chunked))) return false;
   }
   if (response.stall_after && *response.stall_after < response.body.size()) {
     Sleep(std::chrono::hours(1));  // or until the server stops
     return false;
   }
+  if (response.chunked && !response.cut_after && !connection.Write("0\r\n\r\n")) return false;
   return !response.cut_after;
 }
 
