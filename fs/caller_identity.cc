@@ -6,6 +6,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+
 namespace layerfs {
 namespace {
 
@@ -29,6 +34,21 @@ CallerIdentity::CallerIdentity(uid_t uid, gid_t gid)
 CallerIdentity::~CallerIdentity() {
   if (changes_uid_) ::setfsuid(0);
   if (changes_gid_) ::setfsgid(0);
+}
+
+bool CallerIsInGroup(pid_t pid, gid_t own_group, gid_t group) {
+  if (own_group == group) return true;
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::string line;
+  while (std::getline(status, line)) {
+    if (!line.starts_with("Groups:")) continue;
+    std::istringstream groups(line.substr(std::string_view("Groups:").size()));
+    for (gid_t one = 0; groups >> one;) {
+      if (one == group) return true;
+    }
+    return false;
+  }
+  return false;
 }
 
 }  // namespace layerfs

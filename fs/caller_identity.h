@@ -21,4 +21,8 @@ class CallerIdentity {
   const bool changes_gid_;
 };
 
+// Whether the process that asks is of the group, by its own or its supplementary ones (proc(5));
+// not where it is gone.
+bool CallerIsInGroup(pid_t pid, gid_t own_group, gid_t group);
+
 }  // namespace layerfs

@@ -47,8 +47,8 @@ class DirectorySource final : public LowerSource {
   }
 
   Status List(const LowerObject& directory, const EachEntry& each) const override {
-    const int fd = ::openat(root_.get(), Name(*directory.path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return FailErrno(Describe(*directory.path), errno);
+    LAYERFS_TRY(opened, OpenUnnoticed(Name(*directory.path), O_DIRECTORY));
+    const int fd = opened.Release();
     const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(fd));
     LAYERFS_TRY(opaque, ReadOpaque(PathOfDescriptor(fd)));
     const bool has_whiteout_files = opaque != OpaqueMark::kNone;
@@ -115,8 +115,7 @@ class DirectorySource final : public LowerSource {
   }
 
   Result<std::shared_ptr<LowerFile>> Open(const LowerObject& file) const override {
-    LAYERFS_TRY_IN(fd, OpenFileAt(root_.get(), *file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK),
-                   name_);
+    LAYERFS_TRY(fd, OpenUnnoticed(file.path->c_str(), O_NOFOLLOW | O_NONBLOCK));
     return MakeDirectoryLowerFile(std::move(fd));
   }
   bool allows_partial() const override { return false; }
@@ -131,6 +130,16 @@ class DirectorySource final : public LowerSource {
     return path.append(name);
   }
   static const char* Name(const std::string& path) { return path.empty() ? "." : path.c_str(); }
+  // Reading a layer leaves no trace in it, so that a copy-up finds the times that showed; a user
+  // may ask for that for files of their own only.
+  Result<UniqueFd> OpenUnnoticed(const char* path, int flags) const {
+    auto opened = OpenFileAt(root_.get(), path, O_RDONLY | O_NOATIME | flags);
+    if (!opened.has_value() && opened.error().system_errno == EPERM) {
+      opened = OpenFileAt(root_.get(), path, O_RDONLY | flags);
+    }
+    if (!opened.has_value()) return Fail(std::move(opened).error().In(name_));
+    return opened;
+  }
   std::string Describe(const std::string& path) const { return name_ + "/" + path; }
   ObjectPath Proc(const std::string& path) const {
     return path.empty() ? PathOfDescriptor(root_.get()) : PathOfName(root_.get(), path);

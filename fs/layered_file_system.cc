@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "fs/caller_identity.h"
 #include "fs/layered_state.h"
 
 namespace layerfs {
@@ -15,7 +16,8 @@ namespace {
 
 // Names outside the namespaces of xattr(7) are not missing but impossible.
 bool HasXattrNamespace(std::string_view name) {
-  constexpr std::string_view kNamespaces[] = {"user.", "trusted.", "security.", "system."};
+  constexpr std::string_view kNamespaces[] = {"user.", "trusted.", "security.",
+                                              "system.posix_acl_"};
   return std::ranges::any_of(kNamespaces,
                              [&](std::string_view prefix) { return name.starts_with(prefix); });
 }
@@ -232,7 +234,29 @@ void LayeredFileSystem::Statfs(NodeId, Reply reply) {
   reply.Statfs(*statistics);
 }
 
-void LayeredFileSystem::SetXattr(const Caller&, NodeId id, std::string_view name,
+bool LayeredFileSystem::State::MayClearPrivileges(const Caller& caller,
+                                                  const LayerNode& node) const {
+  const SharedLock guard(tree->lock());
+  const auto attributes = tree->Attributes(node);
+  if (!attributes.has_value() || S_ISDIR(attributes->st_mode)) return true;
+  return (attributes->st_mode & (S_ISUID | S_ISGID)) == 0 || caller.uid == 0 ||
+         caller.uid == attributes->st_uid;
+}
+
+Status LayeredFileSystem::State::ClearForeignSetgid(const Caller& caller,
+                                                    const LayerNode& node) const {
+  LAYERFS_TRY(attributes, tree->Attributes(node));
+  if ((attributes.st_mode & S_ISGID) == 0 ||
+      CallerIsInGroup(caller.pid, caller.gid, attributes.st_gid)) {
+    return {};
+  }
+  AttributeChange change;
+  change.mode = true;
+  change.values.st_mode = attributes.st_mode & 07777 & ~mode_t{S_ISGID};
+  return tree->SetAttributes(node, change);
+}
+
+void LayeredFileSystem::SetXattr(const Caller& caller, NodeId id, std::string_view name,
                                  std::string_view value, int flags, Reply reply) {
   if (!state_->options.posix_acl && name.starts_with("system.posix_acl_")) {
     return reply.Errno(EOPNOTSUPP);
@@ -243,7 +267,12 @@ void LayeredFileSystem::SetXattr(const Caller&, NodeId id, std::string_view name
   const Status upper = state_->tree->EnsureUpper(*node);
   if (!upper.has_value()) return reply.Fail(upper.error());
   const State::ExclusiveLock guard(state_->tree->lock());
-  ReplyStatus(state_->tree->SetXattr(**node, std::string(name), value, flags), reply);
+  Status done = state_->tree->SetXattr(**node, std::string(name), value, flags);
+  // As chmod does it: who is not of the file's group cannot keep its setgid bit.
+  if (done.has_value() && name == "system.posix_acl_access" && caller.uid != 0) {
+    done = state_->ClearForeignSetgid(caller, **node);
+  }
+  ReplyStatus(done, reply);
 }
 
 void LayeredFileSystem::GetXattr(const Caller&, NodeId id, std::string_view name, size_t capacity,
@@ -280,6 +309,8 @@ void LayeredFileSystem::RemoveXattr(const Caller&, NodeId id, std::string_view n
     const State::SharedLock guard(state_->tree->lock());
     const auto value = state_->tree->GetXattr(**node, name);
     if (!value.has_value()) return reply.Fail(value.error());
+    // There is no such thing as a missing ACL: to remove it is to have it so already.
+    if (!value->has_value() && name.starts_with("system.posix_acl_")) return reply.Errno(0);
     if (!value->has_value()) return reply.Errno(HasXattrNamespace(name) ? ENODATA : EOPNOTSUPP);
   }
   const Status upper = state_->tree->EnsureUpper(*node);
