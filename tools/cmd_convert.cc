@@ -32,7 +32,8 @@ class ConvertCommand final : public Command {
                     "Convert this platform of an image index only; may be repeated")
         ->type_name("OS/ARCH[/VARIANT]")
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
     app->add_option("--compression", compression_,
                     "What the layers are compressed with; gzip is for tools that read no zstd")
         ->check(CLI::IsMember({"zstd", "gzip"}))

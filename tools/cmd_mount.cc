@@ -62,7 +62,8 @@ class MountCommand final : public Command {
                     "Mount options, as mount.fuse3(8) and the kernel take them")
         ->type_name("OPTION[,OPTION…]")
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
     app->add_option("--threads", threads_, "How many threads answer the kernel")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();

@@ -96,7 +96,8 @@ class RunCommand final : public Command {
     return app.add_option(names, words, what)
         ->type_name(type)
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
   }
 
   void DeclareProcess(CLI::App& app) {
