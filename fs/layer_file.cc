@@ -69,6 +69,16 @@ std::vector<ByteRange> LayerFile::State::LowerRanges(uint64_t begin, uint64_t en
   return ranges;
 }
 
+LayerFile::State::Kind LayerFile::State::KindAt(uint64_t at, uint64_t end) const {
+  const uint64_t base_size = parts.map == nullptr ? 0 : parts.map->base_size();
+  if (at >= base_size) return {false, end};
+  const uint64_t base_pages = EndPageOf(base_size);
+  const PartialMap::Run run = parts.map->RunAt(PageOf(at), base_pages);
+  if (!run.present) return {true, std::min({run.end_page * kPartialPageBytes, base_size, end})};
+  return {false,
+          run.end_page == base_pages ? end : std::min(run.end_page * kPartialPageBytes, end)};
+}
+
 Status LayerFile::State::ReadUpper(uint64_t offset, MutableByteSpan target) const {
   while (!target.empty()) {
     const ssize_t n = pread(fd(), target.data(), target.size(), static_cast<off_t>(offset));
@@ -227,20 +237,17 @@ Result<uint64_t> LayerFile::Seek(uint64_t offset, int whence) const {
   if (offset >= size) return FailUpper(ENXIO);
   // In each run of one kind, the place is that of the file which holds it, if it lies in the run.
   for (uint64_t at = offset; at < size;) {
-    const auto lower = state_->LowerRanges(at, size);
-    const bool in_lower = !lower.empty() && lower.front().begin == at;
-    uint64_t run_end = size;
-    if (!lower.empty()) run_end = in_lower ? lower.front().end : lower.front().begin;
+    const State::Kind kind = state_->KindAt(at, size);
     std::optional<uint64_t> found;
-    if (in_lower) {
+    if (kind.lower) {
       found = state_->parts.lower->Seek(at, whence);
     } else {
       const off_t place = lseek(fd(), static_cast<off_t>(at), whence);
       if (place < 0 && errno != ENXIO) return FailUpper(errno);
       if (place >= 0) found = static_cast<uint64_t>(place);
     }
-    if (found.has_value() && *found < run_end) return std::max(*found, at);
-    at = run_end;
+    if (found.has_value() && *found < kind.end) return std::max(*found, at);
+    at = kind.end;
   }
   if (whence == SEEK_HOLE) return size;
   return FailUpper(ENXIO);

@@ -45,6 +45,12 @@ struct LayerFile::State : std::enable_shared_from_this<LayerFile::State> {
 
   // What the lower file shows of [begin, end), in order.
   std::vector<ByteRange> LowerRanges(uint64_t begin, uint64_t end) const;
+  // Which file holds the byte at `at`, and up to where (at most `end`) it holds those behind.
+  struct Kind {
+    bool lower = false;
+    uint64_t end = 0;
+  };
+  Kind KindAt(uint64_t at, uint64_t end) const;
   // Fills `target` from the upper file; zeros behind its end.
   Status ReadUpper(uint64_t offset, MutableByteSpan target) const;
   // After a change: whether it is settled now, and plain with that.
