@@ -154,10 +154,11 @@ def measure_copy_up(bed):
             bed.unmount()
     ours = {r["operation"]: r for r in results if r["system"] == "layerfs"}
     theirs = {r["operation"]: r for r in results if r["system"] != "layerfs"}
-    for name, result in ours.items():
-        print(f"{name}: overlayfs takes {theirs[name]['ms'] / max(result['ms'], 0.01):,.0f} times as long")
+    for names in (("open O_RDWR", "first write of 4 KiB"), ("append a line",), ("chmod",)):
+        mine, other = (sum(system[name]["ms"] for name in names) for system in (ours, theirs))
+        print(f"{' and '.join(names)}: {mine:,.1f} ms, with overlayfs {other:,.1f} ms")
     write, opened = ours["first write of 4 KiB"], ours["open O_RDWR"]
-    print(f"wanted: write at most 2 chunk requests (and its segment of the chunk table) and 100 ms: "
+    print(f"wanted: the write with at most 2 chunks (beside segments of the chunk table) in 100 ms: "
           f"{write['requests']} requests, {write['ms']} ms; open below 5 ms: {opened['ms']} ms")
     return results
 
