@@ -4,6 +4,7 @@
 #include <csignal>
 
 #include "tools/cli.h"
+#include "tools/mount_helper.h"
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // A closed pipe or socket is an error code, not an end.
@@ -11,5 +12,8 @@ int main(int argc, char** argv) {
   io.out_is_terminal = ::isatty(STDOUT_FILENO) == 1;
   io.err_is_terminal = ::isatty(STDERR_FILENO) == 1;
   std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  if (argc > 0 && layerfs::IsMountHelper(argv[0])) {
+    arguments = layerfs::MountHelperArguments(arguments);
+  }
   return layerfs::RunCli(std::move(arguments), io);
 }

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""container_layer_bench.py LAYERFS [WORK]: changes of names in a writable mount of directories, beside
+fuse-overlayfs and the kernel's overlayfs over the same directories, in one run: extracting a tar of
+10,000 files, making 10,000 small files, and `rm -rf` of a directory of 10,000 files from below. Each
+is measured ROUNDS times in turn; the median counts, and the ratio to each of the others. Needs root,
+fuse-overlayfs and a disk (not a tmpfs, not an overlayfs)."""
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+DIRECTORIES, FILES, BYTES = 100, 100, 2000
+
+
+def make_tree(at):
+    for directory in range(DIRECTORIES):
+        os.makedirs(f"{at}/d{directory}")
+        for file in range(FILES):
+            with open(f"{at}/d{directory}/f{file}", "wb") as output:
+                output.write(os.urandom(BYTES))
+
+
+class Mounted:
+    def __init__(self, kind, layerfs, work):
+        self.at = f"{work}/merged"
+        upper = f"{work}/upper-{time.monotonic_ns()}"
+        self.remove = [upper, upper + "-work"]
+        for path in (self.at, *self.remove):
+            os.makedirs(path, exist_ok=True)
+        options = f"lowerdir={work}/lower,upperdir={upper},workdir={upper}-work"
+        commands = {"layerfs": [layerfs, "mount", "-o", options, self.at], "fuse-overlayfs": ["fuse-overlayfs", "-o", options, self.at],
+                    "overlayfs": ["mount", "-t", "overlay", "overlay", "-o", options, self.at]}
+        subprocess.run(commands[kind], check=True)
+
+    def end(self):
+        subprocess.run(["umount", self.at], check=True)
+        for path in self.remove:
+            shutil.rmtree(path)
+
+
+def extract(mounted, work):
+    subprocess.run(["tar", "-xf", f"{work}/tree.tar", "-C", mounted.at], check=True)
+
+
+def create(mounted, _):
+    os.mkdir(f"{mounted.at}/created")
+    for i in range(DIRECTORIES * FILES):
+        with open(f"{mounted.at}/created/{i}", "wb") as output:
+            output.write(b"x" * 100)
+
+
+def remove(mounted, _):
+    subprocess.run(["rm", "-rf", f"{mounted.at}/below"], check=True)
+
+
+def main(layerfs, work=None):
+    work = work or tempfile.mkdtemp(prefix="layerfs-bench-", dir="/var/tmp")
+    make_tree(f"{work}/lower/below")
+    subprocess.run(["tar", "-cf", f"{work}/tree.tar", "-C", f"{work}/lower/below", "."], check=True)
+    kinds = ["layerfs", "fuse-overlayfs", "overlayfs"]
+    print(f"{ROUNDS} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, kernel {os.uname().release}")
+    for name, call in (("tar x", extract), ("create", create), ("rm -rf", remove)):
+        times = {kind: [] for kind in kinds}
+        for _ in range(ROUNDS):
+            for kind in kinds:
+                mounted = Mounted(kind, layerfs, work)
+                begin = time.monotonic()
+                call(mounted, work)
+                times[kind].append(time.monotonic() - begin)
+                mounted.end()
+        median = {kind: statistics.median(values) for kind, values in times.items()}
+        print(f"{name:8} " + "  ".join(f"{kind} {median[kind]:.2f} s" for kind in kinds) +
+              f"  ratio to fuse-overlayfs {median['layerfs'] / median['fuse-overlayfs']:.2f}"
+              f", to overlayfs {median['layerfs'] / median['overlayfs']:.2f}")
+    shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
