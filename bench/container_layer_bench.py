@@ -33,7 +33,7 @@ class Mounted:
         for path in (self.at, *self.remove):
             os.makedirs(path, exist_ok=True)
         options = f"lowerdir={work}/lower,upperdir={upper},workdir={upper}-work"
-        commands = {"layerfs": [layerfs, "mount", "-o", options, self.at], "fuse-overlayfs": ["fuse-overlayfs", "-o", options, self.at],
+        commands = {"layerfs": [layerfs, "mount", self.at, "-o", options], "fuse-overlayfs": ["fuse-overlayfs", "-o", options, self.at],
                     "overlayfs": ["mount", "-t", "overlay", "overlay", "-o", options, self.at]}
         subprocess.run(commands[kind], check=True)
 
