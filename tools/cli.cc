@@ -24,8 +24,9 @@ std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
   std::vector<Entry> entries;
   for (auto* make :
        {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakePullCommand, MakeRunCommand,
-        MakeStartCommand, MakePsCommand, MakeRmCommand, MakeInspectCommand, MakeLsCommand,
-        MakeCatCommand, MakeStatCommand, MakeCheckCommand, MakeCacheCommand}) {
+        MakeStartCommand, MakePsCommand, MakeRmCommand, MakeDiffCommand, MakeCommitCommand,
+        MakeInspectCommand, MakeLsCommand, MakeCatCommand, MakeStatCommand, MakeCheckCommand,
+        MakeCacheCommand}) {
     Entry entry;
     entry.command = make();
     entry.app = entry.command->Declare(root);

@@ -72,7 +72,9 @@ class RunCommand final : public Command {
          "  second TERM as KILL.\n"
          "\n"
          "  Without --rm the container stays, with its name and its layer: see layerfs ps, start,\n"
-         "  rm, diff and commit.",
+         "  rm, diff and commit. Containers lie below /var/lib/layerfs (or --state), the layer of "
+         "NAME\n"
+         "  in containers/NAME/layer. What a killed run leaves is cleaned up by the next command.",
          {"layerfs run --rm docker://127.0.0.1:5000/app:1-lazy",
           "layerfs run --name web -e MODE=test -v /srv/data:/data:ro oci:/images/app:1 "
           "/usr/bin/app",

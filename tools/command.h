@@ -65,7 +65,9 @@ struct LogOptions {
 std::unique_ptr<Command> MakeCacheCommand();
 std::unique_ptr<Command> MakeCatCommand();
 std::unique_ptr<Command> MakeCheckCommand();
+std::unique_ptr<Command> MakeCommitCommand();
 std::unique_ptr<Command> MakeConvertCommand();
+std::unique_ptr<Command> MakeDiffCommand();
 std::unique_ptr<Command> MakeInspectCommand();
 std::unique_ptr<Command> MakeLsCommand();
 std::unique_ptr<Command> MakeMountCommand();

@@ -31,6 +31,8 @@ std::string Synopsis(const CLI::App& app, const std::string& full_name) {
     line += option->get_required() ? " " + name : " [" + name + "]";
     if (option->get_expected_max() > 1) line += "…";
   }
+  // What follows is another program's command line.
+  if (app.get_prefix_command()) line += " IMAGE [COMMAND [ARGUMENT…]]";
   return line;
 }
 

@@ -58,9 +58,7 @@ class ContainerRun {
     mount_options.program = program_;
     mount_options.words = record.mount_words;
     mount_options.words.insert(mount_options.words.end(), {"-o", kMountOptions});
-    if (record.layer != container_.directory() + "/layer") {
-      mount_options.words.insert(mount_options.words.end(), {"--container-layer", record.layer});
-    }
+    mount_options.words.insert(mount_options.words.end(), {"--container-layer", record.layer});
     mount_options.image = record.image;
     mount_options.mount_point = container_.root();
     LAYERFS_TRY(mount, MountProcess::Start(mount_options));

@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# layerfs commit and diff: every kind of change becomes a layer that layerfs, Podman and containerd
+# show as the container saw it; a registry is asked for nothing that it has.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require docker-registry jq skopeo podman ctr containerd
+export LAYERFS_STATE=$WORK/state SOURCE_DATE_EPOCH=1700000000
+
+start_registry
+push "oci:$IMAGES/app:latest" test/app:source
+"$LAYERFS" convert -q "docker://$REGISTRY/test/app:source" "docker://$REGISTRY/test/app:lazy"
+readonly BASE=docker://$REGISTRY/test/app:lazy M=$WORK/mnt L=$WORK/layer
+
+fact "changes of every kind, made through the mount"
+mount_image "$BASE" "$M" --container-layer "$L"
+mkdir -p "$M/new/deep"
+echo added >"$M/new/deep/file"
+ln "$M/new/deep/file" "$M/new/link"
+ln -s deep/file "$M/new/symlink"
+mkfifo "$M/new/fifo"
+mknod "$M/new/null" c 1 3
+printf 'x' | dd of="$M/app/data/noise.bin" bs=1 seek=5000 conv=notrunc status=none
+echo appended >>"$M/app/main.py"
+chmod 0700 "$M/usr/bin/python3.11"
+chown 7:8 "$M/etc/hostname" 2>/dev/null || echo name >"$M/etc/hostname"
+touch -d '2001-02-03 04:05:06.123456789' "$M/etc/passwd"
+setfattr -n user.note -v value "$M/etc/group"
+truncate -s 64M "$M/new/sparse"
+printf end >>"$M/new/sparse"
+rm "$M/etc/debian_version"
+rm -r "$M/usr/share/doc"
+mv "$M/var/lib/dpkg" "$M/var/lib/moved"
+echo more >"$M/var/lib/moved/more"
+rm -r "$M/app/names" && mkdir "$M/app/names" && echo only >"$M/app/names/only"
+long=$(printf 'n%.0s' {1..120})
+mkdir "$M/new/$long" && echo long >"$M/new/$long/$long"
+printf 'é' >"$M/new/$(printf 'caf\xe9')"
+unmount_image "$M"
+
+fact "diff lists them as docker diff does"
+"$LAYERFS" diff "$L" >"$WORK/diff"
+for line in "A /new" "A /new/deep/file" "C /app/main.py" "D /etc/debian_version" "D /usr/share/doc" "C /usr/share" \
+            "D /var/lib/dpkg" "A /var/lib/moved/status" "A /var/lib/moved/more" "C /app/names" "A /app/names/only"; do
+  grep -qxF -- "$line" "$WORK/diff" || fail "diff has no '$line'"
+done
+! grep -q "/lib/os-release\|/usr/lib$" "$WORK/diff" || fail "diff lists what has not changed"
+
+fact "commit moves no layer within the registry, and reads of the base what is missing only"
+forget_requests
+"$LAYERFS" commit -q -m "a test" -a "somebody" -c 'CMD ["/bin/cat", "/new/link"]' -c 'ENV MODE=test' \
+  -c 'LABEL a=b' -c 'EXPOSE 80' -c 'USER nobody' "$L" "docker://$REGISTRY/other/app:committed" >"$WORK/digest"
+readonly DONE=docker://$REGISTRY/other/app:committed
+skopeo inspect --tls-verify=false --raw "$DONE" >"$WORK/manifest.json"
+expect_equal "layers" 4 "$(jq '.layers | length' "$WORK/manifest.json")"
+expect_equal "digest" "$(cat "$WORK/digest")" "sha256:$(sha256sum <"$WORK/manifest.json" | cut -d' ' -f1)"
+base=$(skopeo inspect --tls-verify=false --raw "$BASE" | jq '[.layers[].size] | add')
+(($(bytes_sent) < base / 2)) || fail "$(bytes_sent) bytes of a base of $base were fetched"
+
+fact "config and history are right"
+skopeo inspect --tls-verify=false --config --raw "$DONE" >"$WORK/config.json"
+expect_equal "command" '["/bin/cat","/new/link"]' "$(jq -c .config.Cmd "$WORK/config.json")"
+expect_equal "user, label, port" 'nobody b {}' "$(jq -r '"\(.config.User) \(.config.Labels.a) \(.config.ExposedPorts["80/tcp"])"' "$WORK/config.json")"
+expect_equal "author and comment" "somebody a test" "$(jq -r '"\(.author) \(.history[-1].comment)"' "$WORK/config.json")"
+expect_equal "time" 2023-11-14T22:13:20Z "$(jq -r .created "$WORK/config.json")"
+expect_equal "diff IDs" 4 "$(jq '.rootfs.diff_ids | length' "$WORK/config.json")"
+"$LAYERFS" check --data "$DONE" >/dev/null || fail "check finds fault with the committed image"
+
+fact "the same layer gives the same image"
+"$LAYERFS" commit -q -m "a test" -a "somebody" -c 'CMD ["/bin/cat", "/new/link"]' -c 'ENV MODE=test' \
+  -c 'LABEL a=b' -c 'EXPOSE 80' -c 'USER nobody' "$L" "docker://$REGISTRY/other/app:again" >"$WORK/again"
+expect_equal "digest" "$(cat "$WORK/digest")" "$(cat "$WORK/again")"
+
+fact "its mount is what the container saw"
+mount_image "$BASE" "$M" --container-layer "$L"
+mount_image "$DONE" "$WORK/done" --cache "$WORK/cache-done"
+expect_same_tree "$M" "$WORK/done"
+
+# Podman gives directories above what it unpacks new times, and has no times before 1970.
+same_parts() {
+  for part in new etc app/data app/kinds app/names var/lib usr/bin usr/share; do
+    expect_same_tree "$1/$part" "$WORK/done/$part" --ignore-directory-times
+  done
+}
+
+fact "Podman unpacks the same tree and runs it"
+podman=(podman --root "$WORK/podman" --runroot "$WORK/run" --storage-driver overlay --cgroup-manager cgroupfs)
+"${podman[@]}" pull -q --tls-verify=false "$DONE" >/dev/null
+unpacked=$("${podman[@]}" image mount "$REGISTRY/other/app:committed")
+same_parts "$unpacked"
+"${podman[@]}" image unmount "$REGISTRY/other/app:committed" >/dev/null
+expect_equal "podman run" added "$("${podman[@]}" run -q --rm --runtime runc --network none \
+  --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$REGISTRY/other/app:committed")"
+
+fact "containerd unpacks the same tree and runs it"
+cat >"$WORK/containerd.toml" <<TOML
+version = 2
+root = "$WORK/containerd"
+state = "$WORK/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "$WORK/containerd.sock"
+TOML
+containerd -c "$WORK/containerd.toml" >"$WORK/containerd.log" 2>&1 &
+PIDS+=($!)
+ctr=(ctr -a "$WORK/containerd.sock")
+wait_until 20 "${ctr[@]}" version || fail "containerd does not answer: $(tail -3 "$WORK/containerd.log")"
+"${ctr[@]}" images pull --plain-http "$REGISTRY/other/app:committed" >/dev/null
+mkdir "$WORK/ctr"
+"${ctr[@]}" images mount "$REGISTRY/other/app:committed" "$WORK/ctr" >/dev/null
+same_parts "$WORK/ctr"
+umount "$WORK/ctr"
+expect_equal "ctr run" added "$("${ctr[@]}" run --rm "$REGISTRY/other/app:committed" e2e)"
+unmount_image "$WORK/done"
+unmount_image "$M"
+
+fact "an image's file of several names keeps them all when one is written"
+convert "oci:$IMAGES/hardlinks:latest" hardlinks
+mount_image "oci:$WORK/hardlinks:latest" "$M" --container-layer "$WORK/links"
+names=$(find "$M" -xdev -type f -links +1 -printf '%i %p\n' | sort | awk '{print $2; exit}')
+[[ -n $names ]] || fail "the image has no hard links"
+echo changed >>"$names"
+cp -a "$M" "$WORK/links-seen"
+"$LAYERFS" umount "$M"
+"$LAYERFS" commit -q "$WORK/links" "oci:$WORK/links-image:latest" >/dev/null
+mount_image "oci:$WORK/links-image:latest" "$M"
+expect_same_tree "$WORK/links-seen" "$M"
+unmount_image "$M"
+
+fact "a layout that has the base gets the new layer only; a container's name will do"
+"$LAYERFS" convert -q "oci:$IMAGES/app:latest" "oci:$WORK/layout:base"
+before=$(find "$WORK/layout/blobs" -type f | wc -l)
+"$LAYERFS" run --name made "oci:$WORK/layout:base" sh -c 'echo by name >/by-name'
+"$LAYERFS" commit -q made "oci:$WORK/layout:made" >/dev/null
+expect_equal "new blobs" 3 "$(($(find "$WORK/layout/blobs" -type f | wc -l) - before))"
+expect_equal "content" "by name" "$("$LAYERFS" cat "oci:$WORK/layout:made" /by-name)"
+expect_equal "diff" "A /by-name" "$("$LAYERFS" diff made)"
+
+fact "a layer that changes nothing adds no layer"
+"$LAYERFS" run --name idle "oci:$WORK/layout:base" true
+"$LAYERFS" commit -q -c 'USER nobody' idle "oci:$WORK/layout:idle" >/dev/null
+manifest=$WORK/layout/blobs/sha256/$(jq -r '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == "idle") | .digest' "$WORK/layout/index.json" | cut -d: -f2)
+expect_equal "layers" 3 "$(jq '.layers | length' "$manifest")"
+
+fact "what is wrong is said"
+expect_error 2 "FROM" "$LAYERFS" commit -c 'FROM x' made "oci:$WORK/layout:bad"
+expect_error 3 "no container layer|there is none|not a container layer|No such" "$LAYERFS" commit ./nowhere "oci:$WORK/layout:bad"

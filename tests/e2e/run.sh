@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# layerfs run: what docker run does with an image's config, streams, signals, terminals and names;
+# and nothing is left where nothing is to be kept.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require jq runc
+export LAYERFS_STATE=$WORK/state
+
+convert "oci:$IMAGES/app:latest" app
+readonly I=oci:$WORK/app:latest
+run() { "$LAYERFS" run --rm "$@"; }
+expect_status() {
+  local name=$1 wanted=$2 code=0
+  shift 2
+  "$@" >/dev/null 2>&1 || code=$?
+  expect_equal "$name" "$wanted" "$code"
+}
+# What a container that is gone must not leave: mounts, records, states of the runtime.
+expect_nothing_left() {
+  expect_equal "mounts left by $1" "" "$(mounts_below "$WORK/state")"
+  expect_equal "files left by $1" "" "$(ls -A "$WORK/state/containers" "$WORK/state/runtime" | grep -v : || true)"
+}
+
+fact "the image's own command, environment and working directory"
+expect_equal "state of the program" ready "$(run "$I" | jq -r .state)"
+expect_equal "working directory" /app "$(run "$I" pwd)"
+
+fact "the command's exit status, and those of docker run where there is none"
+expect_status "exit status" 7 run "$I" sh -c 'exit 7'
+expect_status "no such command" 127 run "$I" no-such-command
+expect_status "no such file" 127 run "$I" /no/such/file
+expect_status "not executable" 126 run "$I" /etc/passwd
+expect_status "a directory" 126 run "$I" /etc
+expect_status "no such image" 125 run "oci:$WORK/nowhere:latest" true
+expect_status "no such option" 125 run --no-such-option "$I" true
+expect_status "unknown user" 125 run -u nosuchuser "$I" true
+expect_nothing_left "failures"
+
+fact "options behind the image are the command's"
+expect_equal "echo" "--rm -v -e" "$(run "$I" echo --rm -v -e)"
+
+fact "variables, from the caller, a file and the command line"
+printf '# comment\nFROM_FILE=file\nOVER=file\n' >"$WORK/env"
+found=$(OUTER=outer run --env-file "$WORK/env" -e OVER=line -e OUTER -e UNSET_OUTSIDE "$I" env | sort)
+for line in FROM_FILE=file OVER=line OUTER=outer HOME=/root; do
+  expect_contains "environment" "$found" "$line"
+done
+[[ $found != *UNSET_OUTSIDE* ]] || fail "a variable that is not set came along"
+
+fact "users by name, with their groups, or by number"
+expect_equal "by name" "uid=65534(nobody) gid=65534(nogroup) groups=65534(nogroup)" "$(run -u nobody "$I" id)"
+expect_equal "with a group" "uid=65534(nobody) gid=1(daemon) groups=1(daemon)" "$(run -u nobody:daemon "$I" id)"
+expect_equal "by number" "12345" "$(run -u 12345 "$I" id -u)"
+expect_equal "no capabilities" "CapEff: 0000000000000000" "$(run -u nobody "$I" grep CapEff /proc/self/status | tr -s '\t ' ' ')"
+
+fact "host names, hosts and resolv.conf"
+expect_equal "host's" "$(hostname)" "$(run "$I" hostname)"
+expect_equal "given" box "$(run --hostname box --network none "$I" cat /etc/hostname)"
+expect_equal "interfaces without a network" lo "$(run --network none "$I" ls /sys/class/net)"
+expect_contains "hosts" "$(run --network none "$I" cat /etc/hosts)" localhost
+
+fact "what is written goes to the layer, not to the image"
+run --container-layer "$WORK/layer" "$I" sh -c 'echo new >/app/new; rm /app/main.py; chmod 600 /etc/passwd'
+expect_equal "in the layer" new "$(cat "$WORK/layer/upper/app/new")"
+expect_equal "in the image" 0 "$(run "$I" sh -c 'test -e /app/new; echo $((1-$?))')"
+expect_equal "run again on the layer" new "$(run --container-layer "$WORK/layer" "$I" cat /app/new)"
+expect_status "read-only" 1 run --read-only "$I" touch /app/x
+
+fact "mount points that were made for the run are not part of what the container did"
+found=$("$LAYERFS" diff "$WORK/layer")
+expect_equal "diff" "C /app A /app/new D /app/main.py C /etc C /etc/passwd" \
+  "$(sort -k2 <<<"$found" | awk '{print}' | sed 's/^\(.*\)$/\1/' | awk '
+     {line[$2]=$0} END {printf "%s %s %s %s %s", line["/app"], line["/app/new"], line["/app/main.py"], line["/etc"], line["/etc/passwd"]}')"
+expect_equal "lines of diff" 5 "$(wc -l <<<"$found")"
+
+fact "volumes: binds, read-only, named and anonymous, tmpfs"
+mkdir "$WORK/data"
+run -v "$WORK/data:/data" "$I" sh -c 'echo hello >/data/x'
+expect_equal "bind" hello "$(cat "$WORK/data/x")"
+expect_status "read-only bind" 1 run -v "$WORK/data:/data:ro" "$I" touch /data/y
+run -v store:/var/lib/dpkg "$I" sh -c 'echo kept >/var/lib/dpkg/kept'
+expect_equal "named volume" kept "$(run -v store:/v "$I" cat /v/kept)"
+[[ -e $WORK/state/volumes/store/status ]] || fail "a new volume does not begin with the image's files"
+expect_contains "tmpfs" "$(run --tmpfs /scratch:size=1m "$I" grep ' /scratch ' /proc/mounts)" "size=1024k"
+expect_status "two things in one place" 125 run -v /a:/x -v /b:/x "$I" true
+
+fact "standard input goes in with -i only"
+expect_equal "with -i" hello "$(echo hello | run -i "$I" cat)"
+expect_equal "without" "" "$(echo hello | run "$I" cat)"
+
+fact "large output passes whole, and so does standard error"
+expect_equal "bytes" 50000000 "$(run "$I" head -c 50000000 /dev/zero | wc -c)"
+expect_equal "stderr" 300000 "$(run "$I" sh -c 'head -c 300000 /dev/zero >&2' 2>&1 >/dev/null | wc -c)"
+
+fact "a terminal of its size, raw, with its status; signals, TERM as the stop signal, a second TERM kills"
+IMAGE=$I python3 "$E2E/run_terminal.py" || fail "terminals or signals"
+expect_nothing_left "terminals and signals"
+
+fact "a name in use is an error; ps, start and rm"
+"$LAYERFS" run --name web "$I" sh -c 'echo $(($(cat /count 2>/dev/null) + 1)) >/count; cat /count' >"$WORK/out"
+expect_equal "first run" 1 "$(cat "$WORK/out")"
+expect_error 125 "in use" "$LAYERFS" run --name web "$I" true
+expect_equal "run again" 2 "$(cd / && "$LAYERFS" start web)"
+expect_equal "ps" "" "$("$LAYERFS" ps -q)"
+expect_equal "ps -a" web "$("$LAYERFS" ps -aq)"
+expect_equal "ps --json" 0 "$("$LAYERFS" ps -a --json | jq '.[0].exitStatus')"
+expect_contains "diff by name" "$("$LAYERFS" diff web)" "A /count"
+"$LAYERFS" rm web >/dev/null
+expect_error 3 "there is none" "$LAYERFS" rm web
+expect_nothing_left "rm"
+
+fact "twenty at once"
+for i in {1..20}; do
+  run "$I" sh -c "echo $i" >"$WORK/out.$i" &
+  PIDS+=($!)
+done
+for i in {1..20}; do wait "${PIDS[-$((21 - i))]}" || fail "container $i failed"; done
+for i in {1..20}; do expect_equal "output" "$i" "$(cat "$WORK/out.$i")"; done
+expect_nothing_left "twenty containers"
+
+fact "a container that runs cannot be removed but by force"
+"$LAYERFS" run --name busy "$I" sh -c 'echo up; exec sleep 1000' >"$WORK/busy" &
+PIDS+=($!)
+wait_until 20 grep -q up "$WORK/busy"
+expect_error 1 "is running" "$LAYERFS" rm busy
+expect_error 1 "in use|is running|busy" "$LAYERFS" commit busy "oci:$WORK/never:latest"
+"$LAYERFS" rm -f busy >/dev/null
+expect_nothing_left "rm -f"
+
+fact "what a kill -9 leaves is cleaned by the next command"
+"$LAYERFS" run --rm --name victim "$I" sh -c 'echo up; exec sleep 1000' >"$WORK/victim" &
+victim=$!
+wait_until 20 grep -q up "$WORK/victim"
+kill -9 "$victim"
+wait "$victim" 2>/dev/null || true
+expect_equal "ps" "" "$("$LAYERFS" ps -aq)"
+wait_until 10 test -z "$(mounts_below "$WORK/state")"
+expect_nothing_left "a killed run"

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/commit/config_change.h"
+
+#include <gtest/gtest.h>
+
+namespace layerfs {
+namespace {
+
+struct Case {
+  const char* name;
+  const char* instruction;
+  const char* before;
+  const char* after;
+};
+
+class Change : public testing::TestWithParam<Case> {};
+
+TEST_P(Change, IsThatOfDockerCommit) {
+  Json config = Json::parse(GetParam().before);
+  const Status applied = ApplyConfigChange(GetParam().instruction, config);
+  ASSERT_TRUE(applied.has_value()) << applied.error().context;
+  EXPECT_EQ(nlohmann::json(config), nlohmann::json::parse(GetParam().after)) << config.dump();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Instructions, Change,
+    testing::Values(
+        Case{"CmdExec", R"(CMD ["a", "b c"])", "{}", R"({"Cmd": ["a", "b c"]})"},
+        Case{"CmdShell", "cmd a && b", "{}", R"({"Cmd": ["/bin/sh", "-c", "a && b"]})"},
+        Case{"CmdOwnShell", "CMD a", R"({"Shell": ["/bin/ash", "-e"]})",
+             R"({"Shell": ["/bin/ash", "-e"], "Cmd": ["/bin/ash", "-e", "a"]})"},
+        Case{"EntrypointDropsCmd", R"(ENTRYPOINT ["e"])", R"({"Cmd": ["c"]})",
+             R"({"Entrypoint": ["e"]})"},
+        Case{"EnvPairs", R"(ENV A=1 B="two words" C=th\ ree)", R"({"Env": ["A=0", "Z=9"]})",
+             R"({"Env": ["A=1", "Z=9", "B=two words", "C=th ree"]})"},
+        Case{"EnvOldForm", "ENV A  one two", "{}", R"({"Env": ["A=one two"]})"},
+        Case{"EnvVariables", R"(ENV B=$A-${A}x'$A'\$A)", R"({"Env": ["A=1"]})",
+             R"({"Env": ["A=1", "B=1-1x$A$A"]})"},
+        Case{"EnvOfNull", "ENV A=1", R"({"Env": null})", R"({"Env": ["A=1"]})"},
+        Case{"ExposeRange", "EXPOSE 80 53/udp 1-2/sctp", R"({"ExposedPorts": {"22/tcp": {}}})",
+             R"({"ExposedPorts": {"22/tcp": {}, "80/tcp": {}, "53/udp": {}, "1/sctp": {},
+                 "2/sctp": {}}})"},
+        Case{"Label", R"(LABEL a=b "c d"='e f')", R"({"Labels": {"a": "old"}})",
+             R"({"Labels": {"a": "b", "c d": "e f"}})"},
+        Case{"OnBuild", "ONBUILD RUN make x", R"({"OnBuild": ["RUN a"]})",
+             R"({"OnBuild": ["RUN a", "RUN make x"]})"},
+        Case{"StopSignal", "STOPSIGNAL SIGINT", "{}", R"({"StopSignal": "SIGINT"})"},
+        Case{"User", "USER app:staff", R"({"User": "root"})", R"({"User": "app:staff"})"},
+        Case{"VolumeWords", "VOLUME /a /b/../c", R"({"Volumes": null})",
+             R"({"Volumes": {"/a": {}, "/c": {}}})"},
+        Case{"VolumeExec", R"(VOLUME ["/with space"])", "{}",
+             R"({"Volumes": {"/with space": {}}})"},
+        Case{"WorkdirAbsolute", "WORKDIR /x", R"({"WorkingDir": "/w"})", R"({"WorkingDir": "/x"})"},
+        Case{"WorkdirRelative", "WORKDIR x", R"({"WorkingDir": "/w"})",
+             R"({"WorkingDir": "/w/x"})"},
+        Case{"HealthNone", "HEALTHCHECK NONE", "{}", R"({"Healthcheck": {"Test": ["NONE"]}})"},
+        Case{"HealthShell", "HEALTHCHECK --interval=5s --retries=3 CMD curl -f x", "{}",
+             R"({"Healthcheck": {"Interval": 5000000000, "Retries": 3,
+                 "Test": ["CMD-SHELL", "curl -f x"]}})"},
+        Case{"HealthExec", R"(HEALTHCHECK CMD ["a", "b"])", "{}",
+             R"({"Healthcheck": {"Test": ["CMD", "a", "b"]}})"}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(ApplyConfigChange, RefusesWhatItCannotRead) {
+  for (const char* bad : {"",
+                          "FROM x",
+                          "RUN x",
+                          "CMD",
+                          "ENV A",
+                          "ENV =x",
+                          "ENV A=1 B",
+                          "ENV A='x",
+                          "ENV A=${B",
+                          "EXPOSE x",
+                          "EXPOSE 0",
+                          "EXPOSE 65536",
+                          "EXPOSE 80/icmp",
+                          "EXPOSE 9-8",
+                          "USER a b",
+                          "VOLUME relative",
+                          "STOPSIGNAL NOPE",
+                          "HEALTHCHECK CMD",
+                          "HEALTHCHECK --speed=1 CMD x",
+                          "ONBUILD ONBUILD x",
+                          "ONBUILD FROM x",
+                          "LABEL =v"}) {
+    Json config = Json::object();
+    const Status applied = ApplyConfigChange(bad, config);
+    ASSERT_FALSE(applied.has_value()) << bad;
+    EXPECT_EQ(applied.error().code, ErrorCode::kInvalidArgument) << bad;
+    EXPECT_TRUE(applied.error().context.starts_with("--change")) << applied.error().context;
+  }
+}
+
+}  // namespace
+}  // namespace layerfs

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/commit/config_change.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <string>
+#include <vector>
+
+#include "index/path.h"
+#include "tools/commit/dockerfile_words.h"
+#include "tools/run/run_options.h"
+#include "tools/run/signals.h"
+#include "tools/text.h"
+
+namespace layerfs {
+namespace {
+
+std::string_view Trim(std::string_view text) {
+  constexpr std::string_view kSpace = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpace);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kSpace) - begin + 1);
+}
+
+// "WORD REST" → WORD in capitals, REST.
+std::pair<std::string, std::string_view> TakeWord(std::string_view text) {
+  text = Trim(text);
+  const size_t end = std::min(text.find_first_of(" \t"), text.size());
+  std::string word(text.substr(0, end));
+  for (char& c : word) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return {word, Trim(text.substr(end))};
+}
+
+std::unexpected<Error> Bad(std::string why) {
+  return Fail(ErrorCode::kInvalidArgument, std::move(why));
+}
+
+class ConfigChange {
+ public:
+  explicit ConfigChange(Json& config) : config_(config) {}
+
+  Status Apply(const std::string& instruction, std::string_view rest) {
+    if (rest.empty()) return Bad("says nothing behind " + instruction);
+    if (instruction == "CMD") return SetCommand("Cmd", rest);
+    if (instruction == "ENTRYPOINT") {
+      config_.erase("Cmd");
+      return SetCommand("Entrypoint", rest);
+    }
+    if (instruction == "ENV") return SetEnvironment(rest);
+    if (instruction == "LABEL") return SetLabels(rest);
+    if (instruction == "EXPOSE") return Expose(rest);
+    if (instruction == "VOLUME") return AddVolumes(rest);
+    if (instruction == "USER") return SetWord("User", rest);
+    if (instruction == "WORKDIR") return SetWorkingDirectory(rest);
+    if (instruction == "STOPSIGNAL") return SetStopSignal(rest);
+    if (instruction == "HEALTHCHECK") return SetHealthcheck(rest);
+    if (instruction == "ONBUILD") return AddOnBuild(rest);
+    return Bad(
+        "is none of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, "
+        "VOLUME and WORKDIR");
+  }
+
+ private:
+  Json& Member(const char* name, Json empty) {
+    Json& member = config_[name];
+    if (member.type() != empty.type()) member = std::move(empty);
+    return member;
+  }
+
+  std::string Variable(std::string_view name) {
+    for (const Json& word : Member("Env", Json::array())) {
+      if (!word.is_string()) continue;
+      const std::string text = word.get<std::string>();
+      const size_t equals = text.find('=');
+      if (text.substr(0, equals) == name && equals != std::string::npos) {
+        return text.substr(equals + 1);
+      }
+    }
+    return {};
+  }
+
+  Result<std::vector<std::string>> Words(std::string_view rest) {
+    return SplitDockerfileWords(rest, [this](std::string_view name) { return Variable(name); });
+  }
+
+  Result<std::string> OneWord(std::string_view rest) {
+    LAYERFS_TRY(words, Words(rest));
+    if (words.size() != 1) return Bad("takes one word");
+    return words[0];
+  }
+
+  Status SetWord(const char* member, std::string_view rest) {
+    LAYERFS_TRY(word, OneWord(rest));
+    config_[member] = word;
+    return {};
+  }
+
+  // The exec form as it is, anything else through the image's shell.
+  Status SetCommand(const char* member, std::string_view rest) {
+    if (auto words = ParseExecForm(rest)) {
+      config_[member] = *words;
+      return {};
+    }
+    Json words = Member("Shell", Json::array());
+    config_.erase("Shell");
+    if (words.empty()) {
+      words = {"/bin/sh", "-c"};
+    } else {
+      config_["Shell"] = words;
+    }
+    words.push_back(std::string(rest));
+    config_[member] = std::move(words);
+    return {};
+  }
+
+  // "NAME=VALUE NAME=VALUE…", or the old "NAME VALUE WITH SPACES".
+  Result<std::vector<std::pair<std::string, std::string>>> Pairs(std::string_view rest) {
+    std::vector<std::pair<std::string, std::string>> pairs;
+    const std::string_view first = rest.substr(0, rest.find_first_of(" \t"));
+    if (first.find('=') == std::string_view::npos) {
+      if (first.size() == rest.size()) return Bad("gives no value");
+      LAYERFS_TRY(words, Words(rest));
+      std::string value;
+      for (size_t i = 1; i < words.size(); ++i) value += (i == 1 ? "" : " ") + words[i];
+      pairs.emplace_back(words[0], value);
+      return pairs;
+    }
+    LAYERFS_TRY(words, Words(rest));
+    for (const std::string& word : words) {
+      const size_t equals = word.find('=');
+      if (equals == std::string::npos || equals == 0)
+        return Bad(Quoted(word) + " is no NAME=VALUE");
+      pairs.emplace_back(word.substr(0, equals), word.substr(equals + 1));
+    }
+    return pairs;
+  }
+
+  Status SetEnvironment(std::string_view rest) {
+    LAYERFS_TRY(pairs, Pairs(rest));
+    Json& environment = Member("Env", Json::array());
+    for (const auto& [name, value] : pairs) {
+      const std::string word = name + "=" + value;
+      const auto known = std::ranges::find_if(environment, [&](const Json& item) {
+        return item.is_string() && item.get<std::string>().starts_with(name + "=");
+      });
+      if (known != environment.end()) {
+        *known = word;
+      } else {
+        environment.push_back(word);
+      }
+    }
+    return {};
+  }
+
+  Status SetLabels(std::string_view rest) {
+    LAYERFS_TRY(pairs, Pairs(rest));
+    Json& labels = Member("Labels", Json::object());
+    for (const auto& [name, value] : pairs) labels[name] = value;
+    return {};
+  }
+
+  static Result<unsigned> Port(std::string_view text) {
+    unsigned port = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (error != std::errc() || end != text.data() + text.size() || port == 0 || port > 65535) {
+      return Bad(Quoted(text) + " is no port");
+    }
+    return port;
+  }
+
+  Status Expose(std::string_view rest) {
+    LAYERFS_TRY(words, Words(rest));
+    Json& ports = Member("ExposedPorts", Json::object());
+    for (const std::string& word : words) {
+      const size_t slash = word.find('/');
+      const std::string protocol = slash == std::string::npos ? "tcp" : word.substr(slash + 1);
+      if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") {
+        return Bad(Quoted(word) + ": the protocol is none of tcp, udp and sctp");
+      }
+      const std::string range = word.substr(0, slash);
+      const size_t dash = range.find('-');
+      LAYERFS_TRY(first, Port(range.substr(0, dash)));
+      LAYERFS_TRY(last, Port(dash == std::string::npos ? range : range.substr(dash + 1)));
+      if (last < first) return Bad(Quoted(word) + " is no range of ports");
+      for (unsigned port = first; port <= last; ++port) {
+        ports[std::to_string(port) + "/" + protocol] = Json::object();
+      }
+    }
+    return {};
+  }
+
+  Status AddVolumes(std::string_view rest) {
+    std::vector<std::string> words;
+    if (auto exec = ParseExecForm(rest)) {
+      words = std::move(*exec);
+    } else {
+      LAYERFS_TRY(split, Words(rest));
+      words = std::move(split);
+    }
+    Json& volumes = Member("Volumes", Json::object());
+    for (const std::string& word : words) {
+      LAYERFS_TRY(path, CleanAbsolutePath(word));
+      volumes[path] = Json::object();
+    }
+    return {};
+  }
+
+  Status SetWorkingDirectory(std::string_view rest) {
+    LAYERFS_TRY(word, OneWord(rest));
+    if (!word.starts_with('/')) {
+      const Json& now = config_["WorkingDir"];
+      word = (now.is_string() ? now.get<std::string>() : "") + "/" + word;
+    }
+    LAYERFS_TRY(path, CleanAbsolutePath(word));
+    config_["WorkingDir"] = path;
+    return {};
+  }
+
+  Status SetStopSignal(std::string_view rest) {
+    LAYERFS_TRY(word, OneWord(rest));
+    LAYERFS_CHECK_OK(ParseSignal(word));
+    config_["StopSignal"] = word;
+    return {};
+  }
+
+  // "--interval=30s" and its like, in nanoseconds.
+  Status SetHealthOption(std::string_view option, Json& health) {
+    const size_t equals = option.find('=');
+    const std::string_view name = option.substr(0, equals);
+    if (equals == std::string_view::npos) return Bad(Quoted(option) + " has no value");
+    const std::string value(option.substr(equals + 1));
+    if (name == "--retries") {
+      LAYERFS_TRY(retries, Port(value));
+      health["Retries"] = retries;
+      return {};
+    }
+    constexpr std::pair<std::string_view, const char*> kTimes[] = {
+        {"--interval", "Interval"},
+        {"--timeout", "Timeout"},
+        {"--start-period", "StartPeriod"},
+        {"--start-interval", "StartInterval"}};
+    for (const auto& [word, member] : kTimes) {
+      if (name != word) continue;
+      LAYERFS_TRY(time, ParseDuration(value));
+      health[member] = std::chrono::nanoseconds(time).count();
+      return {};
+    }
+    return Bad(Quoted(name) + " is not known");
+  }
+
+  Status SetHealthcheck(std::string_view rest) {
+    Json health = Json::object();
+    while (rest.starts_with("--")) {
+      const size_t end = std::min(rest.find_first_of(" \t"), rest.size());
+      LAYERFS_CHECK_OK(SetHealthOption(rest.substr(0, end), health));
+      rest = Trim(rest.substr(end));
+    }
+    const auto [kind, command] = TakeWord(rest);
+    if (kind == "NONE" && command.empty()) {
+      health["Test"] = {"NONE"};
+    } else if (kind == "CMD" && !command.empty()) {
+      Json test = Json::array({"CMD"});
+      if (const auto words = ParseExecForm(command)) {
+        for (const std::string& word : *words) test.push_back(word);
+      } else {
+        test = {"CMD-SHELL", std::string(command)};
+      }
+      health["Test"] = std::move(test);
+    } else {
+      return Bad("is neither NONE nor CMD with a command");
+    }
+    config_["Healthcheck"] = std::move(health);
+    return {};
+  }
+
+  Status AddOnBuild(std::string_view rest) {
+    const std::string trigger = TakeWord(rest).first;
+    if (trigger == "ONBUILD" || trigger == "FROM" || trigger == "MAINTAINER") {
+      return Bad(trigger + " cannot be a trigger");
+    }
+    Member("OnBuild", Json::array()).push_back(std::string(rest));
+    return {};
+  }
+
+  Json& config_;
+};
+
+}  // namespace
+
+Status ApplyConfigChange(std::string_view instruction, Json& config) {
+  if (!config.is_object()) config = Json::object();
+  const auto [word, rest] = TakeWord(instruction);
+  LAYERFS_CHECK_OK_IN(ConfigChange(config).Apply(word, rest),
+                      "--change " + Quoted(Trim(instruction)));
+  return {};
+}
+
+}  // namespace layerfs

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/commit/dockerfile_words.h"
+
+#include "index/base/json.h"
+
+namespace layerfs {
+namespace {
+
+constexpr uint64_t kMaxInstructionBytes = uint64_t{1} << 20;
+
+bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+bool IsNameChar(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+class WordSplitter {
+ public:
+  WordSplitter(std::string_view text, const GetVariable& get) : text_(text), get_(get) {}
+
+  Result<std::vector<std::string>> Run() {
+    while (at_ < text_.size()) {
+      const char c = text_[at_];
+      if (quote_ == '\0' && IsSpace(c)) {
+        EndWord();
+        ++at_;
+      } else if (c == '\\' && quote_ != '\'' && at_ + 1 < text_.size()) {
+        // In double quotes it is taken away before what it has a meaning for only.
+        const char next = text_[at_ + 1];
+        if (quote_ == '"' && next != '"' && next != '\\' && next != '$') Put(c);
+        Put(next);
+        at_ += 2;
+      } else if (quote_ == '\0' ? c == '"' || c == '\'' : c == quote_) {
+        quote_ = quote_ == '\0' ? c : '\0';
+        in_word_ = true;
+        ++at_;
+      } else if (c == '$' && quote_ != '\'') {
+        LAYERFS_CHECK_OK(PutVariable());
+      } else {
+        Put(c);
+        ++at_;
+      }
+    }
+    if (quote_ != '\0') {
+      return Fail(ErrorCode::kInvalidArgument, std::string("a ") + quote_ + " has no end");
+    }
+    EndWord();
+    return std::move(words_);
+  }
+
+ private:
+  void Put(char c) {
+    word_.push_back(c);
+    in_word_ = true;
+  }
+  void EndWord() {
+    if (in_word_) words_.push_back(std::move(word_));
+    word_.clear();
+    in_word_ = false;
+  }
+  Status PutVariable() {
+    ++at_;
+    const bool braces = at_ < text_.size() && text_[at_] == '{';
+    if (braces) ++at_;
+    const size_t begin = at_;
+    while (at_ < text_.size() && IsNameChar(text_[at_])) ++at_;
+    const std::string_view name = text_.substr(begin, at_ - begin);
+    if (braces) {
+      if (at_ == text_.size() || text_[at_] != '}' || name.empty()) {
+        return Fail(ErrorCode::kInvalidArgument, "a ${ is not followed by a name and }");
+      }
+      ++at_;
+    } else if (name.empty()) {
+      Put('$');
+      return {};
+    }
+    word_ += get_(name);
+    in_word_ = true;
+    return {};
+  }
+
+  const std::string_view text_;
+  const GetVariable& get_;
+  size_t at_ = 0;
+  char quote_ = '\0';
+  bool in_word_ = false;
+  std::string word_;
+  std::vector<std::string> words_;
+};
+
+}  // namespace
+
+Result<std::vector<std::string>> SplitDockerfileWords(std::string_view text,
+                                                      const GetVariable& get) {
+  return WordSplitter(text, get).Run();
+}
+
+std::optional<std::vector<std::string>> ParseExecForm(std::string_view text) {
+  const auto json = ParseJson(AsBytes(text), kMaxInstructionBytes);
+  if (!json.has_value() || !json->is_array()) return std::nullopt;
+  std::vector<std::string> words;
+  for (const Json& item : *json) {
+    if (!item.is_string()) return std::nullopt;
+    words.push_back(item.get<std::string>());
+  }
+  return words;
+}
+
+}  // namespace layerfs

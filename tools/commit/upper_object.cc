@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/commit/upper_object.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+
+#include "index/base/file.h"
+#include "index/path.h"
+
+namespace layerfs {
+namespace {
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { ::closedir(directory); }
+};
+
+Status ReadMarks(const ObjectPath& path, UpperObject& object) {
+  LAYERFS_TRY(names, ReadXattrNames(path));
+  for (const std::string& name : names) {
+    if (name == kOverrideStatXattr) {
+      LAYERFS_TRY(text, ReadXattr(path, name));
+      if (text.has_value()) LAYERFS_CHECK_OK(ApplyOverrideStat(*text, object.attributes));
+    }
+    if (IsPrivateXattr(name)) continue;
+    LAYERFS_TRY(value, ReadXattr(path, name));
+    if (value.has_value()) object.xattrs[name] = std::move(*value);
+  }
+  LAYERFS_TRY(origin, ReadOrigin(path));
+  object.origin = origin;
+  if (!object.is_directory()) return {};
+  LAYERFS_TRY(opaque, ReadOpaque(path));
+  object.opaque = opaque;
+  LAYERFS_TRY(redirect, ReadRedirect(path));
+  object.redirect = std::move(redirect);
+  return {};
+}
+
+Result<std::string> ReadTarget(int directory_fd, const std::string& name) {
+  std::string target(kMaxLinkTargetBytes + 1, '\0');
+  const ssize_t size = ::readlinkat(directory_fd, name.c_str(), target.data(), target.size());
+  if (size < 0) return FailErrno(Quoted(name), errno);
+  target.resize(static_cast<size_t>(size));
+  return target;
+}
+
+}  // namespace
+
+Result<UpperObject> ReadUpperObject(int directory_fd, const std::string& name,
+                                    bool may_hold_whiteouts) {
+  UpperObject object;
+  if (::fstatat(directory_fd, name.c_str(), &object.attributes, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FailErrno(Quoted(name), errno);
+  }
+  object.inode = object.attributes.st_ino;
+  const ObjectPath path = PathOfName(directory_fd, name);
+  object.whiteout = IsWhiteoutDevice(object.attributes);
+  if (!object.whiteout && may_hold_whiteouts && S_ISREG(object.attributes.st_mode) &&
+      object.attributes.st_size == 0) {
+    LAYERFS_TRY(marked, HasWhiteoutXattr(path));
+    object.whiteout = marked;
+  }
+  if (object.whiteout) return object;
+  LAYERFS_CHECK_OK_IN(ReadMarks(path, object), Quoted(name));
+  if (S_ISLNK(object.attributes.st_mode)) {
+    LAYERFS_TRY(target, ReadTarget(directory_fd, name));
+    object.target = std::move(target);
+  }
+  return object;
+}
+
+Result<UpperObject> ReadUpperRoot(int upper_fd) {
+  UpperObject object;
+  if (::fstat(upper_fd, &object.attributes) != 0) return FailErrno("upper", errno);
+  object.inode = object.attributes.st_ino;
+  LAYERFS_CHECK_OK_IN(ReadMarks(PathOfDescriptor(upper_fd), object), "upper");
+  return object;
+}
+
+Result<std::vector<std::string>> SortedNames(int directory_fd) {
+  UniqueFd copy(::openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!copy.valid()) return FailErrno("directory", errno);
+  const std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(copy.get()));
+  if (directory == nullptr) return FailErrno("directory", errno);
+  (void)copy.Release();
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* const entry = ::readdir(directory.get());
+    if (entry == nullptr && errno != 0) return FailErrno("directory", errno);
+    if (entry == nullptr) break;
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+}  // namespace layerfs
