@@ -72,6 +72,7 @@ class LayerIndexBuilder::Impl {
     return {};
   }
 
+  bool links_below() const { return links_below_; }
   Result<Bytes> Finish(const LayerFacts& facts) && {
     for (const auto& [directory, name] : aufs_names_) {
       if (const EntryId id = tree_.Find(directory, name); id != kNoEntry) tree_.Remove(id);
@@ -191,6 +192,7 @@ class LayerIndexBuilder::Impl {
     path += JoinPath(rest);
     LAYERFS_CHECK_OK(CheckTargetSize(path));
     LAYERFS_TRY(node, tree_.AddNode({.inode = {.unresolved_link = true}, .target = path}));
+    links_below_ = true;
     return Name(directory, name, node);
   }
 
@@ -233,6 +235,7 @@ class LayerIndexBuilder::Impl {
   }
 
   MutableTree tree_;
+  bool links_below_ = false;
   TreeWalker walker_{tree_};
   std::vector<Xattr> xattrs_;  // of the entry at hand
   // Names that AUFS left behind: they may be targets of hard links, and go at the end.
@@ -248,6 +251,8 @@ Status LayerIndexBuilder::Add(const TarEntry& entry) {
   return Fail(std::move(status).error().In("entry " + Quoted(entry.path) + " at tar offset " +
                                            std::to_string(entry.header_offset)));
 }
+
+bool LayerIndexBuilder::links_below() const { return impl_->links_below(); }
 
 Result<Bytes> LayerIndexBuilder::Finish(const LayerFacts& facts) {
   const std::unique_ptr<Impl> finished = std::exchange(impl_, std::make_unique<Impl>());

@@ -32,6 +32,8 @@ class LayerIndexBuilder {
     uint64_t tar_size = 0;
     std::vector<SegmentRef> segments;  // in tar order, layer number 0
   };
+  // Whether an entry was a hard link whose target is not in this layer.
+  bool links_below() const;
   // The index of kind kLayer; deterministic. The builder is empty afterwards.
   Result<Bytes> Finish(const LayerFacts& facts);
 

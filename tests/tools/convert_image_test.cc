@@ -232,6 +232,25 @@ TEST_F(ConvertImageTest, AConvertedSourceIsCopied) {
   EXPECT_EQ(ReadBlob(ReadManifest("copy").layers[0], "copy"), ReadBlob(ReadManifest().layers[0]));
 }
 
+TEST_F(ConvertImageTest, AHardLinkIntoALowerLayerIsConverted) {
+  source_.Tag("latest",
+              source_.AddImage(
+                  {.layers = {{SmallTar("a")}, {TarWriter().HardLink("link", "d/a").Finish()}}}));
+  MustConvert(Options());
+}
+
+TEST_F(ConvertImageTest, AHardLinkToNowhereIsToldAndLeavesNoImage) {
+  source_.Tag("latest",
+              source_.AddImage(
+                  {.layers = {{SmallTar("a")}, {TarWriter().HardLink("link", "d/b").Finish()}}}));
+  const auto report = Convert(Options());
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code, ErrorCode::kCorrupt);
+  EXPECT_THAT(report.error().context, HasSubstr("link"));
+  EXPECT_THAT(report.error().context, HasSubstr("d/b"));
+  ExpectNoImage("out");
+}
+
 TEST_F(ConvertImageTest, TheCompressionThatIsAskedForComesOut) {
   source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
   MustConvert(Options());

@@ -17,6 +17,7 @@
 #include "tools/convert/known_layers.h"
 #include "tools/convert/layer_converter.h"
 #include "tools/convert/layer_placer.h"
+#include "tools/convert/merge_check.h"
 #include "tools/convert/source_image.h"
 
 namespace layerfs {
@@ -61,6 +62,7 @@ class ImageConversion {
   struct Stores {
     std::shared_ptr<ImageReader> reader;
     std::shared_ptr<ImageWriter> writer;
+    std::shared_ptr<ImageReader> written;  // reads what the writer has written
   };
   ImageConversion(const ConvertOptions& options, Stores stores, ConvertProgress& progress)
       : options_(options),
@@ -85,6 +87,8 @@ class ImageConversion {
   Status PlaceLayers(const LayerTable& table, const LayerPlacer& placer, int layers_at_once);
   void PlaceNext(const LayerTable& table, const std::vector<size_t>& order,
                  const LayerPlacer& placer);
+  std::vector<Descriptor> ConvertedLayers(const SourceImage& image, const LayerTable& table) const;
+  Status CheckLinks(const SourceImage& image, const LayerTable& table) const;
   RawDocument Rewrite(const SourceImage& image, const LayerTable& table) const;
   Status WriteDocuments(const SourceImages& source, const LayerTable& table, ConvertReport& report);
   void FillReport(const SourceImages& source, const LayerTable& table, ConvertReport& report);
@@ -111,6 +115,7 @@ Result<ConvertReport> ImageConversion::Run() {
   const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, known_, pool, progress_,
                             cancelled_, InFlightBytes(threads_, at_once)});
   LAYERFS_CHECK_OK(PlaceLayers(table, placer, at_once));
+  for (const SourceImage& image : source.images) LAYERFS_CHECK_OK(CheckLinks(image, table));
   for (const SourceImage& image : source.images) {
     LAYERFS_CHECK_OK(placer.PlaceBytes(image.manifest.config.digest, image.config));
   }
@@ -170,13 +175,31 @@ void ImageConversion::PlaceNext(const LayerTable& table, const std::vector<size_
   }
 }
 
-RawDocument ImageConversion::Rewrite(const SourceImage& image, const LayerTable& table) const {
+std::vector<Descriptor> ImageConversion::ConvertedLayers(const SourceImage& image,
+                                                         const LayerTable& table) const {
   std::vector<Descriptor> layers;
   layers.reserve(image.manifest.layers.size());
   for (const Descriptor& layer : image.manifest.layers) {
     layers.push_back(ReplaceLayer(layer, placed_[table.rows.at(layer.digest)].layer));
   }
-  return ConvertedManifest(image.manifest, std::move(layers));
+  return layers;
+}
+
+// Only links into lower layers can keep layers from merging into a tree.
+Status ImageConversion::CheckLinks(const SourceImage& image, const LayerTable& table) const {
+  const auto& layers = image.manifest.layers;
+  if (std::ranges::none_of(layers, [&](const Descriptor& layer) {
+        return placed_[table.rows.at(layer.digest)].links_below;
+      })) {
+    return {};
+  }
+  LAYERFS_CHECK_OK_IN(CheckMerge(*stores_.written, ConvertedLayers(image, table)),
+                      stores_.reader->name());
+  return {};
+}
+
+RawDocument ImageConversion::Rewrite(const SourceImage& image, const LayerTable& table) const {
+  return ConvertedManifest(image.manifest, ConvertedLayers(image, table));
 }
 
 Status ImageConversion::WriteDocuments(const SourceImages& source, const LayerTable& table,
@@ -238,15 +261,14 @@ Result<ConvertReport> ConvertImage(const ConvertOptions& options, ImageStores& s
   LAYERFS_CHECK_OK(options.policy.Validate());
   LAYERFS_TRY(reader, stores.OpenReader(options.source));
   LAYERFS_TRY(writer, stores.OpenWriter(options.destination));
-  ImageConversion conversion(options, {std::move(reader), std::move(writer)}, progress);
+  LAYERFS_TRY(destination, stores.OpenReader(options.destination));
+  ImageConversion conversion(options, {std::move(reader), std::move(writer), destination},
+                             progress);
   if (!options.force) {
     if (!options.cache_directory.empty()) {
       conversion.known().LearnFromMemo(options.cache_directory);
     }
-    const auto destination = stores.OpenReader(options.destination);
-    if (destination.has_value()) {
-      conversion.known().LearnFromImage(**destination, options.destination);
-    }
+    conversion.known().LearnFromImage(*destination, options.destination);
   }
   LAYERFS_TRY(report, conversion.Run());
   report.seconds = SecondsSince(start);

@@ -72,9 +72,10 @@ Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
   LAYERFS_CHECK_OK(decoder.Finish());
   LAYERFS_CHECK_OK(stages.Finish());
   LAYERFS_TRY(tar, pipeline.Finish());
+  const bool links_below = stages.builder().links_below();  // The tail empties the builder.
   LAYERFS_TRY(index, AppendLayerTail(tar, stages.builder(), conversion.policy.compression, spool));
   const Digest digest = spool.Finish();
-  return ConvertedLayer{std::move(spool), digest, tar.tar_digest, tar.tar_size, index};
+  return ConvertedLayer{std::move(spool), digest, tar.tar_digest, tar.tar_size, index, links_below};
 }
 
 }  // namespace layerfs

@@ -38,7 +38,8 @@ struct ConvertedLayer {
   Digest digest;    // of the blob
   Digest diff_id;
   uint64_t tar_size = 0;
-  ChunkRef index;  // where the layer index lies in the blob
+  ChunkRef index;            // where the layer index lies in the blob
+  bool links_below = false;  // it has hard links whose targets are in lower layers, or nowhere
 };
 
 // Errors name the offset in the blob or in the tar.

@@ -91,7 +91,8 @@ Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
                            task.source.digest,
                            options.policy.Fingerprint(),
                            options.policy.compression};
-  return PlacedLayer{ConvertedLayerDescriptor(blob), converted.tar_size, LayerOutcome::kConverted};
+  return PlacedLayer{ConvertedLayerDescriptor(blob), converted.tar_size, LayerOutcome::kConverted,
+                     converted.links_below};
 }
 
 Status LayerPlacer::PlaceBytes(const Digest& digest, ByteSpan bytes) const {

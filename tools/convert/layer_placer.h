@@ -28,6 +28,7 @@ struct PlacedLayer {
   Descriptor layer;  // as ConvertedLayerDescriptor makes it, or the source's own when it is copied
   uint64_t tar_size = 0;
   LayerOutcome outcome = LayerOutcome::kConverted;
+  bool links_below = false;  // see ConvertedLayer; unknown, so false, of what was not converted
 };
 
 class LayerPlacer {
