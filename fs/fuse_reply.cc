@@ -123,6 +123,7 @@ void Reply::Offset(off_t offset) { fuse_reply_lseek(Request(Take()), offset); }
 void Reply::Forgotten() { fuse_reply_none(Request(Take())); }
 
 void Reply::SetInterruptToken(uint64_t token) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse hands it back as it is.
   fuse_req_interrupt_func(Request(request_), OnFuseInterrupt, reinterpret_cast<void*>(token));
 }
 

@@ -32,8 +32,11 @@ Result<ChunkRef> ParsePosition(std::string_view text) {
   const char* const end = text.data() + text.size();
   bool good = true;
   for (size_t i = 0; good && i < numbers.size(); ++i) {
-    if (i > 0) good = at != end && *at++ == ':';
-    if (!good) break;
+    if (i > 0) {
+      good = at != end && *at == ':';
+      if (!good) break;
+      ++at;
+    }
     const auto [next, error] = std::from_chars(at, end, numbers[i]);
     good = error == std::errc{};
     at = next;

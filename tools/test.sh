@@ -8,10 +8,10 @@
 #
 # Environment:
 #   CI=true        nothing may be skipped: a test that lacks root, /dev/fuse or a tool fails
-#   TIDY_SECONDS   how long clang-tidy may run (default 120; 0 leaves it out)
+#   TIDY_SECONDS   how long clang-tidy may run (default 180; 0 leaves it out)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-readonly TIDY_SECONDS=${TIDY_SECONDS:-120}
+readonly TIDY_SECONDS=${TIDY_SECONDS:-180}
 exec </dev/null
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
@@ -45,10 +45,10 @@ failed=()
 step "lint, unit, golden and corpus tests (dev)"
 ctest --test-dir build/dev --output-on-failure -j 2 -LE e2e "$@" || failed+=("dev tests")
 
-# Findings are shown, not yet counted: not every file has been through clang-tidy.
+# From scratch the budget reaches a part of the files: those that changed, and others with each commit.
 if ((TIDY_SECONDS > 0 && $# == 0)); then
   step "clang-tidy, at most ${TIDY_SECONDS} s"
-  tests/lint/run_tidy.py --budget "$TIDY_SECONDS" build/dev || echo "clang-tidy: see the findings above"
+  tests/lint/run_tidy.py --budget "$TIDY_SECONDS" build/dev || failed+=("clang-tidy")
 fi
 
 step "end-to-end tests (release)"

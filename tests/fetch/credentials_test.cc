@@ -68,7 +68,10 @@ class Credentials : public testing::Test {
         directory_.Write("bin/docker-credential-" + name, "#!/bin/sh\n" + script);
     chmod(file.c_str(), 0755);
   }
-  std::string HelperPath() const { return directory_ / "bin:" + std::string(getenv("PATH")); }
+  std::string HelperPath() const {
+    const char* const path = getenv("PATH");
+    return directory_ / "bin:" + std::string(path != nullptr ? path : "");
+  }
 
   TempDir directory_;
 };

@@ -125,6 +125,7 @@ TEST_F(RegistryClientTest, WhatCannotGetBetterIsAskedForOnce) {
 }
 
 TEST_F(RegistryClientTest, AManifestBeyondTheLimitIsRefusedWithoutReadingItAll) {
+  // NOLINTNEXTLINE(bugprone-string-constructor): so long on purpose.
   registry_.Script("GET", "/v2/", {{.body = std::string(10'000'000, ' ')}});
   const auto document = Get();
   ASSERT_FALSE(document.has_value());

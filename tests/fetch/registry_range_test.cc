@@ -9,7 +9,6 @@ namespace layerfs {
 namespace {
 
 using std::chrono::milliseconds;
-using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 

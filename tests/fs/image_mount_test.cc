@@ -369,7 +369,7 @@ TEST_F(ImageMountTest, DirectoryIsReadFromAnyPositionOn) {
 
 TEST_F(ImageMountTest, DirectReadsAndMappingsSeeTheSameBytes) {
   Mount();
-  const std::string expected = AsText(ReadFile(Ref() + "/dir/big", kAllRead).value()).data();
+  const std::string expected(AsText(ReadFile(Ref() + "/dir/big", kAllRead).value()));
   const UniqueFd direct(::open((Mnt() + "/dir/big").c_str(), O_RDONLY | O_DIRECT));
   ASSERT_TRUE(direct.valid());
   void* aligned = nullptr;
@@ -411,7 +411,7 @@ TEST_F(ImageMountTest, FileIsReadInEveryModeWhileItIsOpenInAnother) {
   Mount();
   const std::string path = Mnt() + "/dir/big";
   const UniqueFd cached(::open(path.c_str(), O_RDONLY));
-  const std::string expected = AsText(ReadFile(Ref() + "/dir/big", kAllRead).value()).data();
+  const std::string expected(AsText(ReadFile(Ref() + "/dir/big", kAllRead).value()));
   EXPECT_TRUE(ReadAt(cached.get(), 0, kAllRead) == expected);
   const UniqueFd beside(::open(path.c_str(), O_RDONLY));
   ASSERT_TRUE(beside.valid()) << errno;
@@ -422,7 +422,7 @@ TEST_F(ImageMountTest, FileInTheCacheIsReadWithoutTheDaemon) {
   Mount();
   if (!mounted_->abilities().passthrough) GTEST_SKIP() << "libfuse or kernel without passthrough";
   const std::string path = Mnt() + "/dir/big";
-  const std::string expected = AsText(ReadFile(Ref() + "/dir/big", kAllRead).value()).data();
+  const std::string expected(AsText(ReadFile(Ref() + "/dir/big", kAllRead).value()));
   for (int i = 0; i < 3; ++i) {
     const UniqueFd fd(::open(path.c_str(), O_RDONLY));
     ASSERT_TRUE(fd.valid()) << errno;

@@ -62,6 +62,7 @@ class MountedImage {
   ~MountedImage() {
     if (session_ == nullptr) return;
     // Ends the session whoever waits in it, as for a daemon that is told to end.
+    // NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): the session handles it.
     ::pthread_kill(server_.native_handle(), SIGTERM);
     server_.join();
     session_.reset();
