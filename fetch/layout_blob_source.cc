@@ -51,13 +51,6 @@ void LayoutBlobSource::Run(TransferId id, Transfer& transfer) {
   const auto start = Clock::now();
   TransferResult result;
   result.status = Deliver(transfer, result);
-  if (!result.status && result.status.error().code != ErrorCode::kCancelled) {
-    result.status = Fail(std::move(result.status)
-                             .error()
-                             .In(name() + ": blob " + transfer.range.blob.ToString() + ": range " +
-                                 std::to_string(transfer.range.offset) + "+" +
-                                 std::to_string(transfer.range.size)));
-  }
   result.total = Since(start);
   state_.With([&](State& state) { state.transfers.erase(id); });
   transfer.sink.on_done(result);

@@ -45,6 +45,8 @@ struct ChunkRequest {
   // without a lock, when there is a failure to be told.
   std::string reason;
   std::function<std::string()> reader;
+  // Who asked tells of a failure: it is not logged as well.
+  bool is_told = false;
 };
 
 // Gets the chunk's verified bytes, or the error after the retries. Called once, from a thread of

@@ -45,6 +45,7 @@ Error Describe(const Flight& flight, const std::string& reason, Error error) {
 
 void SchedulerCore::NoteFailure(const Flight& flight, const Waiter& waiter, const Error& cause,
                                 Actions& actions) {
+  if (waiter.is_told) return;
   actions.failures.push_back({flight.blob, waiter.reason, waiter.reader, NameRange(flight, cause)});
 }
 
@@ -53,7 +54,8 @@ SchedulerCore::SchedulerCore(Limits limits, uint64_t random_seed)
 
 Scheduler::WaiterId SchedulerCore::Submit(ChunkRequest request, ChunkDone done, TimePoint now) {
   Waiter waiter{next_id_++,      std::move(done),           now + request.timeout,
-                request.timeout, std::move(request.reason), std::move(request.reader)};
+                request.timeout, std::move(request.reason), std::move(request.reader),
+                request.is_told};
   const Scheduler::WaiterId id = waiter.id;
   const FlightKey key = KeyOf(request);
   const auto existing = flights_.find(key);

@@ -37,6 +37,7 @@ struct Waiter {
   std::chrono::milliseconds timeout{0};
   std::string reason;
   std::function<std::string()> reader;
+  bool is_told = false;  // see ChunkRequest
 };
 
 struct Flight {

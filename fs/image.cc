@@ -184,6 +184,7 @@ struct Image::State {
     request.chunk = indexes[layer];
     request.timeout = timeout;
     request.reason = "layer index";
+    request.is_told = true;
     auto object = context.cache->OpenObject(ObjectId{request.chunk.digest, request.chunk.size, {}});
     if (object.has_value()) request.object = std::move(*object);
     return request;
@@ -223,8 +224,8 @@ struct Image::State {
   Result<Index> MakeTree() const {
     std::vector<ChunkRequest> requests;
     for (size_t i = 0; i < blobs.size(); ++i) requests.push_back(IndexRequest(i));
-    LAYERFS_TRY_IN(fetched, FetchAllAndWait(context.scheduler, std::move(requests)),
-                   reference.ToString());
+    // The errors name the image themselves.
+    LAYERFS_TRY(fetched, FetchAllAndWait(context.scheduler, std::move(requests)));
     TreeMerger merger;
     for (size_t i = 0; i < blobs.size(); ++i) {
       LAYERFS_TRY(layer, OpenLayerIndex(i, fetched[i]));

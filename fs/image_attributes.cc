@@ -13,12 +13,7 @@ constexpr uint64_t kSectorBytes = 512;  // stat's st_blocks counts these
 uint64_t Blocks(const Index& tree, InodeNumber number, const Inode& inode) {
   if (inode.is_directory()) return kBlockBytes / kSectorBytes;
   if (!inode.is_regular()) return 0;
-  uint64_t bytes = inode.size;
-  if (tree.IsSparse(number)) {
-    bytes = 0;
-    for (const DataExtent& extent : tree.DataExtents(number, 0, inode.size)) bytes += extent.size;
-  }
-  return AlignUp(bytes, kBlockBytes) / kSectorBytes;
+  return AlignUp(tree.DataBytes(number), kBlockBytes) / kSectorBytes;
 }
 
 }  // namespace

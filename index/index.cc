@@ -219,6 +219,20 @@ std::vector<DataExtent> Index::DataExtents(InodeNumber inode, uint64_t offset,
   return extents;
 }
 
+uint64_t Index::DataBytes(InodeNumber inode) const {
+  const auto record = state_->LoadInode(inode);
+  if (!S_ISREG(record.mode)) return 0;
+  if (record.sparse_set == 0) return record.size;
+  const auto set = Load<layout::SetRecord>(state_->sections.sparse_sets, record.sparse_set - 1);
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < std::min(set.count, kMaxCountedRuns); ++i) {
+    bytes +=
+        Load<layout::SparseExtentRecord>(state_->sections.sparse_extents, uint64_t{set.first} + i)
+            .size;
+  }
+  return bytes;
+}
+
 std::span<const LayerInfo> Index::layers() const { return state_->layers; }
 
 uint32_t Index::segment_count() const {

@@ -141,6 +141,10 @@ class Index {
   // The runs of `inode` (regular) that overlap [offset, offset + size), clipped to it, in order.
   std::vector<DataExtent> DataExtents(InodeNumber inode, uint64_t offset, uint64_t size) const;
   bool IsSparse(InodeNumber inode) const;
+  // The sum of a regular file's runs. Of a sparse file's, the first kMaxCountedRuns are counted: a
+  // hostile index may have millions, and a stat asks.
+  uint64_t DataBytes(InodeNumber inode) const;
+  static constexpr uint32_t kMaxCountedRuns = 65536;
 
   std::span<const LayerInfo> layers() const;
   uint32_t segment_count() const;

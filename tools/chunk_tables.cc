@@ -16,6 +16,7 @@ Status ForEachSegment(
     request.blob = blob;
     request.chunk = segment.ref;
     request.reason = "chunk table";
+    request.is_told = true;
     if (auto object = cache.OpenObject(ObjectId{segment.ref.digest, segment.ref.size, {}})) {
       request.object = std::move(*object);
     }

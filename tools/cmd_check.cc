@@ -37,15 +37,19 @@ class CheckCommand final : public Command {
     LAYERFS_TRY(cache, image_.services().Cache());
     const Index& tree = image->tree();
     Report("tree", CheckIndex(tree), io);
+    std::vector<Index> layers;
     for (size_t i = 0; i < tree.layers().size(); ++i) {
       LAYERFS_TRY(layer, image->LoadLayerIndex(LayerNumber{static_cast<uint16_t>(i)}));
       Report("layer " + tree.layers()[i].blob.ToString(), CheckIndex(layer), io);
+      layers.push_back(std::move(layer));
     }
     LAYERFS_CHECK_OK(ForEachSegment(
         *image, *scheduler, *cache,
         [&](const SegmentRef& segment, const ChunkTableSegment& table) -> Status {
           const auto blob = image->layer_blob(segment.layer);
           Report("blob " + blob->digest.ToString(), CheckSegment(table, blob->size), io);
+          Report("layer " + blob->digest.ToString(),
+                 CheckContents(layers[ToUint(segment.layer)], table), io);
           if (data_) CheckData(blob, table, *scheduler, io);
           chunks_ += table.chunks().size();
           return {};
@@ -76,10 +80,8 @@ class CheckCommand final : public Command {
       for (const Chunk& chunk : batch) {
         const auto fetched = scheduler.FetchAndWait(Request(blob, chunk));
         if (fetched.has_value()) continue;
-        Report("blob " + blob->digest.ToString(),
-               {"chunk at blob offset " + std::to_string(chunk.ref.blob_offset) + ": " +
-                fetched.error().context},
-               io);
+        // The error names image, blob and range.
+        Report("chunk " + chunk.ref.digest.ToString(), {fetched.error().context}, io);
       }
     }
   }
@@ -88,7 +90,7 @@ class CheckCommand final : public Command {
     ChunkRequest request;
     request.blob = blob;
     request.chunk = chunk.ref;
-    request.reason = "check";
+    request.is_told = true;
     return request;
   }
 

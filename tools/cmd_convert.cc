@@ -125,10 +125,10 @@ class ConvertCommand final : public Command {
     for (const LayerReport& layer : report.layers) {
       from += layer.source_size;
       to += layer.converted_size;
-      std::fprintf(io.out, "%s  %10s -> %10s  %s\n",
-                   layer.converted.ToString().substr(0, 19).c_str(),
-                   FormatBytes(layer.source_size).c_str(),
-                   FormatBytes(layer.converted_size).c_str(), OutcomeName(layer.outcome));
+      std::fprintf(
+          io.out, "%s -> %s  %10s -> %10s  %s\n", layer.source.ToString().substr(0, 19).c_str(),
+          layer.converted.ToString().substr(0, 19).c_str(), FormatBytes(layer.source_size).c_str(),
+          FormatBytes(layer.converted_size).c_str(), OutcomeName(layer.outcome));
     }
     for (const std::string& note : report.notes) std::fprintf(io.err, "%s\n", note.c_str());
     std::fprintf(io.out, "%s  %s -> %s in %.1f s\n", report.root.ToString().c_str(),

@@ -146,7 +146,9 @@ class CatCommand final : public Command {
     CLI::App* app = parent.add_subcommand("cat", "write files of an image to standard output");
     image_.Declare(*app);
     app->add_option("PATH", paths_, "Paths in the image")->required();
-    Document(*app, {"  Fetches only what the files are made of.",
+    Document(*app, {"  Fetches only what the files are made of. A path that cannot be read is "
+                    "told, the others\n"
+                    "  are written all the same, and the exit status is the first one's.",
                     {"layerfs cat oci:/images/app:1 /etc/os-release"}});
     return app;
   }
@@ -154,26 +156,36 @@ class CatCommand final : public Command {
   Result<ExitStatus> Run(CommandIo& io) override {
     LAYERFS_TRY(image, image_.Open());
     LAYERFS_TRY(reader, image_.Reader());
+    ExitStatus status = ExitStatus::kSuccess;
     for (const std::string& path : paths_) {
-      LAYERFS_TRY(number, ResolvePath(image->tree(), path, true));
-      const Inode inode = image->tree().Get(number);
-      if (inode.is_directory()) return FailErrno("path " + path, EISDIR);
-      if (!inode.is_regular()) {
-        return Fail(ErrorCode::kInvalidArgument,
-                    "path " + path + ": is a " + TypeName(inode) + ", which has no content");
-      }
-      for (uint64_t offset = 0; offset < inode.size;) {
-        LAYERFS_TRY(bytes, reader->ReadAndWait(number, offset, kCopyBytes));
-        if (std::fwrite(bytes.data(), 1, bytes.size(), io.out) != bytes.size()) {
-          return FailErrno("standard output", errno);
-        }
-        offset += bytes.size();
-      }
+      const Status written = Write(image->tree(), *reader, path, io);
+      if (written.has_value()) continue;
+      if (std::ferror(io.out) != 0) return Fail(written.error());
+      std::fprintf(io.err, "layerfs cat: %s\n", EscapeForTerminal(written.error().context).c_str());
+      if (status == ExitStatus::kSuccess) status = ExitStatusOf(written.error().code);
     }
-    return ExitStatus::kSuccess;
+    return status;
   }
 
  private:
+  static Status Write(const Index& tree, FileReader& reader, const std::string& path,
+                      CommandIo& io) {
+    LAYERFS_TRY(number, ResolvePath(tree, path, true));
+    const Inode inode = tree.Get(number);
+    if (!inode.is_regular()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "path " + path + ": is a " + TypeName(inode) + ", which has no content");
+    }
+    for (uint64_t offset = 0; offset < inode.size;) {
+      LAYERFS_TRY(bytes, reader.ReadAndWait(number, offset, kCopyBytes));
+      if (std::fwrite(bytes.data(), 1, bytes.size(), io.out) != bytes.size()) {
+        return FailErrno("standard output", errno);
+      }
+      offset += bytes.size();
+    }
+    return {};
+  }
+
   ImageArgument image_;
   std::vector<std::string> paths_;
 };
@@ -188,7 +200,10 @@ class StatCommand final : public Command {
     app->add_flag("--json", json_, "Print JSON");
     Document(
         *app,
-        {"  Type, mode, owner, time, size, links, extended attributes, and where the data are.",
+        {"  Type, mode, owner, time, size, links, extended attributes, and where the data are.\n"
+         "  Bytes of names and values that are not printable UTF-8, and the backslash, are "
+         "written\n"
+         "  as \\xNN, in JSON too: so what is written means one sequence of bytes.",
          {"layerfs stat oci:/images/app:1 /usr/bin/ping"}});
     return app;
   }
@@ -234,6 +249,26 @@ class StatCommand final : public Command {
     }
   }
 
+  // Where the data lie: the layer, and in its tar the content or, of a sparse file, its extents.
+  static void AddPlace(const Index& tree, InodeNumber number, Json& document) {
+    const Inode inode = tree.Get(number);
+    const LayerInfo& layer = tree.layers()[ToUint(inode.layer)];
+    document["layer"] = {{"number", ToUint(inode.layer) + 1U},
+                         {"digest", layer.blob.ToString()},
+                         {"diffId", layer.diff_id.ToString()}};
+    if (!tree.IsSparse(number)) {
+      document["tarOffset"] = inode.data_offset;
+      return;
+    }
+    Json extents = Json::array();
+    for (const DataExtent& extent : tree.DataExtents(number, 0, inode.size)) {
+      extents.push_back({{"offset", extent.file_offset},
+                         {"tarOffset", extent.tar_offset},
+                         {"size", extent.size}});
+    }
+    document["extents"] = extents;
+  }
+
   void PrintJson(const Index& tree, InodeNumber number, CommandIo& io) const {
     const Inode inode = tree.Get(number);
     Json document = {{"path", EscapeForTerminal(path_)},
@@ -246,6 +281,7 @@ class StatCommand final : public Command {
                      {"links", inode.nlink},
                      {"inode", ToUint(number)},
                      {"size", inode.size}};
+    if (inode.is_regular() && inode.size > 0) AddPlace(tree, number, document);
     if (inode.is_symlink()) document["target"] = EscapeForTerminal(tree.Target(number));
     Json xattrs = Json::object();
     for (const Xattr& xattr : tree.Xattrs(number)) {

@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include "index/index_dump.h"
 #include "index/layer_footer.h"
 #include "tools/chunk_tables.h"
 #include "tools/command.h"
@@ -30,13 +36,18 @@ class InspectCommand final : public Command {
     CLI::App* app = parent.add_subcommand("inspect", "show what an image is made of");
     image_.Declare(*app);
     app->add_flag("--chunks", chunks_, "List the chunks as well (converted images)");
+    app->add_option("--index", index_,
+                    "Dump an index as text instead: the merged tree's, or layer 1's, 2's, …")
+        ->type_name("tree|NUMBER");
     app->add_flag("--json", json_, "Print JSON");
     Document(
         *app,
         {"  The manifest, its layers and, where they are converted, what their indexes hold.\n"
          "  With --chunks, a line a chunk: layer, offset in the tar, size, offset in the blob,\n"
-         "  stored size, digest.",
-         {"layerfs inspect oci:/images/app:1", "layerfs inspect --json docker://example.com/app"}});
+         "  stored size, digest. With --index, a line a layer, segment, path, chunk and content:\n"
+         "  all that the index says, in an order that does not depend on how it is stored.",
+         {"layerfs inspect oci:/images/app:1", "layerfs inspect --index 2 oci:/images/app:1",
+          "layerfs inspect --json docker://example.com/app"}});
     return app;
   }
 
@@ -52,11 +63,15 @@ class InspectCommand final : public Command {
       LAYERFS_TRY(index, DecodeIndexAnnotations(layer.annotations, layer.size));
       converted = converted && index.has_value();
     }
-    if (chunks_ && !converted) {
+    if ((chunks_ || !index_.empty()) && !converted) {
       return Fail(ErrorCode::kUnsupported, reference.ToString() +
                                                ": is not converted and has no chunks; convert it: "
                                                "layerfs convert " +
                                                reference.ToString() + " DESTINATION");
+    }
+    if (!index_.empty()) {
+      LAYERFS_CHECK_OK(Dump(io));
+      return ExitStatus::kSuccess;
     }
     Json report = Summary(reference, document, manifest, converted);
     if (converted) {
@@ -73,6 +88,45 @@ class InspectCommand final : public Command {
   }
 
  private:
+  // Of --index; nothing: the tree.
+  Result<std::optional<LayerNumber>> WantedLayer(size_t layer_count) const {
+    if (index_ == "tree") return std::nullopt;
+    size_t number = 0;
+    const char* const end = index_.data() + index_.size();
+    const auto [stop, error] = std::from_chars(index_.data(), end, number);
+    if (error != std::errc{} || stop != end || number < 1 || number > layer_count) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "--index " + index_ + ": write \"tree\" or 1 to " + std::to_string(layer_count));
+    }
+    return LayerNumber{static_cast<uint16_t>(number - 1)};
+  }
+
+  Status Dump(CommandIo& io) {
+    LAYERFS_TRY(image, image_.Open());
+    const size_t layers = image->tree().layers().size();
+    const LineSink print = [&io](std::string_view line) -> Status {
+      if (std::fwrite(line.data(), 1, line.size(), io.out) == line.size() &&
+          std::fputc('\n', io.out) != EOF) {
+        return {};
+      }
+      return FailErrno("standard output", errno);
+    };
+    LAYERFS_TRY(layer, WantedLayer(layers));
+    LAYERFS_TRY(scheduler, image_.services().Fetcher());
+    LAYERFS_TRY(cache, image_.services().Cache());
+    std::vector<ChunkTableSegment> segments;
+    LAYERFS_CHECK_OK(
+        ForEachSegment(*image, *scheduler, *cache,
+                       [&](const SegmentRef& segment, const ChunkTableSegment& table) -> Status {
+                         if (!layer.has_value() || *layer == segment.layer)
+                           segments.push_back(table);
+                         return {};
+                       }));
+    if (!layer.has_value()) return DumpIndex(image->tree(), segments, print);
+    LAYERFS_TRY(index, image->LoadLayerIndex(*layer));
+    return DumpIndex(index, segments, print);
+  }
+
   static Json Summary(const ImageReference& reference, const RawDocument& document,
                       const Manifest& manifest, bool converted) {
     Json layers = Json::array();
@@ -157,6 +211,7 @@ class InspectCommand final : public Command {
 
   ImageArgument image_;
   bool chunks_ = false;
+  std::string index_;
   bool json_ = false;
 };
 

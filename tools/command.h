@@ -26,7 +26,7 @@ struct CommandIo {
 enum class ExitStatus : int {
   kSuccess = 0,
   kFailure = 1,      // any other error: local I/O, something busy
-  kUsage = 2,        // the command line
+  kUsage = 2,        // the command line; what it names is of the wrong kind
   kNotFound = 3,     // no such image, file, mount
   kUnsupported = 4,  // an image that is not converted; something this machine cannot do
   kCorrupt = 5,      // bytes that break their format, digest or limits; damage found by check

@@ -12,7 +12,7 @@ constexpr char kExitStatus[] =
     "EXIT STATUS\n"
     "  0  success\n"
     "  1  failure, such as a local disk's error or something that is in use\n"
-    "  2  wrong usage\n"
+    "  2  wrong usage, such as a directory or a device where a file is asked for\n"
     "  3  not found: an image, a file, a mount\n"
     "  4  unsupported: an image that is not converted, something this machine cannot do\n"
     "  5  damaged: bytes that break their format, their digest or a limit\n"

@@ -60,7 +60,7 @@ void LayerProgressBars::OnProgress(const LayerProgress& progress) {
     screen.layers[progress.layer] = progress;
     if (!terminal_) {
       if (finished) {
-        std::fprintf(stream_, "layer %zu of %zu: %s done\n", progress.layer + 1,
+        std::fprintf(stream_, "layer %zu of %zu: source %s done\n", progress.layer + 1,
                      screen.layers.size(), progress.source.ToString().substr(0, 19).c_str());
       }
       return;

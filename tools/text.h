@@ -18,8 +18,8 @@ std::string FormatBytes(uint64_t bytes);
 Result<uint64_t> ParseBytes(std::string_view text);
 // "60", "60s", "500ms", "2m", "1h".
 Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
-// Bytes that a terminal may not like (control characters, invalid UTF-8, backslash) as \xNN, so
-// that a name from an image cannot drive the terminal.
+// Bytes that a terminal may not like (control characters, invalid UTF-8) and the backslash as \xNN,
+// so that a name from an image cannot drive the terminal. Reversible, so it serves JSON as well.
 std::string EscapeForTerminal(std::string_view bytes);
 
 }  // namespace layerfs

@@ -37,6 +37,29 @@ expect_error '[1-9][0-9]*' "/app/none" "$LAYERFS" cat "$IMAGE" /app/none
 expect_error '[1-9][0-9]*' "/app/none" "$LAYERFS" stat "$IMAGE" /app/none
 expect_error '[1-9][0-9]*' "directory" "$LAYERFS" cat "$IMAGE" /app
 
+fact "what is of the wrong kind is wrong usage; cat goes on with the other paths"
+expect_error 2 "is a character device" "$LAYERFS" cat "$IMAGE" /app/kinds/char
+expect_error 2 "is a directory" "$LAYERFS" cat "$IMAGE" /app
+touch "$WORK/a-file"
+expect_error 2 "not a directory" "$LAYERFS" mount "$IMAGE" "$WORK/a-file"
+code=0
+"$LAYERFS" cat "$IMAGE" /app/none /etc/os-release /app >"$WORK/cat.out" 2>"$WORK/cat.err" || code=$?
+expect_equal "status of the first failure" 3 "$code"
+cmp "$WORK/cat.out" "$TREE/etc/os-release"
+expect_equal "failures told" 2 "$(wc -l <"$WORK/cat.err")"
+
+fact "inspect --index writes what an index says, of the tree and of each layer"
+"$LAYERFS" inspect --index tree "$IMAGE" >"$WORK/tree.txt"
+expect_equal "paths" "$(find "$TREE" -xdev -printf . | wc -c)" "$(grep -c "^'/" "$WORK/tree.txt")"
+"$LAYERFS" inspect --index 3 "$IMAGE" >"$WORK/layer.txt"
+grep -q " whiteout$" "$WORK/layer.txt" || fail "layer 3 deletes something"
+grep -q "^chunk " "$WORK/layer.txt" || fail "layer 3 has chunks"
+expect_error 2 "1 to 3" "$LAYERFS" inspect --index 4 "$IMAGE"
+
+fact "stat --json says where the data are"
+expect_equal "layer" 3 "$("$LAYERFS" stat --json "$IMAGE" /app/data/noise.bin | jq .layer.number)"
+(($("$LAYERFS" stat --json "$IMAGE" /app/data/sparse.bin | jq '.extents | length') > 0)) || fail "no extents"
+
 fact "check: a sound image passes, and a flipped bit is found"
 "$LAYERFS" check "$IMAGE"
 "$LAYERFS" check --data "$IMAGE"
@@ -50,7 +73,10 @@ with open(sys.argv[1], "r+b") as blob:
     blob.seek(1_000_000)
     blob.write(bytes([byte ^ 1]))
 PY
-expect_error '[1-9][0-9]*' "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check --data "oci:$WORK/flipped:latest"
+expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check --data "oci:$WORK/flipped:latest"
+code=0
+"$LAYERFS" check --data "oci:$WORK/flipped:latest" >/dev/null 2>"$WORK/check.err" || code=$?
+expect_equal "a bad chunk is told once" 1 "$(wc -l <"$WORK/check.err")"
 
 fact "cache stat and cache prune"
 "$LAYERFS" cache stat --json --cache "$WORK/cache-commands" >"$WORK/cache.json" && jq -e . "$WORK/cache.json" >/dev/null
