@@ -56,6 +56,9 @@ class BlobSource {
   virtual TransferId Start(const BlobRange& range, FetchClass fetch_class, BlobSink sink) = 0;
   // Makes the transfer end soon with kCancelled; no-op when it has ended.
   virtual void Cancel(TransferId transfer) = 0;
+  // Bytes of the range were not what their digest says: where there is a choice, the next ones
+  // should come from elsewhere.
+  virtual void Distrust(const BlobRange& /*range*/) {}
   // Where it reads from, for messages: "registry.example.com/app", "oci:/images/app".
   virtual std::string name() const = 0;
 };

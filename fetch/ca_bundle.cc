@@ -15,17 +15,23 @@ constexpr uint64_t kMaxBundleBytes = uint64_t{16} << 20;
 
 }  // namespace
 
-Result<CaBundle> CaBundle::Open(const std::string& system_file, const std::string& extra_file) {
+Result<CaBundle> CaBundle::Open(const std::string& system_file,
+                                const std::vector<std::string>& extra_files) {
   CaBundle bundle;
   const char* override_file = getenv("SSL_CERT_FILE");
   const std::string base =
       override_file != nullptr && *override_file != '\0' ? override_file : system_file;
   bundle.path_ = base;
-  if (extra_file.empty()) return bundle;
+  if (extra_files.empty()) return bundle;
 
-  LAYERFS_TRY_IN(extra, ReadFile(extra_file, kMaxBundleBytes), "--ca");
-  if (AsText(extra).find("-----BEGIN ") == std::string_view::npos) {
-    return Fail(ErrorCode::kInvalidArgument, "--ca " + extra_file + ": not a PEM file");
+  Bytes extra;
+  for (const std::string& file : extra_files) {
+    LAYERFS_TRY_IN(read, ReadFile(file, kMaxBundleBytes), "--ca");
+    if (AsText(read).find("-----BEGIN ") == std::string_view::npos) {
+      return Fail(ErrorCode::kInvalidArgument, "--ca " + file + ": not a PEM file");
+    }
+    extra.insert(extra.end(), read.begin(), read.end());
+    extra.push_back('\n');
   }
   bundle.memory_ = UniqueFd(memfd_create("layerfs-ca", MFD_CLOEXEC));
   if (!bundle.memory_.valid()) return FailErrno("memfd_create", errno);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "index/base/error.h"
 #include "index/base/file.h"
@@ -14,9 +15,10 @@ namespace layerfs {
 
 class CaBundle {
  public:
-  // `system_file`: where the TLS library looks by default; may be empty. `extra_file`: --ca; may be
-  // empty. kInvalidArgument for a --ca that is no PEM file.
-  static Result<CaBundle> Open(const std::string& system_file, const std::string& extra_file);
+  // `system_file`: where the TLS library looks by default; may be empty. `extra_files`: --ca, or
+  // what a mirror's configuration names. kInvalidArgument for one that is no PEM file.
+  static Result<CaBundle> Open(const std::string& system_file,
+                               const std::vector<std::string>& extra_files);
 
   // What to hand to the TLS library; empty: its own default.
   const std::string& path() const { return path_; }

@@ -11,7 +11,6 @@
 #include <optional>
 #include <thread>
 
-#include "fetch/ca_bundle.h"
 #include "index/base/file.h"
 #include "index/base/synchronized.h"
 
@@ -191,9 +190,9 @@ std::string DefaultCaFile() {
 
 class HttpClient::Loop {
  public:
-  Loop(HttpClientOptions options, CaBundle ca)
+  Loop(HttpClientOptions options, std::shared_ptr<const HttpTls> tls)
       : options_(std::move(options)),
-        ca_(std::move(ca)),
+        tls_(std::move(tls)),
         multi_(curl_multi_init()),
         share_(curl_share_init()) {
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
@@ -253,10 +252,10 @@ class HttpClient::Loop {
   int CheckStalls();
   Status Outcome(Transfer& transfer, CURLcode code);
   bool SetOptions(Transfer& transfer);
-  void SetTls(CURL* easy) const;
+  void SetTls(const HttpRequest& request, CURL* easy) const;
 
   const HttpClientOptions options_;
-  const CaBundle ca_;
+  const std::shared_ptr<const HttpTls> tls_;
   CURLM* const multi_;
   CURLSH* const share_;
   Synchronized<Queue> queue_;
@@ -392,7 +391,9 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, kDnsCacheSeconds);
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, long{options_.connect_timeout.count()});
+  const auto connect_timeout =
+      request.connect_timeout.count() > 0 ? request.connect_timeout : options_.connect_timeout;
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, long{connect_timeout.count()});
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, long{request.timeout.count()});
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, OnHeaderLine);
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, &transfer);
@@ -430,14 +431,14 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   // Nobody means a proxy for a loopback address, whatever no_proxy says.
   const auto url = Url::Parse(request.url);
   if (url && url->is_loopback()) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-  SetTls(easy);
+  SetTls(request, easy);
   return true;
 }
 
-void HttpClient::Loop::SetTls(CURL* easy) const {
-  const TlsOptions& tls = options_.tls;
-  if (!ca_.path().empty()) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, ca_.path().c_str());
+void HttpClient::Loop::SetTls(const HttpRequest& request, CURL* easy) const {
+  const HttpTls& tls = request.tls != nullptr ? *request.tls : *tls_;
+  if (!tls.ca.path().empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, tls.ca.path().c_str());
     // The directory holds the same certificates, and with one libcurl does not cache them.
     curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
   }
@@ -446,7 +447,7 @@ void HttpClient::Loop::SetTls(CURL* easy) const {
   }
   if (!tls.client_cert.empty()) curl_easy_setopt(easy, CURLOPT_SSLCERT, tls.client_cert.c_str());
   if (!tls.client_key.empty()) curl_easy_setopt(easy, CURLOPT_SSLKEY, tls.client_key.c_str());
-  if (tls.insecure_skip_verify) {
+  if (tls.skip_verify) {
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
   }
@@ -454,9 +455,17 @@ void HttpClient::Loop::SetTls(CURL* easy) const {
 
 Result<std::unique_ptr<HttpClient>> HttpClient::Create(HttpClientOptions options) {
   InitializeLibrary();
-  LAYERFS_TRY(ca, CaBundle::Open(DefaultCaFile(), options.tls.ca_file));
-  auto loop = std::make_unique<Loop>(std::move(options), std::move(ca));
+  HttpTlsOptions tls_options{
+      {}, options.tls.client_cert, options.tls.client_key, options.tls.insecure_skip_verify};
+  if (!options.tls.ca_file.empty()) tls_options.ca_files = {options.tls.ca_file};
+  LAYERFS_TRY(tls, MakeTls(tls_options));
+  auto loop = std::make_unique<Loop>(std::move(options), std::move(tls));
   return std::unique_ptr<HttpClient>(new HttpClient(std::move(loop)));
+}
+
+Result<std::shared_ptr<const HttpTls>> HttpClient::MakeTls(const HttpTlsOptions& options) {
+  InitializeLibrary();
+  return HttpTls::Make(DefaultCaFile(), options);
 }
 
 HttpClient::HttpClient(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}

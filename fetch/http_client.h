@@ -21,6 +21,7 @@
 
 #include "fetch/blob_source.h"
 #include "fetch/http_message.h"
+#include "fetch/http_tls.h"
 #include "fetch/image_store.h"
 #include "fetch/secret.h"
 #include "index/base/bytes.h"
@@ -45,8 +46,10 @@ struct HttpRequest {
   Secret authorization;  // the Authorization header's value; empty: none
   HttpBody body;
   FetchClass fetch_class = FetchClass::kDemand;
-  std::chrono::milliseconds timeout{0};  // for the whole exchange; 0: only the stall limit
-  std::string unix_socket;               // path; empty: TCP
+  std::chrono::milliseconds timeout{0};          // for the whole exchange; 0: only the stall limit
+  std::string unix_socket;                       // path; empty: TCP
+  std::shared_ptr<const HttpTls> tls;            // null: the client's
+  std::chrono::milliseconds connect_timeout{0};  // 0: the client's
 };
 
 struct HttpResult {
@@ -89,6 +92,7 @@ class HttpClient {
   using RequestId = uint64_t;
 
   static Result<std::unique_ptr<HttpClient>> Create(HttpClientOptions options);
+  static Result<std::shared_ptr<const HttpTls>> MakeTls(const HttpTlsOptions& options);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;

@@ -68,7 +68,7 @@ struct TlsOptions {
 struct StoreOptions {
   bool plain_http = false;  // loopback registries are plain anyway
   TlsOptions tls;
-  bool offline = false;   // registries are not asked; what is not in the cache is an error
+  bool offline = false;  // registries are not asked; what is not in the cache is an error
   // Where mirrors are described: containerd's certs.d directories, the first that knows a registry
   // counts; and Podman's registries.conf. Empty: no mirrors.
   std::vector<std::string> hosts_directories;

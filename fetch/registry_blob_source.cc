@@ -2,80 +2,248 @@
 #include "fetch/registry_blob_source.h"
 
 #include <optional>
+#include <vector>
 
 #include "fetch/range_filter.h"
 
 namespace layerfs {
 namespace {
 
-// One range on its way. HTTP loop thread only, once it is started.
-struct RangeTransfer {
-  RangeTransfer(const BlobRange& range, BlobSink to, std::string for_errors)
-      : filter(range.offset, range.size, range.blob_size),
-        sink(std::move(to)),
-        name(std::move(for_errors)) {}
+// Who brought which range, for when its bytes turn out to be wrong.
+constexpr size_t kRangesRemembered = 256;
+
+struct Brought {
+  BlobRange range;
+  size_t member;
+};
+
+bool Covers(const BlobRange& outer, const BlobRange& inner) {
+  return outer.blob == inner.blob && outer.offset <= inner.offset &&
+         inner.offset + inner.size <= outer.offset + outer.size;
+}
+
+}  // namespace
+
+// What the transfers and their source have in common.
+struct RegistryBlobSource::Shared {
+  struct State {
+    TransferId next_id = 1;
+    std::map<TransferId, std::shared_ptr<RangeTransfer>> running;
+    std::deque<Brought> brought;
+  };
+  std::shared_ptr<RegistryMembers> members;
+  Clock* clock = nullptr;
+  Synchronized<State> state;
+};
+
+// One range on its way: an attempt at each member in turn until one answers.
+// The callbacks are the HTTP loop thread's; Begin and Cancel may be anybody's.
+class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<RangeTransfer> {
+ public:
+  RangeTransfer(std::shared_ptr<Shared> shared, TransferId id, const BlobRange& range,
+                FetchClass fetch_class, BlobSink sink, std::string name)
+      : shared_(std::move(shared)),
+        id_(id),
+        range_(range),
+        fetch_class_(fetch_class),
+        sink_(std::move(sink)),
+        name_(std::move(name)),
+        filter_(std::in_place, range.offset, range.size, range.blob_size) {}
+
+  void Begin(std::vector<size_t> order) {
+    order_ = std::move(order);
+    Attempt();
+  }
+
+  void Cancel() {
+    const Running running = running_.With([](Running& r) {
+      r.cancelled = true;
+      return r;
+    });
+    if (running.host != nullptr) running.host->Cancel(running.call);
+  }
+
+  const BlobRange& range() const { return range_; }
+  // The member that is being asked, while it has not said anything.
+  std::optional<size_t> silent_member() const {
+    return running_.With([](const Running& r) { return r.silent; });
+  }
+
+ private:
+  struct Running {
+    RegistryHost* host = nullptr;
+    RegistryHost::CallId call = 0;
+    size_t attempt = 0;
+    std::optional<size_t> silent;
+    bool cancelled = false;
+  };
+
+  void Attempt() {
+    const size_t member = order_[attempt_];
+    RegistryMembers& members = *shared_->members;
+    RegistryHost& host = members.host(member);
+    const std::string& repository = members.repository(member);
+    const std::string blob = range_.blob.ToString();
+    RegistryCall call;
+    call.url = host.UrlOf(repository, "blobs/" + blob);
+    const std::string header = filter_->RangeHeader();
+    if (!header.empty()) call.headers.emplace_back("Range", header);
+    call.fetch_class = fetch_class_;
+    call.scopes = {PullScope(repository)};
+    call.repository = repository;
+    call.redirect_key = repository + "@" + blob;
+    const size_t attempt = attempt_;
+    running_.With([&](Running& r) { r.silent = member; });
+    const auto self = shared_from_this();
+    const RegistryHost::CallId id = host.Start(
+        std::move(call), {.on_head = [self](const HttpHead& head) { return self->OnHead(head); },
+                          .on_data = [self](ByteSpan data) { return self->OnData(data); },
+                          .on_done = [self](const RegistryResult& r) { self->OnDone(r); }});
+    // The answer may have come, and the next attempt begun, by now.
+    const bool cancelled = running_.With([&](Running& r) {
+      if (attempt >= r.attempt) {
+        r.attempt = attempt;
+        r.host = &host;
+        r.call = id;
+      }
+      return r.cancelled;
+    });
+    if (cancelled) host.Cancel(id);
+  }
 
   bool OnHead(const HttpHead& head) {
-    if (Status checked = filter.CheckHead(head); !checked) failure = std::move(checked).error();
-    return !failure;
+    running_.With([](Running& r) { r.silent.reset(); });
+    if (Status checked = filter_->CheckHead(head); !checked) failure_ = std::move(checked).error();
+    return !failure_;
   }
+
   BodyFlow OnData(ByteSpan data) {
-    const ByteSpan wanted = filter.Take(data);
-    if (!wanted.empty() && !sink.on_data(wanted)) {
-      failure = Error{ErrorCode::kCancelled, "the read was stopped"};
+    const ByteSpan wanted = filter_->Take(data);
+    delivered_ = delivered_ || !wanted.empty();
+    if (!wanted.empty() && !sink_.on_data(wanted)) {
+      failure_ = Error{ErrorCode::kCancelled, "the read was stopped"};
       return BodyFlow::kStop;
     }
-    // A whole blob, or more than was asked for: the rest need not come. An exact answer goes on to
-    // its own end, which keeps the connection.
+    // A whole blob, or more than was asked for: the rest need not come. An
+    // exact answer goes on to its own end, which keeps the connection.
     const bool surplus = wanted.size() < data.size();
-    return filter.complete() && surplus ? BodyFlow::kStop : BodyFlow::kTaken;
+    return filter_->complete() && surplus ? BodyFlow::kStop : BodyFlow::kTaken;
   }
+
   void OnDone(const RegistryResult& result) {
+    const Status status = Outcome(result);
+    const size_t member = order_[attempt_];
+    if (status) {
+      shared_->members->NoteSuccess(member);
+    } else {
+      shared_->members->NoteFailure(member, status.error(), shared_->clock->Now());
+      const bool cancelled = status.error().code == ErrorCode::kCancelled ||
+                             running_.With([](const Running& r) { return r.cancelled; });
+      if (!cancelled && !delivered_ && attempt_ + 1 < order_.size()) {
+        ++attempt_;
+        failure_.reset();
+        filter_.emplace(range_.offset, range_.size, range_.blob_size);
+        return Attempt();
+      }
+    }
+    Finish(status, member, result);
+  }
+
+  void Finish(const Status& status, size_t member, const RegistryResult& result) {
     TransferResult transfer;
-    transfer.status = Outcome(result);
-    if (!transfer.status) transfer.status = Fail(std::move(transfer.status).error().In(name));
+    transfer.status = status;
+    if (!status) {
+      Error error = status.error().In(name_);
+      // What one member would not give, another may.
+      const bool mirror = member != order_.back() || order_.size() < shared_->members->size();
+      if (mirror && error.code != ErrorCode::kCancelled) error.retryable = true;
+      transfer.status = Fail(std::move(error));
+    }
     transfer.retry_after = result.retry_after;
     transfer.first_byte = result.http.first_byte;
     transfer.total = result.http.total;
     transfer.body_bytes = result.http.body_bytes;
     transfer.new_connection = result.http.new_connection;
-    sink.on_done(transfer);
-  }
-  Status Outcome(const RegistryResult& result) {
-    if (failure) return Fail(*failure);
-    if (filter.complete()) return {};  // whatever happened to the rest of the body
-    if (!result.http.status) return result.http.status;
-    return Fail(filter.ShortBody());
+    shared_->state.With([&](Shared::State& state) {
+      state.running.erase(id_);
+      if (!delivered_ || shared_->members->size() == 1) return;
+      state.brought.push_back({range_, member});
+      if (state.brought.size() > kRangesRemembered) state.brought.pop_front();
+    });
+    sink_.on_done(transfer);
   }
 
-  RangeFilter filter;
-  const BlobSink sink;
-  const std::string name;
-  std::optional<Error> failure;
+  Status Outcome(const RegistryResult& result) const {
+    if (failure_) return Fail(*failure_);
+    if (filter_->complete()) return {};  // whatever happened to the rest of the body
+    if (!result.http.status) return result.http.status;
+    return Fail(filter_->ShortBody());
+  }
+
+  const std::shared_ptr<Shared> shared_;
+  const TransferId id_;
+  const BlobRange range_;
+  const FetchClass fetch_class_;
+  const BlobSink sink_;
+  const std::string name_;
+  Synchronized<Running> running_;
+  // Before Begin returns its caller's, then the loop thread's.
+  std::vector<size_t> order_;
+  size_t attempt_ = 0;
+  std::optional<RangeFilter> filter_;
+  std::optional<Error> failure_;
+  bool delivered_ = false;
 };
 
-}  // namespace
+RegistryBlobSource::RegistryBlobSource(std::shared_ptr<RegistryContext> context,
+                                       std::shared_ptr<RegistryMembers> members, std::string name)
+    : context_(std::move(context)), name_(std::move(name)), shared_(std::make_shared<Shared>()) {
+  shared_->members = std::move(members);
+  shared_->clock = &context_->clock();
+}
+
+RegistryBlobSource::~RegistryBlobSource() = default;
 
 BlobSource::TransferId RegistryBlobSource::Start(const BlobRange& range, FetchClass fetch_class,
                                                  BlobSink sink) {
-  const std::string blob = range.blob.ToString();
-  const auto transfer = std::make_shared<RangeTransfer>(range, std::move(sink),
-                                                        name() + ": blob " + blob + ": range " +
-                                                            std::to_string(range.offset) + "+" +
-                                                            std::to_string(range.size));
-  RegistryCall call;
-  call.url = host_.RepositoryUrl(repository_) + "blobs/" + blob;
-  const std::string header = transfer->filter.RangeHeader();
-  if (!header.empty()) call.headers.emplace_back("Range", header);
-  call.fetch_class = fetch_class;
-  call.scopes = {PullScope(repository_)};
-  call.repository = repository_;
-  call.redirect_key = blob;
-  return host_.Start(
-      std::move(call),
-      {.on_head = [transfer](const HttpHead& head) { return transfer->OnHead(head); },
-       .on_data = [transfer](ByteSpan data) { return transfer->OnData(data); },
-       .on_done = [transfer](const RegistryResult& result) { transfer->OnDone(result); }});
+  size_t avoid = SIZE_MAX;
+  std::shared_ptr<RangeTransfer> transfer;
+  const TransferId id = shared_->state.With([&](Shared::State& state) {
+    // The same again while the first has not been answered: a hedge, which
+    // wants another member.
+    for (const auto& [other_id, other] : state.running) {
+      const auto silent = other->silent_member();
+      if (silent.has_value() && Covers(other->range(), range)) avoid = *silent;
+    }
+    const TransferId next = state.next_id++;
+    transfer = std::make_shared<RangeTransfer>(shared_, next, range, fetch_class, std::move(sink),
+                                               name_ + ": blob " + range.blob.ToString() +
+                                                   ": range " + std::to_string(range.offset) + "+" +
+                                                   std::to_string(range.size));
+    state.running.emplace(next, transfer);
+    return next;
+  });
+  transfer->Begin(
+      shared_->members->Order(RegistryMembers::Purpose::kDigest, shared_->clock->Now(), avoid));
+  return id;
+}
+
+void RegistryBlobSource::Cancel(TransferId transfer) {
+  const auto running = shared_->state.With([&](Shared::State& state) {
+    const auto it = state.running.find(transfer);
+    return it != state.running.end() ? it->second : nullptr;
+  });
+  if (running != nullptr) running->Cancel();
+}
+
+void RegistryBlobSource::Distrust(const BlobRange& range) {
+  const auto member = shared_->state.With([&](Shared::State& state) -> std::optional<size_t> {
+    for (auto it = state.brought.rbegin(); it != state.brought.rend(); ++it) {
+      if (Covers(it->range, range)) return it->member;
+    }
+    return std::nullopt;
+  });
+  if (member.has_value()) shared_->members->Distrust(*member, shared_->clock->Now());
 }
 
 }  // namespace layerfs

@@ -21,19 +21,45 @@ constexpr char kAcceptedManifests[] =
     "application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.docker.distribution.manifest.v2+json";
 
+std::shared_ptr<RegistryMembers> OnlyTheRegistry(RegistryContext& context,
+                                                 const RegistryClient::Options& options) {
+  RegistryEndpoint endpoint;
+  endpoint.host = options.registry;
+  endpoint.repository = options.repository;
+  endpoint.is_registry = true;
+  std::vector<RegistryContext::Member> members;
+  members.push_back({&context.HostFor(options.registry), std::move(endpoint)});
+  return std::make_shared<RegistryMembers>(std::move(members));
+}
+
+// A tag's bytes have no other witness; who pinned a digest knows better than a header.
+Status CheckStatedDigest(const HttpHead& head, const std::optional<Digest>& pin,
+                         const Digest& actual) {
+  const auto stated = Digest::Parse(head.headers.Get("Docker-Content-Digest"));
+  if (pin.has_value() || !stated.has_value() || *stated == actual) return {};
+  return Fail(ErrorCode::kDigestMismatch, "the registry says it is " + stated->ToString() +
+                                              ", the bytes are " + actual.ToString() +
+                                              "; a proxy may have changed them");
+}
+
 bool IsNotFound(const Error& error) { return error.code == ErrorCode::kNotFound; }
 
 }  // namespace
 
 RegistryClient::RegistryClient(std::shared_ptr<RegistryContext> context, Options options)
+    : RegistryClient(context, options, OnlyTheRegistry(*context, options)) {}
+
+RegistryClient::RegistryClient(std::shared_ptr<RegistryContext> context, Options options,
+                               std::shared_ptr<RegistryMembers> members)
     : context_(std::move(context)),
       host_(context_->HostFor(options.registry)),
-      options_(std::move(options)) {}
+      options_(std::move(options)),
+      members_(std::move(members)) {}
 
 RegistryCall RegistryClient::Call(const std::string& method, const std::string& path) const {
   RegistryCall call;
   call.method = method;
-  call.url = host_.RepositoryUrl(options_.repository) + path;
+  call.url = host_.UrlOf(options_.repository, path);
   call.repository = options_.repository;
   call.scopes = {options_.push ? PushScope(options_.repository) : PullScope(options_.repository)};
   return call;
@@ -48,12 +74,54 @@ Error RegistryClient::Named(Error error, const std::string& what) const {
 }
 
 std::shared_ptr<BlobSource> RegistryClient::MakeBlobSource() const {
-  return std::make_shared<RegistryBlobSource>(context_, host_, options_.repository);
+  return std::make_shared<RegistryBlobSource>(context_, members_,
+                                              options_.registry + "/" + options_.repository);
 }
 
-RegistryClient::Attempt RegistryClient::DoOnce(RegistryCall call, uint64_t max_body,
-                                               std::chrono::milliseconds timeout,
-                                               const std::function<void(uint64_t)>& on_sent) {
+RegistryCall RegistryClient::CallTo(size_t member, const RegistryCall& call,
+                                    const std::string& path) const {
+  const std::string& repository = members_->repository(member);
+  RegistryCall sent = call;
+  sent.url = members_->host(member).UrlOf(repository, path);
+  sent.repository = repository;
+  sent.scopes = {PullScope(repository)};
+  return sent;
+}
+
+Result<RegistryClient::Answer> RegistryClient::Read(RegistryMembers::Purpose purpose,
+                                                    const RegistryCall& call,
+                                                    const std::string& path,
+                                                    const std::string& what, const Accept& accept) {
+  Backoff backoff = NewBackoff();
+  while (true) {
+    Error error{ErrorCode::kNetwork, "nobody to ask", true};
+    std::optional<std::chrono::milliseconds> retry_after;
+    for (const size_t member : members_->Order(purpose, context_->clock().Now())) {
+      Attempt attempt =
+          DoOnceAt(members_->host(member), CallTo(member, call, path), kMaxManifestBytes,
+                   std::min(kDocumentTimeout, backoff.left() + std::chrono::milliseconds(1)));
+      Status accepted =
+          attempt.answer.has_value() ? accept(*attempt.answer) : Fail(attempt.answer.error());
+      if (accepted.has_value()) {
+        members_->NoteSuccess(member);
+        return std::move(attempt.answer);
+      }
+      error = std::move(accepted).error();
+      if (error.code == ErrorCode::kDigestMismatch) {
+        members_->Distrust(member, context_->clock().Now());
+      } else {
+        members_->NoteFailure(member, error, context_->clock().Now());
+      }
+      retry_after = attempt.retry_after;
+    }
+    if (!backoff.WaitAfter(error, retry_after)) return Fail(Named(std::move(error), what));
+  }
+}
+
+RegistryClient::Attempt RegistryClient::DoOnceAt(RegistryHost& host, RegistryCall call,
+                                                 uint64_t max_body,
+                                                 std::chrono::milliseconds timeout,
+                                                 const std::function<void(uint64_t)>& on_sent) {
   struct Collected {
     HttpHead head;
     std::string body;
@@ -63,26 +131,25 @@ RegistryClient::Attempt RegistryClient::DoOnce(RegistryCall call, uint64_t max_b
   call.timeout = timeout;
   // Everything on the stack outlives the call: on_done is waited for.
   Synchronized<Collected> collected;
-  host_.Start(std::move(call),
-              {.on_head =
-                   [&](const HttpHead& head) {
-                     collected.With([&](Collected& c) { c.head = head; });
-                     return true;
-                   },
-               .on_data =
-                   [&](ByteSpan data) {
-                     return collected.With([&](Collected& c) {
-                       c.too_large = c.body.size() + data.size() > max_body;
-                       if (c.too_large) return BodyFlow::kStop;
-                       c.body += AsText(data);
-                       return BodyFlow::kTaken;
-                     });
-                   },
-               .on_sent = on_sent,
-               .on_done =
-                   [&](const RegistryResult& result) {
-                     collected.WithNotify([&](Collected& c) { c.result = result; });
-                   }});
+  host.Start(std::move(call), {.on_head =
+                                   [&](const HttpHead& head) {
+                                     collected.With([&](Collected& c) { c.head = head; });
+                                     return true;
+                                   },
+                               .on_data =
+                                   [&](ByteSpan data) {
+                                     return collected.With([&](Collected& c) {
+                                       c.too_large = c.body.size() + data.size() > max_body;
+                                       if (c.too_large) return BodyFlow::kStop;
+                                       c.body += AsText(data);
+                                       return BodyFlow::kTaken;
+                                     });
+                                   },
+                               .on_sent = on_sent,
+                               .on_done =
+                                   [&](const RegistryResult& result) {
+                                     collected.WithNotify([&](Collected& c) { c.result = result; });
+                                   }});
   return collected.WaitThen(
       [](Collected& c) { return c.result.has_value(); },
       [&](Collected& c) -> Attempt {
@@ -117,18 +184,15 @@ Result<RawDocument> RegistryClient::GetManifest(const std::string& name,
   const std::string what = "manifest " + name;
   RegistryCall call = Call("GET", "manifests/" + name);
   call.headers.emplace_back("Accept", kAcceptedManifests);
-  LAYERFS_TRY(answer, Do(call, kMaxManifestBytes, what));
-  Bytes raw(answer.body.begin(), answer.body.end());
-  auto document = MakeDocument(std::move(raw), answer.head.headers.Get("Content-Type"), pin);
-  if (!document) return Fail(Named(std::move(document).error(), what));
-  // A tag's bytes have no other witness; who pinned a digest knows better than a header.
-  const auto stated = Digest::Parse(answer.head.headers.Get("Docker-Content-Digest"));
-  if (!pin.has_value() && stated.has_value() && *stated != document->digest) {
-    return Fail(Named({ErrorCode::kDigestMismatch,
-                       "the registry says it is " + stated->ToString() + ", the bytes are " +
-                           document->digest.ToString() + "; a proxy may have changed them"},
-                      what));
-  }
+  Result<RawDocument> document = Fail(ErrorCode::kNotFound, "");
+  LAYERFS_CHECK_OK(
+      Read(pin.has_value() ? RegistryMembers::Purpose::kDigest : RegistryMembers::Purpose::kTag,
+           call, "manifests/" + name, what, [&](const Answer& answer) -> Status {
+             Bytes raw(answer.body.begin(), answer.body.end());
+             document = MakeDocument(std::move(raw), answer.head.headers.Get("Content-Type"), pin);
+             if (!document.has_value()) return Fail(document.error());
+             return CheckStatedDigest(answer.head, pin, document->digest);
+           }));
   return document;
 }
 
@@ -165,14 +229,18 @@ Status RegistryClient::ReadBlob(const Descriptor& descriptor,
   Sha256 hasher;
   uint64_t received = 0;
   while (received < descriptor.size) {
-    RegistryCall call = Call("GET", "blobs/" + descriptor.digest.ToString());
+    const std::string path = "blobs/" + descriptor.digest.ToString();
+    const size_t member =
+        members_->Order(RegistryMembers::Purpose::kDigest, context_->clock().Now()).front();
+    RegistryHost& host = members_->host(member);
+    RegistryCall call = CallTo(member, Call("GET", path), path);
     call.fetch_class = FetchClass::kFill;
-    call.redirect_key = descriptor.digest.ToString();
+    call.redirect_key = members_->repository(member) + "@" + descriptor.digest.ToString();
     RangeFilter filter(received, descriptor.size - received, descriptor.size);
     if (!filter.RangeHeader().empty()) call.headers.emplace_back("Range", filter.RangeHeader());
     Status head_status;
     BodyPipe pipe(kPipeBytes);
-    const RegistryHost::CallId id = host_.Start(
+    const RegistryHost::CallId id = host.Start(
         std::move(call), {.on_head =
                               [&](const HttpHead& head) {
                                 head_status = filter.CheckHead(head);
@@ -181,14 +249,14 @@ Status RegistryClient::ReadBlob(const Descriptor& descriptor,
                           .on_data = [&](ByteSpan data) { return pipe.Offer(data); },
                           .on_done = [&](const RegistryResult& result) { pipe.Finish(result); }});
     Status consumed;
-    while (auto piece = pipe.Next([&] { host_.Resume(id); })) {
+    while (auto piece = pipe.Next([&] { host.Resume(id); })) {
       if (!consumed) continue;  // Waiting for the end of a transfer that is being cancelled.
       const ByteSpan wanted = filter.Take(*piece);
       hasher.Update(wanted);
       received += wanted.size();
       if (!wanted.empty()) backoff.NoteProgress();
       consumed = on_data(wanted);
-      if (!consumed || (filter.complete() && wanted.size() < piece->size())) host_.Cancel(id);
+      if (!consumed || (filter.complete() && wanted.size() < piece->size())) host.Cancel(id);
     }
     if (!consumed) return consumed;
     if (filter.complete()) break;
@@ -196,6 +264,11 @@ Status RegistryClient::ReadBlob(const Descriptor& descriptor,
     Error error = filter.ShortBody();
     if (!result.http.status) error = result.http.status.error();
     if (!head_status) error = head_status.error();
+    members_->NoteFailure(member, error, context_->clock().Now());
+    if (members_->Order(RegistryMembers::Purpose::kDigest, context_->clock().Now()).front() !=
+        member) {
+      error.retryable = true;
+    }
     if (!backoff.WaitAfter(error, result.retry_after)) return Fail(Named(std::move(error), what));
   }
   if (const Digest actual = hasher.Finish(); actual != descriptor.digest) {

@@ -14,6 +14,7 @@
 #include "fetch/backoff.h"
 #include "fetch/image_store.h"
 #include "fetch/registry_context.h"
+#include "fetch/registry_members.h"
 
 namespace layerfs {
 
@@ -25,6 +26,9 @@ class RegistryClient {
     bool push = false;  // whether tokens must allow it
   };
   RegistryClient(std::shared_ptr<RegistryContext> context, Options options);
+  // As above, reading from mirrors too, where `members` has them.
+  RegistryClient(std::shared_ptr<RegistryContext> context, Options options,
+                 std::shared_ptr<RegistryMembers> members);
 
   struct Answer {
     HttpHead head;
@@ -40,7 +44,12 @@ class RegistryClient {
     std::optional<std::chrono::milliseconds> retry_after;
   };
   Attempt DoOnce(RegistryCall call, uint64_t max_body, std::chrono::milliseconds timeout,
-                 const std::function<void(uint64_t)>& on_sent = nullptr);
+                 const std::function<void(uint64_t)>& on_sent = nullptr) {
+    return DoOnceAt(host_, std::move(call), max_body, timeout, on_sent);
+  }
+  static Attempt DoOnceAt(RegistryHost& host, RegistryCall call, uint64_t max_body,
+                          std::chrono::milliseconds timeout,
+                          const std::function<void(uint64_t)>& on_sent = nullptr);
 
   // `name`: a tag or a digest.
   Result<RawDocument> GetManifest(const std::string& name, const std::optional<Digest>& pin);
@@ -61,8 +70,15 @@ class RegistryClient {
 
  private:
   const std::shared_ptr<RegistryContext> context_;
+  // What is read in one answer, from the members in turn; `accept` says whether it is right.
+  using Accept = std::function<Status(const Answer&)>;
+  Result<Answer> Read(RegistryMembers::Purpose purpose, const RegistryCall& call,
+                      const std::string& path, const std::string& what, const Accept& accept);
+  RegistryCall CallTo(size_t member, const RegistryCall& call, const std::string& path) const;
+
   RegistryHost& host_;
   const Options options_;
+  const std::shared_ptr<RegistryMembers> members_;  // at least the registry
 };
 
 }  // namespace layerfs

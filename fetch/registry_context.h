@@ -6,11 +6,15 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <vector>
 
 #include "fetch/credentials.h"
 #include "fetch/http_client.h"
 #include "fetch/image_store.h"
+#include "fetch/registries_conf.h"
+#include "fetch/registry_endpoint.h"
 #include "fetch/registry_host.h"
 #include "index/base/synchronized.h"
 #include "index/base/thread_pool.h"
@@ -34,8 +38,14 @@ class RegistryContext {
   RegistryContext(const RegistryContext&) = delete;
   RegistryContext& operator=(const RegistryContext&) = delete;
 
-  // Lives as long as the context.
+  // The registry itself, for what is written. Lives as long as the context, as all hosts do.
   RegistryHost& HostFor(const std::string& registry);
+  // Where a repository is read from, mirrors first, the registry last; never empty.
+  struct Member {
+    RegistryHost* host;
+    RegistryEndpoint endpoint;
+  };
+  Result<std::vector<Member>> MembersOf(const std::string& registry, const std::string& repository);
   const StoreOptions& options() const { return options_; }
   Clock& clock() const { return *tuning_.clock; }
   // Ends every call with kCancelled; later ones fail with it at once.
@@ -43,13 +53,19 @@ class RegistryContext {
 
  private:
   RegistryContext(StoreOptions options, RegistryTuning tuning, std::unique_ptr<HttpClient> http);
-  std::string BaseUrl(const std::string& registry) const;
+  std::string DefaultApiRoot(const std::string& registry) const;
+  Result<std::vector<RegistryEndpoint>> EndpointsOf(const std::string& registry,
+                                                    const std::string& repository);
+  Result<RegistryHost*> HostAt(const RegistryEndpoint& endpoint);
+  RegistryHost& MakeHost(const std::string& key, RegistryHost::Options options);
 
   const StoreOptions options_;
   const RegistryTuning tuning_;
   const std::unique_ptr<HttpClient> http_;
   const CredentialStore credentials_;
   Synchronized<std::map<std::string, std::unique_ptr<RegistryHost>>> hosts_;
+  std::once_flag registries_conf_once_;
+  Result<RegistriesConf> registries_conf_;
   ThreadPool blocking_;  // last: its tasks use the others
 };
 

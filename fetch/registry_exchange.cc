@@ -61,7 +61,13 @@ void RegistryExchange::Send(const std::string& url, Secret authorization) {
   request.body = call_.body;
   request.fetch_class = call_.fetch_class;
   request.timeout = call_.timeout;
-  if (AtOrigin(url_)) request.unix_socket = host_.options_.unix_socket;
+  if (AtOrigin(url_)) {
+    const RegistryHost::Options& host = host_.options_;
+    request.unix_socket = host.unix_socket;
+    request.tls = host.tls;
+    request.connect_timeout = host.connect_timeout;
+    request.headers.insert(request.headers.end(), host.headers.begin(), host.headers.end());
+  }
   HttpSink sink;
   const auto self = shared_from_this();
   sink.on_head = [self](const HttpHead& head) {

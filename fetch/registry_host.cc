@@ -8,13 +8,14 @@ namespace layerfs {
 RegistryHost::RegistryHost(Options options, Authenticator::Context context)
     : options_(std::move(options)),
       http_(context.http),
-      base_(Url::Parse(options_.base_url).value_or(Url{})),
+      base_(Url::Parse(options_.api_root).value_or(Url{})),
       authenticator_(context, options_.registry, base_.scheme == "https") {}
 
 RegistryHost::~RegistryHost() = default;
 
-std::string RegistryHost::RepositoryUrl(const std::string& repository) const {
-  return options_.base_url + "/v2/" + repository + "/";
+std::string RegistryHost::UrlOf(const std::string& repository, const std::string& path) const {
+  const std::string url = options_.api_root + "/" + repository + "/" + path;
+  return options_.name_space.empty() ? url : AppendQuery(url, "ns", options_.name_space);
 }
 
 RegistryHost::CallId RegistryHost::Start(RegistryCall call, RegistrySink sink) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "fetch/authenticator.h"
+#include "fetch/endpoint_health.h"
 #include "fetch/http_client.h"
 #include "index/base/error.h"
 
@@ -57,8 +58,12 @@ class RegistryHost {
   using CallId = uint64_t;
   struct Options {
     std::string registry;  // as the user names it: "docker.io"
-    std::string base_url;  // "https://registry-1.docker.io"
+    std::string api_root;  // "https://registry-1.docker.io/v2"
     std::string unix_socket;
+    std::string name_space;  // goes into each URL as "ns="; or empty
+    std::vector<std::pair<std::string, std::string>> headers;
+    std::shared_ptr<const HttpTls> tls;  // null: the client's
+    std::chrono::milliseconds connect_timeout{0};
   };
   RegistryHost(Options options, Authenticator::Context context);
   ~RegistryHost();
@@ -72,8 +77,10 @@ class RegistryHost {
   void CancelAll();
 
   const std::string& registry() const { return options_.registry; }
-  // "https://HOST/v2/REPOSITORY/".
-  std::string RepositoryUrl(const std::string& repository) const;
+  // Where `path` of a repository is ("manifests/v1").
+  std::string UrlOf(const std::string& repository, const std::string& path) const;
+  // Whether it is worth asking.
+  EndpointHealth& health() { return health_; }
 
  private:
   friend class RegistryExchange;
@@ -82,6 +89,7 @@ class RegistryHost {
   HttpClient* const http_;
   const Url base_;
   std::atomic<CallId> next_id_{1};
+  EndpointHealth health_;
   // Loop thread only.
   Authenticator authenticator_;
   std::map<std::string, std::string> redirects_;  // key -> URL

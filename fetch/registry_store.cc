@@ -10,10 +10,12 @@ namespace {
 
 class RegistryReader : public ImageReader {
  public:
-  RegistryReader(std::shared_ptr<RegistryContext> context, ImageReference reference)
+  RegistryReader(std::shared_ptr<RegistryContext> context, std::shared_ptr<RegistryMembers> members,
+                 ImageReference reference)
       : reference_(std::move(reference)),
         client_(std::move(context),
-                {.registry = reference_.registry, .repository = reference_.repository}),
+                {.registry = reference_.registry, .repository = reference_.repository},
+                std::move(members)),
         source_(client_.MakeBlobSource()) {}
 
   Result<RawDocument> ReadRoot() override {
@@ -82,9 +84,11 @@ class RegistryWriter : public ImageWriter {
 
 }  // namespace
 
-std::shared_ptr<ImageReader> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
-                                                const ImageReference& reference) {
-  return std::make_shared<RegistryReader>(std::move(context), reference);
+Result<std::shared_ptr<ImageReader>> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
+                                                        const ImageReference& reference) {
+  LAYERFS_TRY(members, context->MembersOf(reference.registry, reference.repository));
+  return std::shared_ptr<ImageReader>(std::make_shared<RegistryReader>(
+      std::move(context), std::make_shared<RegistryMembers>(std::move(members)), reference));
 }
 std::shared_ptr<ImageWriter> MakeRegistryWriter(std::shared_ptr<RegistryContext> context,
                                                 const ImageReference& reference) {

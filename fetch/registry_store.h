@@ -10,8 +10,9 @@
 
 namespace layerfs {
 
-std::shared_ptr<ImageReader> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
-                                                const ImageReference& reference);
+// An error where the configuration of mirrors forbids the registry or cannot be read.
+Result<std::shared_ptr<ImageReader>> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
+                                                        const ImageReference& reference);
 std::shared_ptr<ImageWriter> MakeRegistryWriter(std::shared_ptr<RegistryContext> context,
                                                 const ImageReference& reference);
 

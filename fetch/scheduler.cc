@@ -106,6 +106,7 @@ void Scheduler::Impl::Run(Actions actions) {
     flight->object->Unclaim(flight->key.object_offset, flight->chunk.size);
   }
   for (const Actions::Cancellation& cancel : actions.cancel) cancel.source->Cancel(cancel.transfer);
+  for (const Actions::Distrusted& wrong : actions.distrusted) wrong.source->Distrust(wrong.range);
   for (const Actions::Failure& failure : actions.failures) LogFailure(failure);
   for (Actions::Completion& completion : actions.completions) {
     completion.done(std::move(completion.result));
@@ -247,7 +248,8 @@ void Scheduler::Impl::Decoded(const FlightPointer& flight, Result<SharedBytes> r
   wake.Notify();
 }
 
-// What the cache does not take is handed on all the same; one line says so until it takes it again.
+// What the cache does not take is handed on all the same. One line says so: a full disk takes one
+// chunk and refuses the next, and would fill the log too.
 void Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
   CachedObject& object = *flight.object;
   const bool is_object =
@@ -255,7 +257,6 @@ void Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
   const Status stored =
       is_object ? object.WriteWhole(content) : object.Write(flight.key.object_offset, content);
   if (stored.has_value()) {
-    warned_uncached.store(false);
     NoteForOthers(flight);
   } else if (!warned_uncached.exchange(true)) {
     LogWarning("image " + flight.blob->image +

@@ -257,6 +257,11 @@ void SchedulerCore::OnDecoded(const FlightPointer& flight, Result<SharedBytes> r
   }
   flight->error = std::move(result).error();
   const bool hopeless = flight->error->code == ErrorCode::kUnsupported;
+  if (!hopeless) {
+    actions.distrusted.push_back(
+        {flight->blob->source,
+         {flight->blob->digest, flight->blob->size, flight->begin(), flight->chunk.stored_size}});
+  }
   if (hopeless || ++flight->mismatches >= kMaxMismatches) {
     return FailFlight(flight, *flight->error, actions);
   }

@@ -61,6 +61,12 @@ struct Actions {
     Error error;  // names blob and range
   };
   std::vector<Failure> failures;
+  // Whose bytes were wrong.
+  struct Distrusted {
+    std::shared_ptr<BlobSource> source;
+    BlobRange range;
+  };
+  std::vector<Distrusted> distrusted;
 };
 
 // What the cache says about a chunk that is about to be fetched.

@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// ls, cat and stat: an image's files without a mount.
+// ls, cat and stat: an image's files without a mount, and how a mount is doing.
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
 #include <ctime>
+#include <thread>
 
+#include "index/base/json.h"
 #include "tools/command.h"
 #include "tools/image_options.h"
+#include "tools/mount_status.h"
 #include "tools/text.h"
 
 namespace layerfs {
 namespace {
 
+constexpr uint64_t kMaxStatusBytes = uint64_t{16} << 20;
 constexpr size_t kCopyBytes = size_t{4} << 20;
 
 std::string ModeText(uint32_t mode) {
@@ -193,22 +199,35 @@ class CatCommand final : public Command {
 class StatCommand final : public Command {
  public:
   CLI::App* Declare(CLI::App& parent) override {
-    CLI::App* app = parent.add_subcommand("stat", "show what an image says of a file");
+    CLI::App* app =
+        parent.add_subcommand("stat", "show how a mount is doing, or what an image says of a file");
     image_.Declare(*app);
-    app->add_option("PATH", path_, "A path in the image")->required();
+    app->get_option("IMAGE")->description("A mount's directory; or, with PATH, an image");
+    app->add_option("PATH", path_, "A path in the image");
     app->add_flag("-L,--dereference", follow_, "Follow a symbolic link at the end");
     app->add_flag("--json", json_, "Print JSON");
+    app->add_option("--watch", watch_seconds_, "Of a mount: again every so many seconds")
+        ->type_name("SECONDS")
+        ->expected(0, 1)
+        ->default_str("1")
+        ->check(CLI::Range(0.1, 86400.0));
     Document(
         *app,
-        {"  Type, mode, owner, time, size, links, extended attributes, and where the data are.\n"
-         "  Bytes of names and values that are not printable UTF-8, and the backslash, are "
-         "written\n"
-         "  as \\xNN, in JSON too: so what is written means one sequence of bytes.",
-         {"layerfs stat oci:/images/app:1 /usr/bin/ping"}});
+        {"  Of a mount's directory: how much of the image is cached, what was fetched and why, "
+         "the\n"
+         "  link as it is estimated, how long readers waited for which files, retries and "
+         "errors.\n"
+         "  Of a path in an image: type, mode, owner, time, size, links, extended attributes, "
+         "and\n"
+         "  where the data are.",
+         {"layerfs stat /mnt/app", "layerfs stat --json --watch 5 /mnt/app",
+          "layerfs stat oci:/images/app:1 /usr/bin/ping"}});
+    watch_ = app->get_option("--watch");
     return app;
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
+    if (path_.empty()) return StatMount(io);
     LAYERFS_TRY(image, image_.Open());
     LAYERFS_TRY(number, ResolvePath(image->tree(), path_, follow_));
     if (json_) {
@@ -220,6 +239,37 @@ class StatCommand final : public Command {
   }
 
  private:
+  Result<ExitStatus> StatMount(CommandIo& io) const {
+    const std::string& directory = image_.word();
+    char* const resolved = ::realpath(directory.c_str(), nullptr);
+    if (resolved == nullptr) {
+      return Fail(ErrorCode::kNotFound,
+                  directory + ": is no directory; of an image, name a path in it too");
+    }
+    const std::string mount_point = resolved;
+    std::free(resolved);
+    while (true) {
+      const auto socket = ControlSocketPath(mount_point, false);
+      auto page = socket.has_value() ? FetchStatusPage(*socket, "/stat") : Fail(socket.error());
+      if (!page.has_value()) {
+        return Fail(page.error().code == ErrorCode::kPermission ? ErrorCode::kPermission
+                                                                : ErrorCode::kNotFound,
+                    mount_point + ": no image is mounted there by this user (" +
+                        page.error().context + ")");
+      }
+      LAYERFS_TRY(status, ParseJson(AsBytes(*page), kMaxStatusBytes));
+      if (json_) {
+        std::fprintf(io.out, "%s\n", status.dump(watch_->count() > 0 ? -1 : 2).c_str());
+      } else {
+        PrintMountStatus(status, io.out);
+      }
+      if (watch_->count() == 0) return ExitStatus::kSuccess;
+      if (std::fflush(io.out) != 0) return FailErrno("standard output", errno);
+      std::this_thread::sleep_for(std::chrono::duration<double>(watch_seconds_));
+      if (!json_) std::fputs("\n", io.out);
+    }
+  }
+
   void Print(const Index& tree, InodeNumber number, CommandIo& io) const {
     const Inode inode = tree.Get(number);
     std::fprintf(io.out, "path:  %s\n", EscapeForTerminal(path_).c_str());
@@ -294,6 +344,8 @@ class StatCommand final : public Command {
   ImageArgument image_;
   std::string path_;
   bool follow_ = false;
+  CLI::Option* watch_ = nullptr;
+  double watch_seconds_ = 1;
   bool json_ = false;
 };
 

@@ -12,7 +12,6 @@
 #include "fs/daemonizer.h"
 #include "fs/directory_source.h"
 #include "fs/file_reader.h"
-#include "fs/fill.h"
 #include "fs/fuse_session.h"
 #include "fs/image.h"
 #include "fs/image_file_system.h"
@@ -20,8 +19,8 @@
 #include "fs/layered_file_system.h"
 #include "index/base/log.h"
 #include "tools/command.h"
-#include "tools/fill_options.h"
 #include "tools/image_options.h"
+#include "tools/mount_watch.h"
 #include "tools/overlay_options.h"
 #include "tools/services.h"
 
@@ -80,7 +79,7 @@ class MountCommand final : public Command {
     options_.DeclareCache(*app);
     options_.DeclareRegistry(*app);
     options_.DeclareOffline(*app);
-    fill_.Declare(*app);
+    watch_words_.Declare(*app);
     Document(
         *app,
         {"  Mounts the image's merged tree as soon as its indexes are there. Files are fetched in\n"
@@ -268,6 +267,7 @@ class MountCommand final : public Command {
 
   Status Serve(const WhatIsMounted& mount, const std::string& mount_point, CommandIo& io,
                Daemonizer* daemon) {
+    RaiseDescriptorLimit();
     return mount.image.has_value() ? ServeImage(mount, mount_point, io, daemon)
                                    : ServeDirectories(mount, mount_point, io, daemon);
   }
@@ -301,19 +301,14 @@ class MountCommand final : public Command {
     LAYERFS_TRY(scheduler, services.Fetcher());
     LAYERFS_TRY(timeout, services.FetchTimeout());
     LAYERFS_TRY(image_options, image_options_.Get(timeout));
-    LAYERFS_TRY(fill_options, fill_.Get());
     image_options.offline = options_.offline;
     const ImageContext context{*stores, *scheduler, cache};
     LAYERFS_TRY(image, Image::Load(*mount.image, context, image_options));
     LAYERFS_TRY(config, ConfigToTell(*image));
     FileReader reader(image, context, FileReader::Options{timeout});
-    std::optional<Fill> fill;
-    if (fill_options.has_value() && !options_.offline && !cache->read_only()) {
-      fill.emplace(image, context, &reader.paths(), *fill_options);
-      reader.AddObserver(
-          [&fill](const ReadReport& read) { fill->NoteRead(read.inode, read.waited); });
-      fill->Start();
-    }
+    LAYERFS_TRY(watch, MountWatch::Start(watch_words_, mount_point, image, context, reader,
+                                         !options_.offline && !cache->read_only()));
+    watch_ = watch.get();
     if (container_layer_.empty()) {
       ImageFileSystem::Options file_system_options;
       file_system_options.passthrough = !no_passthrough_;
@@ -348,7 +343,10 @@ class MountCommand final : public Command {
       std::fprintf(io.err, "layerfs mount: %s is mounted on %s\n", fuse_options.source.c_str(),
                    mount_point.c_str());
     }
-    return session->Run();
+    if (watch_ != nullptr) watch_->status().SetSession(session.get());
+    Status ran = session->Run();
+    if (watch_ != nullptr) watch_->status().SetSession(nullptr);
+    return ran;
   }
 
   std::string container_layer_;
@@ -362,7 +360,8 @@ class MountCommand final : public Command {
   int report_fd_ = -1;
   ImageOptionWords image_options_;
   ServiceOptions options_;
-  FillWords fill_;
+  MountWatchWords watch_words_;
+  MountWatch* watch_ = nullptr;  // while an image is served
 };
 
 class UmountCommand final : public Command {

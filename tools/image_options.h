@@ -29,6 +29,7 @@ class ImageArgument {
   Result<std::shared_ptr<Image>> Open();
   Result<FileReader*> Reader();  // after Open
   Services& services() { return services_; }
+  const std::string& word() const { return word_; }
   Result<ImageReference> Reference() const { return ImageReference::Parse(word_); }
   Result<ImageOptions> LoadOptions();
   Result<ImageContext> Context();

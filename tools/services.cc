@@ -40,6 +40,14 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
   app.add_option("--key", client_key, "The client certificate's key, PEM")->type_name("FILE");
   app.add_option("--authfile", auth_file, "Credentials, as skopeo and docker login write them")
       ->type_name("FILE");
+  app.add_option("--hosts-dir", hosts_directories,
+                 "Mirrors, as containerd's certs.d/HOST/hosts.toml describes them; "
+                 "/etc/containerd/certs.d and /etc/docker/certs.d by default")
+      ->type_name("DIR");
+  app.add_option("--registries-conf", registries_conf,
+                 "Mirrors, as registries.conf(5) describes them, with FILE.d; Podman's own places "
+                 "by default")
+      ->type_name("FILE");
   app.add_option("--fetch-timeout", fetch_timeout,
                  "How long a read is retried before it fails with EIO")
       ->type_name("TIME")
@@ -52,6 +60,16 @@ std::string DefaultCacheDirectory() {
   if (cache_home != nullptr && cache_home[0] == '/') return std::string(cache_home) + "/layerfs";
   const char* home = std::getenv("HOME");
   return std::string(home != nullptr ? home : "/tmp") + "/.cache/layerfs";
+}
+
+std::string DefaultRegistriesConf() {
+  const char* named = std::getenv("CONTAINERS_REGISTRIES_CONF");
+  if (named != nullptr && *named != '\0') return named;
+  const char* home = std::getenv("HOME");
+  const std::string own =
+      std::string(home != nullptr ? home : "") + "/.config/containers/registries.conf";
+  if (home != nullptr && ::access(own.c_str(), R_OK) == 0) return own;
+  return "/etc/containers/registries.conf";
 }
 
 Result<std::shared_ptr<ObjectCache>> Services::Cache() {
@@ -79,6 +97,12 @@ Result<ImageStores*> Services::Stores() {
     store_options.tls.client_cert = options_.client_cert;
     store_options.tls.client_key = options_.client_key;
     store_options.auth_file = options_.auth_file;
+    store_options.hosts_directories = options_.hosts_directories;
+    if (store_options.hosts_directories.empty()) {
+      store_options.hosts_directories = {"/etc/containerd/certs.d", "/etc/docker/certs.d"};
+    }
+    store_options.registries_conf =
+        options_.registries_conf.empty() ? DefaultRegistriesConf() : options_.registries_conf;
     LAYERFS_TRY(timeout, FetchTimeout());
     store_options.timeout = timeout;
     stores_ = std::make_unique<ImageStores>(store_options);

@@ -29,6 +29,8 @@ struct ServiceOptions {
   std::string client_cert;
   std::string client_key;
   std::string auth_file;
+  std::vector<std::string> hosts_directories;  // empty: containerd's and Docker's own
+  std::string registries_conf;                 // empty: Podman's own
 
   void DeclareCache(CLI::App& app);
   void DeclareRegistry(CLI::App& app);

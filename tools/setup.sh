@@ -19,7 +19,7 @@ readonly BUILD_PACKAGES=(
   g++ cmake ninja-build pkg-config meson ccache git ca-certificates dpkg-dev
   libcurl4-openssl-dev libarchive-dev libssl-dev libzstd-dev libdeflate-dev libisal-dev libxxhash-dev libspdlog-dev
   nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev
-  libfuse3-dev fuse3 liburing-dev libnuma-dev
+  libtomlplusplus-dev libfuse3-dev fuse3 liburing-dev libnuma-dev
 )
 readonly TEST_PACKAGES=(
   skopeo umoci podman containerd crun runc docker-registry mmdebstrap debian-archive-keyring

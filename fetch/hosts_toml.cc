@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fetch/hosts_toml.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "fetch/http_message.h"
+#include "fetch/toml.h"
+
+namespace layerfs {
+namespace {
+
+std::string Text(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  return it != table.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+bool Truth(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  return it != table.end() && it->is_boolean() && it->get<bool>();
+}
+
+// A string or a list of them.
+std::vector<std::string> Texts(const Json& table, const char* key) {
+  std::vector<std::string> texts;
+  const auto it = table.find(key);
+  if (it == table.end()) return texts;
+  if (it->is_string()) texts.push_back(it->get<std::string>());
+  for (const Json& element : it->is_array() ? *it : Json::array()) {
+    if (element.is_string()) texts.push_back(element.get<std::string>());
+  }
+  return texts;
+}
+
+std::string Under(const std::string& directory, const std::string& path) {
+  return path.empty() || path.front() == '/' ? path : directory + "/" + path;
+}
+
+// "5s", "500ms", or a number of seconds; nothing where it is neither.
+std::optional<std::chrono::milliseconds> DialTimeout(const Json& table) {
+  const auto it = table.find("dial_timeout");
+  if (it == table.end()) return std::chrono::milliseconds(0);
+  if (it->is_number()) {
+    return std::chrono::milliseconds(static_cast<int64_t>(it->get<double>() * 1000));
+  }
+  if (!it->is_string()) return std::nullopt;
+  std::string word = it->get<std::string>();
+  int64_t unit = 1000;
+  if (word.ends_with("ms")) {
+    unit = 1;
+    word.resize(word.size() - 2);
+  } else if (word.ends_with('s')) {
+    word.pop_back();
+  } else if (word.ends_with('m')) {
+    unit = 60'000;
+    word.pop_back();
+  }
+  const auto number = ParseDecimal(word);
+  if (!number.has_value() || *number > 3600) return std::nullopt;
+  return std::chrono::milliseconds(static_cast<int64_t>(*number) * unit);
+}
+
+// client = "both.pem" | ["a.pem", …] | [["cert", "key"], …]; the first pair
+// counts.
+void ReadClient(const Json& table, const std::string& directory, EndpointTls& tls) {
+  const auto it = table.find("client");
+  if (it == table.end()) return;
+  const Json& first = it->is_array() && !it->empty() ? it->front() : *it;
+  if (first.is_string()) {
+    tls.client_cert = Under(directory, first.get<std::string>());
+  } else if (first.is_array() && first.size() == 2 && first[0].is_string() &&
+             first[1].is_string()) {
+    tls.client_cert = Under(directory, first[0].get<std::string>());
+    tls.client_key = Under(directory, first[1].get<std::string>());
+    if (first[1].get<std::string>().empty()) tls.client_key.clear();
+  }
+}
+
+// The parts of a table that hosts and the server have in common.
+Status ReadHost(const Json& table, const std::string& directory, RegistryEndpoint& endpoint) {
+  if (table.contains("capabilities")) {
+    const auto words = Texts(table, "capabilities");
+    const auto has = [&](const char* word) {
+      return std::find(words.begin(), words.end(), word) != words.end();
+    };
+    endpoint.resolves_tags = has("resolve");
+    endpoint.serves_digests = has("pull");
+  }
+  for (const std::string& file : Texts(table, "ca")) {
+    endpoint.tls.ca_files.push_back(Under(directory, file));
+  }
+  ReadClient(table, directory, endpoint.tls);
+  endpoint.tls.skip_verify = Truth(table, "skip_verify");
+  if (const auto header = table.find("header"); header != table.end() && header->is_object()) {
+    for (const auto& [name, value] : header->items()) {
+      for (const std::string& text : Texts(*header, name.c_str())) {
+        endpoint.headers.emplace_back(name, text);
+      }
+    }
+  }
+  const auto timeout = DialTimeout(table);
+  if (!timeout.has_value()) return Fail(ErrorCode::kInvalidArgument, "dial_timeout: not a time");
+  endpoint.dial_timeout = *timeout;
+  return {};
+}
+
+bool IsLoopbackName(const std::string& host) {
+  const auto url = Url::Parse("http://" + host);
+  return url.has_value() && url->is_loopback();
+}
+
+// Where a host's name leads: "https://h", "h:5000", "https://h/path",
+// "unix:///run/socket".
+Status SetAddress(std::string text, bool override_path, RegistryEndpoint& endpoint) {
+  constexpr std::string_view kUnix = "unix:";
+  if (text.starts_with(kUnix)) {
+    text.erase(0, kUnix.size());
+    if (text.starts_with("//")) text.erase(0, 2);
+    endpoint.unix_socket = text;
+    endpoint.host = "localhost";
+    endpoint.api_root = "http://localhost/v2";
+    return {};
+  }
+  if (text.find("://") == std::string::npos) {
+    text.insert(0, IsLoopbackName(text.substr(0, text.find('/'))) ? "http://" : "https://");
+  }
+  while (text.ends_with('/')) text.pop_back();
+  LAYERFS_TRY(url, Url::Parse(text));
+  endpoint.host = text.substr(text.find("://") + 3);
+  endpoint.host = endpoint.host.substr(0, endpoint.host.find('/'));
+  endpoint.api_root = text;
+  if (!override_path && !text.ends_with("/v2")) endpoint.api_root += "/v2";
+  return {};
+}
+
+Result<std::vector<RegistryEndpoint>> ReadHostsToml(const std::string& directory,
+                                                    const std::string& registry,
+                                                    const std::string& repository) {
+  const std::string path = directory + "/hosts.toml";
+  LAYERFS_TRY(document, ReadTomlFile(path));
+  std::vector<RegistryEndpoint> endpoints;
+  const auto hosts = document.find("host");
+  if (hosts != document.end() && hosts->is_object()) {
+    for (const auto& [name, table] : hosts->items()) {
+      if (!table.is_object()) continue;
+      RegistryEndpoint endpoint;
+      endpoint.repository = repository;
+      LAYERFS_CHECK_OK_IN(SetAddress(name, Truth(table, "override_path"), endpoint), path);
+      LAYERFS_CHECK_OK_IN(ReadHost(table, directory, endpoint), path + ": host " + name);
+      if (endpoint.host != registry || !endpoint.unix_socket.empty()) {
+        endpoint.name_space = registry;
+      }
+      endpoints.push_back(std::move(endpoint));
+    }
+  }
+  RegistryEndpoint server;
+  server.repository = repository;
+  server.host = registry;
+  server.is_registry = true;
+  LAYERFS_CHECK_OK_IN(ReadHost(document, directory, server), path);
+  server.resolves_tags = server.serves_digests = true;
+  const std::string address = Text(document, "server");
+  if (!address.empty()) {
+    LAYERFS_CHECK_OK_IN(SetAddress(address, Truth(document, "override_path"), server), path);
+    // Its credentials are the registry's, wherever it is served from
+    // (docker.io).
+    server.host = registry;
+  }
+  endpoints.push_back(std::move(server));
+  return endpoints;
+}
+
+// Docker's certificate files beside each other.
+Result<std::vector<RegistryEndpoint>> ReadCertificates(const std::string& directory,
+                                                       const std::string& registry,
+                                                       const std::string& repository) {
+  RegistryEndpoint server;
+  server.host = registry;
+  server.repository = repository;
+  server.is_registry = true;
+  std::vector<std::string> files;
+  std::error_code failed;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, failed)) {
+    files.push_back(entry.path().string());
+  }
+  if (failed) return FailErrno(directory, failed.value());
+  std::sort(files.begin(), files.end());
+  for (const std::string& file : files) {
+    if (file.ends_with(".crt")) server.tls.ca_files.push_back(file);
+    if (!file.ends_with(".cert") || !server.tls.client_cert.empty()) continue;
+    server.tls.client_cert = file;
+    server.tls.client_key = file.substr(0, file.size() - 5) + ".key";
+  }
+  return std::vector{std::move(server)};
+}
+
+// How containerd names a registry's directory: with the colon, or on file
+// systems that have none to spare, with underscores; and one for all others.
+std::vector<std::string> DirectoryNames(const std::string& registry) {
+  std::vector<std::string> names{registry};
+  const size_t colon = registry.rfind(':');
+  if (colon != std::string::npos && registry.find(']', colon) == std::string::npos) {
+    names.push_back(registry.substr(0, colon) + "_" + registry.substr(colon + 1) + "_");
+    names.push_back(registry.substr(0, colon));
+  }
+  names.emplace_back("_default");
+  return names;
+}
+
+}  // namespace
+
+Result<std::optional<std::vector<RegistryEndpoint>>> FindHostsToml(
+    const std::vector<std::string>& directories, const std::string& registry,
+    const std::string& repository) {
+  for (const std::string& directory : directories) {
+    for (const std::string& name : DirectoryNames(registry)) {
+      const std::string candidate = directory + "/" + name;
+      if (::access(candidate.c_str(), X_OK) != 0) continue;
+      const bool described = ::access((candidate + "/hosts.toml").c_str(), F_OK) == 0;
+      auto endpoints = described ? ReadHostsToml(candidate, registry, repository)
+                                 : ReadCertificates(candidate, registry, repository);
+      if (!endpoints.has_value()) return Fail(std::move(endpoints).error());
+      return std::optional(std::move(*endpoints));
+    }
+  }
+  return std::optional<std::vector<RegistryEndpoint>>();
+}
+
+}  // namespace layerfs

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Podman's configuration of registries: registries.conf, version 2, and the
+// drop-ins beside it (containers-registries.conf(5)). Immutable after Load;
+// thread-safe.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "fetch/registry_endpoint.h"
+#include "index/base/error.h"
+#include "index/base/json.h"
+
+namespace layerfs {
+
+class RegistriesConf {
+ public:
+  // `path` and the files of `path`.d; missing ones are as if empty.
+  static Result<RegistriesConf> Load(const std::string& path);
+
+  // The endpoints of the repository, mirrors first; empty where no table speaks
+  // of it. kPermission where it is blocked.
+  Result<std::vector<RegistryEndpoint>> EndpointsFor(const std::string& registry,
+                                                     const std::string& repository) const;
+
+ private:
+  struct Mirror {
+    std::string location;
+    bool insecure = false;
+    bool tags = true;
+    bool digests = true;
+  };
+  struct Table {
+    std::string prefix;
+    std::string location;
+    bool insecure = false;
+    bool blocked = false;
+    std::vector<Mirror> mirrors;
+  };
+  Status Add(const std::string& path);
+  Status AddTable(const Json& json);
+  const Table* Find(const std::string& name) const;
+
+  std::vector<Table> tables_;
+};
+
+}  // namespace layerfs

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// RegistryEndpoint: one place that a repository can be read from, the registry
+// itself or a mirror of it, as the configuration of containerd
+// (certs.d/HOST/hosts.toml) or of Podman (registries.conf) describes it. A
+// value.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace layerfs {
+
+struct EndpointTls {
+  std::vector<std::string> ca_files;  // besides the system's
+  std::string client_cert;
+  std::string client_key;
+  bool skip_verify = false;
+  bool operator==(const EndpointTls&) const = default;
+};
+
+struct RegistryEndpoint {
+  std::string host;        // "mirror.example.com:5000": whose credentials
+  std::string api_root;    // "https://mirror.example.com:5000/v2"; empty: the
+                           // registry's own
+  std::string repository;  // as it is called there
+  std::string name_space;  // which registry a mirror of several is asked for
+                           // ("ns="); or empty
+  bool resolves_tags = true;
+  bool serves_digests = true;
+  bool is_registry = false;  // not a mirror: asked last, and pushed to
+  EndpointTls tls;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::chrono::milliseconds dial_timeout{0};  // 0: the usual
+  std::string unix_socket;
+  bool operator==(const RegistryEndpoint&) const = default;
+};
+
+}  // namespace layerfs

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/mount_watch.h"
+
+#include <sys/resource.h>
+
+#include "index/base/log.h"
+
+namespace layerfs {
+
+void MountWatchWords::Declare(CLI::App& app) {
+  fill.Declare(app);
+  app.add_option("--metrics", metrics,
+                 "Serve Prometheus' text at /metrics of unix:PATH or 127.0.0.1:PORT")
+      ->type_name("ADDRESS");
+  app.add_option("--trace-log", trace_log,
+                 "Append a line of JSON for each read: time, path, range, whether it was cached, "
+                 "wait")
+      ->type_name("FILE");
+}
+
+Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& words,
+                                                      const std::string& mount_point,
+                                                      const std::shared_ptr<Image>& image,
+                                                      const ImageContext& context,
+                                                      FileReader& reader, bool fill_allowed) {
+  std::unique_ptr<MountWatch> watch(new MountWatch());
+  LAYERFS_TRY(fill_options, words.fill.Get());
+  if (fill_options.has_value() && fill_allowed) {
+    watch->fill_.emplace(image, context, &reader.paths(), *fill_options);
+  }
+  watch->status_.emplace(mount_point, reader, context.scheduler,
+                         watch->fill_.has_value() ? &*watch->fill_ : nullptr);
+  if (!words.trace_log.empty()) {
+    LAYERFS_TRY(trace, TraceLog::Open(words.trace_log, reader.paths()));
+    watch->trace_ = std::move(trace);
+  }
+  reader.AddObserver([raw = watch.get()](const ReadReport& read) {
+    raw->status_->Note(read);
+    if (raw->fill_.has_value()) raw->fill_->NoteRead(read.inode, read.waited);
+    if (raw->trace_ != nullptr) raw->trace_->Note(read);
+  });
+  LAYERFS_CHECK_OK(watch->Listen(words, mount_point));
+  if (watch->fill_.has_value()) watch->fill_->Start();
+  return watch;
+}
+
+Status MountWatch::Listen(const MountWatchWords& words, const std::string& mount_point) {
+  server_.emplace([this](std::string_view path) { return status_->Page(path); });
+  for (const std::string& address : words.metrics) {
+    LAYERFS_CHECK_OK_IN(server_->Listen(address), "--metrics");
+  }
+  // A mount without a control socket is a mount all the same.
+  const auto socket = ControlSocketPath(mount_point, true);
+  const Status listening =
+      socket.has_value() ? server_->Listen("unix:" + *socket) : Fail(socket.error());
+  if (!listening.has_value()) {
+    LogInfo("layerfs stat will not find this mount: " + listening.error().context);
+  }
+  return server_->Start();
+}
+
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) LogDebug("RLIMIT_NOFILE stays as it is");
+}
+
+}  // namespace layerfs

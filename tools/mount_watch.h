@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// MountWatch: what goes on beside a mount's session: the fill behind it, its control socket and
+// metrics, its trace log.
+// One thread at a time.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fs/fill.h"
+#include "tools/fill_options.h"
+#include "tools/mount_status.h"
+
+namespace layerfs {
+
+struct MountWatchWords {
+  FillWords fill;
+  std::vector<std::string> metrics;
+  std::string trace_log;
+  void Declare(CLI::App& app);
+};
+
+class MountWatch {
+ public:
+  // Begins to fill and to listen, where the words say so. `reader` has not read yet; what is given
+  // outlives the watch. `fill_allowed`: whether there may be requests, and a cache to fill.
+  static Result<std::unique_ptr<MountWatch>> Start(const MountWatchWords& words,
+                                                   const std::string& mount_point,
+                                                   const std::shared_ptr<Image>& image,
+                                                   const ImageContext& context, FileReader& reader,
+                                                   bool fill_allowed);
+  MountStatus& status() { return *status_; }
+
+ private:
+  MountWatch() = default;
+  Status Listen(const MountWatchWords& words, const std::string& mount_point);
+
+  std::unique_ptr<TraceLog> trace_;
+  std::optional<Fill> fill_;
+  std::optional<MountStatus> status_;
+  std::optional<StatusServer> server_;  // last: its thread uses the others
+};
+
+// The reader keeps thousands of cache objects open: as many descriptors as the system allows.
+void RaiseDescriptorLimit();
+
+}  // namespace layerfs

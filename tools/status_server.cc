@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/status_server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "index/base/digest.h"
+
+namespace layerfs {
+namespace {
+
+constexpr size_t kMaxRequestBytes = 8192;
+constexpr size_t kMaxAnswerBytes = size_t{16} << 20;
+// A client that dawdles holds up the others only so long.
+constexpr time_t kPatienceSeconds = 5;
+constexpr int kBacklog = 16;
+
+Result<sockaddr_un> UnixAddress(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path) {
+    return Fail(ErrorCode::kInvalidArgument, "socket " + path + ": the path is too long");
+  }
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
+Result<UniqueFd> ConnectUnix(const std::string& path) {
+  LAYERFS_TRY(address, UnixAddress(path));
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return FailErrno("socket", errno);
+  const auto* raw = reinterpret_cast<const sockaddr*>(&address);
+  if (::connect(socket.get(), raw, sizeof address) != 0) return FailErrno("socket " + path, errno);
+  return socket;
+}
+
+void SetPatience(int socket) {
+  const timeval patience{kPatienceSeconds, 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+}
+
+bool SendAll(int socket, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t sent = ::send(socket, text.data(), text.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return false;
+    text.remove_prefix(static_cast<size_t>(sent));
+  }
+  return true;
+}
+
+// Until `enough(text)` or the end.
+template <typename Enough>
+std::string ReceiveUntil(int socket, size_t limit, Enough enough) {
+  std::string text;
+  char buffer[4096];
+  while (text.size() < limit && !enough(text)) {
+    const ssize_t got = ::recv(socket, buffer, sizeof buffer, 0);
+    if (got <= 0) break;
+    text.append(buffer, static_cast<size_t>(got));
+  }
+  return text;
+}
+
+std::string RuntimeDirectory() {
+  if (::geteuid() == 0) return "/run/layerfs";
+  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+  if (runtime != nullptr && runtime[0] == '/') return std::string(runtime) + "/layerfs";
+  return "/tmp/layerfs-" + std::to_string(::geteuid());
+}
+
+}  // namespace
+
+StatusServer::~StatusServer() {
+  if (thread_.joinable()) {
+    const uint64_t one = 1;
+    static_cast<void>(::write(wake_.get(), &one, sizeof one));
+    thread_.join();
+  }
+  for (const std::string& path : socket_paths_) ::unlink(path.c_str());
+}
+
+Status StatusServer::Listen(const std::string& address) {
+  constexpr std::string_view kUnix = "unix:";
+  if (address.starts_with(kUnix)) return ListenUnix(address.substr(kUnix.size()));
+  return ListenTcp(address);
+}
+
+Status StatusServer::ListenUnix(const std::string& path) {
+  LAYERFS_TRY(address, UnixAddress(path));
+  if (ConnectUnix(path).has_value()) {
+    return Fail(ErrorCode::kBusy, "socket " + path + ": somebody listens there already");
+  }
+  struct stat there;
+  if (::lstat(path.c_str(), &there) == 0) {
+    if (!S_ISSOCK(there.st_mode)) return FailErrno("socket " + path, EEXIST);
+    ::unlink(path.c_str());
+  }
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return FailErrno("socket", errno);
+  ::fchmod(socket.get(), 0600);  // Before it has a name: the file gets this mode.
+  const auto* raw = reinterpret_cast<const sockaddr*>(&address);
+  if (::bind(socket.get(), raw, sizeof address) != 0 || ::listen(socket.get(), kBacklog) != 0) {
+    return FailErrno("socket " + path, errno);
+  }
+  socket_paths_.push_back(path);
+  listeners_.push_back(std::move(socket));
+  return {};
+}
+
+Status StatusServer::ListenTcp(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  in_addr host{};
+  char* end = nullptr;
+  const char* digits = colon == std::string::npos ? "" : address.c_str() + colon + 1;
+  const unsigned long port = std::strtoul(digits, &end, 10);
+  if (*digits == '\0' || *end != '\0' || port > 65535 ||
+      ::inet_pton(AF_INET, address.substr(0, colon).c_str(), &host) != 1) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "address " + address + ": write unix:PATH or 127.0.0.1:PORT");
+  }
+  // What is read where tells a lot: not for other machines.
+  if ((ntohl(host.s_addr) >> 24) != 127) {
+    return Fail(ErrorCode::kInvalidArgument, "address " + address + ": is not on the loopback");
+  }
+  UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.valid()) return FailErrno("socket", errno);
+  const int on = 1;
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  name.sin_addr = host;
+  name.sin_port = htons(static_cast<uint16_t>(port));
+  const auto* raw = reinterpret_cast<const sockaddr*>(&name);
+  if (::bind(socket.get(), raw, sizeof name) != 0 || ::listen(socket.get(), kBacklog) != 0) {
+    return FailErrno("address " + address, errno);
+  }
+  listeners_.push_back(std::move(socket));
+  return {};
+}
+
+Status StatusServer::Start() {
+  wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
+  if (!wake_.valid()) return FailErrno("eventfd", errno);
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "lf-status");
+  return {};
+}
+
+void StatusServer::Run() {
+  std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}};
+  for (const UniqueFd& listener : listeners_) waits.push_back({listener.get(), POLLIN, 0});
+  while (true) {
+    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
+    if (waits[0].revents != 0) return;
+    for (size_t i = 1; i < waits.size(); ++i) {
+      if (waits[i].revents == 0) continue;
+      const UniqueFd connection(::accept4(waits[i].fd, nullptr, nullptr, SOCK_CLOEXEC));
+      if (connection.valid()) Answer(connection.get());
+    }
+  }
+}
+
+void StatusServer::Answer(int connection) const {
+  SetPatience(connection);
+  const std::string request = ReceiveUntil(connection, kMaxRequestBytes, [](const auto& text) {
+    return text.find("\r\n\r\n") != std::string::npos;
+  });
+  std::optional<StatusPage> page;
+  const size_t path_end = request.find(' ', 4);
+  if (request.starts_with("GET /") && path_end != std::string::npos) {
+    const std::string_view target = std::string_view(request).substr(4, path_end - 4);
+    page = pages_(target.substr(0, target.find('?')));
+  }
+  const StatusPage& sent = page.has_value() ? *page : StatusPage{"text/plain", "no such page\n"};
+  SendAll(connection, std::string("HTTP/1.0 ") + (page.has_value() ? "200 OK" : "404 Not Found") +
+                          "\r\nContent-Type: " + sent.type +
+                          "\r\nContent-Length: " + std::to_string(sent.body.size()) +
+                          "\r\nConnection: close\r\n\r\n" + sent.body);
+}
+
+Result<std::string> FetchStatusPage(const std::string& socket_path, const std::string& path) {
+  LAYERFS_TRY(socket, ConnectUnix(socket_path));
+  SetPatience(socket.get());
+  if (!SendAll(socket.get(), "GET " + path + " HTTP/1.0\r\n\r\n")) {
+    return FailErrno("socket " + socket_path, errno);
+  }
+  const std::string answer =
+      ReceiveUntil(socket.get(), kMaxAnswerBytes, [](const auto&) { return false; });
+  const size_t body = answer.find("\r\n\r\n");
+  if (!answer.starts_with("HTTP/1.0 200") || body == std::string::npos) {
+    return Fail(ErrorCode::kIo, "socket " + socket_path + ": does not answer");
+  }
+  return answer.substr(body + 4);
+}
+
+Result<std::string> ControlSocketPath(const std::string& mount_point, bool make_directory) {
+  const std::string directory = RuntimeDirectory();
+  if (make_directory) LAYERFS_CHECK_OK(MakeDirectories(directory, 0700));
+  struct stat attributes;
+  if (::lstat(directory.c_str(), &attributes) != 0) return FailErrno(directory, errno);
+  if (!S_ISDIR(attributes.st_mode) || attributes.st_uid != ::geteuid() ||
+      (attributes.st_mode & 077) != 0) {
+    return Fail(ErrorCode::kPermission,
+                directory + ": is not a directory of this user alone (mode 0700)");
+  }
+  return directory + "/" + Digest::Of(AsBytes(mount_point)).Hex().substr(0, 32) + ".sock";
+}
+
+}  // namespace layerfs
