@@ -4,6 +4,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include <algorithm>
+#include <bit>
 #include <cassert>
 #include <string>
 
@@ -42,6 +44,42 @@ Result<size_t> ZstdCompressor::CompressInto(ByteSpan data, MutableByteSpan room)
 }
 
 size_t ZstdCompressor::Bound(size_t data_size) { return ZSTD_compressBound(data_size); }
+
+struct ZstdStreamCompressor::Context {
+  ~Context() { ZSTD_freeCCtx(zstd); }
+  ZSTD_CCtx* zstd = ZSTD_createCCtx();
+};
+
+ZstdStreamCompressor::ZstdStreamCompressor(int level, uint64_t size)
+    : context_(std::make_unique<Context>()) {
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_compressionLevel, level);
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_enableLongDistanceMatching, 1);
+  // No larger than the data: the window is what a decoder has to hold.
+  const int window = std::clamp(static_cast<int>(std::bit_width(size)), 10, kZstdMaxWindowLog);
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_windowLog, window);
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_contentSizeFlag, 1);
+  ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_checksumFlag, 0);
+  ZSTD_CCtx_setPledgedSrcSize(context_->zstd, size);
+}
+ZstdStreamCompressor::~ZstdStreamCompressor() = default;
+ZstdStreamCompressor::ZstdStreamCompressor(ZstdStreamCompressor&&) noexcept = default;
+ZstdStreamCompressor& ZstdStreamCompressor::operator=(ZstdStreamCompressor&&) noexcept = default;
+
+Status ZstdStreamCompressor::Compress(ByteSpan piece, bool last, Bytes& out) {
+  ZSTD_inBuffer in{piece.data(), piece.size(), 0};
+  size_t left = 0;
+  do {
+    const size_t used = out.size();
+    out.resize(used + ZSTD_CStreamOutSize());
+    ZSTD_outBuffer to{out.data() + used, out.size() - used, 0};
+    left = ZSTD_compressStream2(context_->zstd, &to, &in, last ? ZSTD_e_end : ZSTD_e_flush);
+    out.resize(used + to.pos);
+    if (ZSTD_isError(left) != 0) {
+      return Fail(ErrorCode::kIo, std::string("zstd: ") + ZSTD_getErrorName(left));
+    }
+  } while (left != 0);
+  return {};
+}
 
 struct ZstdDecompressor::Context {
   Context() { ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, kZstdMaxWindowLog); }

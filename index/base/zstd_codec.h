@@ -43,6 +43,25 @@ class ZstdCompressor {
   std::unique_ptr<Context> context_;
 };
 
+// One frame over data that come in pieces, with a long window (as the zstd command's --long), so
+// that far repetitions are found. Deterministic for one version of libzstd.
+class ZstdStreamCompressor {
+ public:
+  // `size` is that of all pieces together; the frame has it.
+  ZstdStreamCompressor(int level, uint64_t size);
+  ~ZstdStreamCompressor();
+  ZstdStreamCompressor(ZstdStreamCompressor&&) noexcept;
+  ZstdStreamCompressor& operator=(ZstdStreamCompressor&&) noexcept;
+
+  // Appends to `out` what it takes to decode `piece`, given what came before. The frame ends with
+  // the last piece.
+  Status Compress(ByteSpan piece, bool last, Bytes& out);
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
 class ZstdDecompressor {
  public:
   ZstdDecompressor();
