@@ -37,6 +37,12 @@ class ImageReader {
                           const std::function<Status(ByteSpan)>& on_data) = 0;
   // Ranges of the blobs, for mounting. Null where the place has none (docker-archive).
   virtual std::shared_ptr<BlobSource> blob_source() = 0;
+  // Manifests of this artifact type that refer to the manifest `subject` (distribution-spec,
+  // "Listing Referrers"), the oldest first where the place tells. None where it knows no referrers.
+  virtual Result<std::vector<Descriptor>> ReadReferrers(const Digest& /*subject*/,
+                                                        const std::string& /*artifact_type*/) {
+    return std::vector<Descriptor>();
+  }
   virtual std::string name() const = 0;  // the reference, for messages
 };
 
@@ -55,6 +61,13 @@ class ImageWriter {
   virtual Status WriteManifest(const RawDocument& document) = 0;
   // By the reference's tag: the last step, after which the image is there.
   virtual Status WriteRoot(const RawDocument& document) = 0;
+  // A manifest with a subject, listed among the subject's referrers: by the registry, or, where it
+  // does not do that, in the tag that stands in for it (distribution-spec, "Referrers Tag Schema").
+  // `entry` is the manifest's in such a list.
+  virtual Status WriteReferrer(const RawDocument& /*document*/, const Descriptor& /*entry*/,
+                               const Descriptor& /*subject*/) {
+    return Fail(ErrorCode::kUnsupported, "it has no referrers; use an image in a registry");
+  }
   virtual std::string name() const = 0;
 };
 

@@ -197,6 +197,12 @@ Result<RawDocument> RegistryClient::GetManifest(const std::string& name,
 }
 
 Status RegistryClient::PutManifest(const std::string& name, const RawDocument& document) {
+  LAYERFS_CHECK_OK(PutManifestForAnswer(name, document));
+  return {};
+}
+
+Result<RegistryClient::Answer> RegistryClient::PutManifestForAnswer(const std::string& name,
+                                                                    const RawDocument& document) {
   const std::string what = "manifest " + name;
   RegistryCall call = Call("PUT", "manifests/" + name);
   call.headers.emplace_back("Content-Type", document.media_type);
@@ -208,7 +214,32 @@ Status RegistryClient::PutManifest(const std::string& name, const RawDocument& d
                        "the registry has stored it as " + std::string(stored.substr(0, 100))},
                       what));
   }
-  return {};
+  return answer;
+}
+
+Status RegistryClient::PutReferrer(const RawDocument& document, const Descriptor& entry,
+                                   const Digest& subject) {
+  LAYERFS_TRY(answer, PutManifestForAnswer(document.digest.ToString(), document));
+  if (!answer.head.headers.Get("OCI-Subject").empty()) return {};
+  const std::string tag = "sha256-" + subject.Hex();
+  ImageIndex list;
+  list.media_type = media_type::kOciIndex;
+  auto known = GetManifest(tag, std::nullopt);
+  if (known.has_value()) {
+    auto parsed = ImageIndex::Parse(known->raw);
+    if (!parsed) return Fail(Named(std::move(parsed).error(), "referrers tag " + tag));
+    list = std::move(*parsed);
+  } else if (!IsNotFound(known.error())) {
+    return Fail(std::move(known).error());
+  }
+  std::erase_if(list.manifests,
+                [&](const Descriptor& listed) { return listed.digest == document.digest; });
+  list.manifests.push_back(entry);
+  RawDocument tagged;
+  tagged.raw = list.Encode();
+  tagged.media_type = list.media_type;
+  tagged.digest = Digest::Of(tagged.raw);
+  return PutManifest(tag, tagged);
 }
 
 Result<bool> RegistryClient::HasBlob(const Digest& digest, uint64_t size) {

@@ -54,11 +54,16 @@ class RegistryClient {
   // `name`: a tag or a digest.
   Result<RawDocument> GetManifest(const std::string& name, const std::optional<Digest>& pin);
   Status PutManifest(const std::string& name, const RawDocument& document);
+  // The same, with the registry's answer.
+  Result<Answer> PutManifestForAnswer(const std::string& name, const RawDocument& document);
   Result<bool> HasBlob(const Digest& digest, uint64_t size);
   Status ReadBlob(const Descriptor& descriptor, const std::function<Status(ByteSpan)>& on_data);
   // Manifests whose subject is `digest`, by the referrers API or, without it, the referrers tag.
   // An empty `artifact_type` takes all.
   Result<std::vector<Descriptor>> Referrers(const Digest& digest, const std::string& artifact_type);
+  // Puts a manifest with a subject, and lists it under the referrers tag where the registry does
+  // not say that it has listed it (distribution-spec, "Pushing Manifests with Subject").
+  Status PutReferrer(const RawDocument& document, const Descriptor& entry, const Digest& subject);
   Result<std::vector<std::string>> ListTags(size_t limit);
 
   // A call of this repository, at `path` below it ("manifests/v1").

@@ -37,6 +37,10 @@ class RegistryReader : public ImageReader {
     return client_.ReadBlob(descriptor, on_data);
   }
   std::shared_ptr<BlobSource> blob_source() override { return source_; }
+  Result<std::vector<Descriptor>> ReadReferrers(const Digest& subject,
+                                                const std::string& artifact_type) override {
+    return client_.Referrers(subject, artifact_type);
+  }
   std::string name() const override { return reference_.ToString(); }
 
  private:
@@ -74,6 +78,10 @@ class RegistryWriter : public ImageWriter {
     }
     return client_.PutManifest(reference_.tag.empty() ? document.digest.ToString() : reference_.tag,
                                document);
+  }
+  Status WriteReferrer(const RawDocument& document, const Descriptor& entry,
+                       const Descriptor& subject) override {
+    return client_.PutReferrer(document, entry, subject.digest);
   }
   std::string name() const override { return reference_.ToString(); }
 

@@ -110,7 +110,7 @@ Result<std::vector<ReadPiece>> ChunkMap::Map(InodeNumber number, uint64_t offset
       if (content.has_value() && chunk->tar_offset >= content->tar_offset &&
           RangeFits(chunk->tar_offset - content->tar_offset, chunk->ref.size, content->size) &&
           (chunk->tar_offset - content->tar_offset) % kCachePageBytes == 0) {
-        piece.object = ObjectId{content->digest, content->size, image_->manifest_digest()};
+        piece.object = ObjectId{content->digest, content->size, image_->scope()};
         piece.object_offset = chunk->tar_offset - content->tar_offset;
       }
       done += piece.size;
@@ -126,7 +126,7 @@ std::optional<ObjectId> ChunkMap::OwnObject(InodeNumber number) {
   if (!first.has_value()) return std::nullopt;
   const auto content = FindContent(inode, FindSegment(*first).get());
   if (!content.has_value()) return std::nullopt;
-  return ObjectId{content->digest, content->size, image_->manifest_digest()};
+  return ObjectId{content->digest, content->size, image_->scope()};
 }
 
 }  // namespace layerfs

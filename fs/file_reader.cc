@@ -54,6 +54,8 @@ class ReadOperation {
     return true;
   }
 
+  bool answered() const { return answered_.load(); }
+
   const FileReader::ReadId id;
   const InodeNumber inode;
   const uint64_t offset;
@@ -166,21 +168,64 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     return request;
   }
 
-  // First the segments of the chunk table, then the chunks.
+  // By part: from the startup pack what it has, the rest from the layers.
   void Start(const OperationPtr& operation) {
+    // One more than the parts, so that none of them answers before all are under way.
+    operation->parts_missing = 1;
+    const auto startup = image->startup();
+    if (startup == nullptr) {
+      StartRange(operation, operation->offset, operation->buffer.size());
+    } else {
+      for (const StartupPack::Part& part :
+           startup->Find(operation->inode, operation->offset, operation->buffer.size())) {
+        StartPart(operation, *startup, part);
+      }
+    }
+    PartIsDone(operation);
+  }
+
+  void StartPart(const OperationPtr& operation, StartupPack& startup,
+                 const StartupPack::Part& part) {
+    if (!part.position.has_value()) return StartRange(operation, part.offset, part.size);
+    operation->parts_missing.fetch_add(1);
+    const auto wait = startup.WhenThere(*part.position, part.size,
+                                        [self = shared_from_this(), operation, part](bool there) {
+                                          self->FinishPart(operation, part, there);
+                                        });
+    if (wait == StartupPack::Wait::kWaiting) {
+      operation->waited.store(true);
+    } else {
+      FinishPart(operation, part, wait == StartupPack::Wait::kReady);
+    }
+  }
+
+  void FinishPart(const OperationPtr& operation, const StartupPack::Part& part, bool there) {
+    const MutableByteSpan target =
+        MutableByteSpan(operation->buffer).subspan(part.offset - operation->offset, part.size);
+    // Nobody waits for it any more, and what it would be fetched with may be gone.
+    if (operation->answered()) return PartIsDone(operation);
+    if (!there || !image->startup()->Read(*part.position, target).has_value()) {
+      StartRange(operation, part.offset, part.size);
+    }
+    PartIsDone(operation);
+  }
+
+  // First the segments of the chunk table, then the chunks.
+  void StartRange(const OperationPtr& operation, uint64_t offset, uint64_t size) {
+    operation->parts_missing.fetch_add(1);
     ChunkMap::SegmentSet held;
-    auto missing =
-        map.FindSegments(operation->inode, operation->offset, operation->buffer.size(), held);
-    if (!missing.has_value()) return FailOperation(operation, missing.error());
+    auto missing = map.FindSegments(operation->inode, offset, size, held);
+    if (!missing.has_value()) return FailPart(operation, missing.error());
     if (!missing->empty()) {
-      if (const auto failure = RecentFailure(*operation)) return FailOperation(operation, *failure);
+      if (const auto failure = RecentFailure(*operation)) return FailPart(operation, *failure);
       operation->waited.store(true);
     }
-    FetchSegments(operation->inode, *missing, std::move(held), FetchClass::kDemand,
-                  [self = shared_from_this(), operation](Result<ChunkMap::SegmentSet> got) {
-                    if (!got.has_value()) return self->FailOperation(operation, got.error());
-                    self->ReadPieces(operation, *got);
-                  });
+    FetchSegments(
+        operation->inode, *missing, std::move(held), FetchClass::kDemand,
+        [self = shared_from_this(), operation, offset, size](Result<ChunkMap::SegmentSet> got) {
+          if (!got.has_value()) return self->FailPart(operation, got.error());
+          self->ReadPieces(operation, offset, size, *got);
+        });
   }
 
   using SegmentsDone = std::function<void(Result<ChunkMap::SegmentSet>)>;
@@ -225,27 +270,28 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     }
   }
 
-  void ReadPieces(const OperationPtr& operation, const ChunkMap::SegmentSet& held) {
-    auto mapped = map.Map(operation->inode, operation->offset, operation->buffer.size(), held);
-    if (!mapped.has_value()) return FailOperation(operation, mapped.error());
-    // One more than the pieces, so that none of them answers before all are under way.
-    operation->parts_missing = mapped->size() + 1;
-    for (const ReadPiece& piece : *mapped) ReadOnePiece(operation, piece);
+  void ReadPieces(const OperationPtr& operation, uint64_t offset, uint64_t size,
+                  const ChunkMap::SegmentSet& held) {
+    auto mapped = map.Map(operation->inode, offset, size, held);
+    if (!mapped.has_value()) return FailPart(operation, mapped.error());
+    operation->parts_missing.fetch_add(mapped->size());
+    const MutableByteSpan range =
+        MutableByteSpan(operation->buffer).subspan(offset - operation->offset, size);
+    for (const ReadPiece& piece : *mapped) {
+      ReadOnePiece(operation, piece, range.subspan(piece.buffer_offset, piece.size));
+    }
     PartIsDone(operation);
   }
 
-  void ReadOnePiece(const OperationPtr& operation, const ReadPiece& piece) {
+  void ReadOnePiece(const OperationPtr& operation, const ReadPiece& piece, MutableByteSpan target) {
     std::shared_ptr<CachedObject> object = OpenObject(piece.object);
-    const MutableByteSpan target =
-        MutableByteSpan(operation->buffer).subspan(piece.buffer_offset, piece.size);
     const uint64_t in_object = piece.object_offset + piece.chunk_offset;
     if (object != nullptr && object->Contains(in_object, piece.size) &&
         object->Read(in_object, target).has_value()) {
       return PartIsDone(operation);
     }
     if (auto failure = RecentFailure(*operation)) {
-      operation->first_error.With([&](auto& first) { first = std::move(failure); });
-      return PartIsDone(operation);
+      return FailPart(operation, *failure);
     }
     ChunkRequest request =
         Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kDemand);
@@ -257,15 +303,17 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     };
     scheduler.Fetch(std::move(request), [self = shared_from_this(), operation, piece,
                                          target](Result<SharedBytes> bytes) {
-      if (bytes.has_value()) {
-        std::memcpy(target.data(), (*bytes)->data() + piece.chunk_offset, piece.size);
-      } else {
-        operation->first_error.With([&](std::optional<Error>& first) {
-          if (!first.has_value()) first = std::move(bytes).error();
-        });
-      }
+      if (!bytes.has_value()) return self->FailPart(operation, bytes.error());
+      std::memcpy(target.data(), (*bytes)->data() + piece.chunk_offset, piece.size);
       self->PartIsDone(operation);
     });
+  }
+
+  void FailPart(const OperationPtr& operation, const Error& error) {
+    operation->first_error.With([&](std::optional<Error>& first) {
+      if (!first.has_value()) first = error;
+    });
+    PartIsDone(operation);
   }
 
   void PartIsDone(const OperationPtr& operation) {
@@ -277,6 +325,9 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
 
   // What a reader that goes through the file in order will want next; nothing for others.
   DataExtent NextWindow(InodeNumber inode, uint64_t offset, uint64_t size, uint64_t file_size) {
+    // What start-up reads comes anyway, and the link is its.
+    const auto startup = image->startup();
+    if (startup != nullptr && !startup->ended()) return DataExtent{};
     return streams.With([&](auto& kept) {
       Stream* stream = kept.Find(ToUint(inode));
       if (stream == nullptr) stream = &kept.Put(ToUint(inode), Stream{});
@@ -298,26 +349,25 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     });
   }
 
-  void ReadAhead(InodeNumber inode, uint64_t offset, uint64_t size) {
+  void ReadAhead(InodeNumber inode, uint64_t offset, uint64_t size, FetchClass fetch_class) {
     ChunkMap::SegmentSet held;
     auto missing = map.FindSegments(inode, offset, size, held);
     if (!missing.has_value()) return;
-    FetchSegments(
-        inode, *missing, std::move(held), FetchClass::kReadahead,
-        [self = shared_from_this(), inode, offset, size](const Result<ChunkMap::SegmentSet>& got) {
-          if (got.has_value()) self->FetchAhead(inode, offset, size, *got);
-        });
+    FetchSegments(inode, *missing, std::move(held), fetch_class,
+                  [self = shared_from_this(), inode, offset, size,
+                   fetch_class](const Result<ChunkMap::SegmentSet>& got) {
+                    if (got.has_value()) self->FetchAhead(inode, offset, size, *got, fetch_class);
+                  });
   }
 
   void FetchAhead(InodeNumber inode, uint64_t offset, uint64_t size,
-                  const ChunkMap::SegmentSet& held) {
+                  const ChunkMap::SegmentSet& held, FetchClass fetch_class) {
     auto mapped = map.Map(inode, offset, size, held);
     if (!mapped.has_value()) return;
     for (const ReadPiece& piece : *mapped) {
       std::shared_ptr<CachedObject> object = OpenObject(piece.object);
       if (object == nullptr || object->Contains(piece.object_offset, piece.chunk.size)) continue;
-      ChunkRequest request =
-          Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kReadahead);
+      ChunkRequest request = Request(image->layer_blob(piece.layer), piece.chunk, fetch_class);
       request.object = std::move(object);
       request.object_offset = piece.object_offset;
       scheduler.Fetch(std::move(request), [](const Result<SharedBytes>&) {});
@@ -338,6 +388,8 @@ void FileReader::CancelAll() {
                   Fail(ErrorCode::kCancelled, "the file system is being unmounted"));
   }
   impl_->waiting.WaitThen([](auto& reads) { return reads.empty(); }, [](auto&) {});
+  // Whoever waits there holds the reader, and with it the image.
+  if (const auto startup = image_->startup()) startup->End();
 }
 
 FileReader::ReadId FileReader::NewReadId() {
@@ -360,7 +412,12 @@ void FileReader::Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size
   if (clipped == 0) return impl_->Finish(operation, ByteSpan());
   impl_->Start(operation);
   const DataExtent ahead = impl_->NextWindow(inode, offset, clipped, file_size);
-  if (ahead.size > 0) impl_->ReadAhead(inode, ahead.file_offset, ahead.size);
+  if (ahead.size > 0)
+    impl_->ReadAhead(inode, ahead.file_offset, ahead.size, FetchClass::kReadahead);
+}
+
+void FileReader::Prefetch(InodeNumber inode, uint64_t offset, uint64_t size) {
+  impl_->ReadAhead(inode, offset, size, FetchClass::kPrefetch);
 }
 
 void FileReader::Cancel(ReadId id) {

@@ -60,6 +60,8 @@ struct SessionWishes {
   // keeps the page cache (caches directories), and never sends a Release.
   bool no_open = false;
   bool no_opendir = false;
+  // A mount that may pass through cannot lie below kernel overlayfs: it counts as stacked.
+  bool passthrough = true;
   bool cache_symlinks = false;
   bool posix_acl = false;  // the kernel checks system.posix_acl_*; implies its own checks
   bool readdirplus = true;

@@ -78,7 +78,8 @@ void NegotiatePassthrough([[maybe_unused]] FuseContext& context,
                           [[maybe_unused]] fuse_conn_info* connection) {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
   // A session with write-back caching cannot pass through; a user's mount may not.
-  if (!context.abilities.user_mount && !context.file_system->Wishes().writeback_cache &&
+  const SessionWishes wishes = context.file_system->Wishes();
+  if (!context.abilities.user_mount && !wishes.writeback_cache && wishes.passthrough &&
       fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH)) {
     // Backing files lie on a plain file system (on overlayfs they are refused: ELOOP), so that an
     // overlayfs may lie on this mount.
@@ -136,7 +137,8 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
       wishes.no_opendir && (connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
   connection->max_background = kMaxBackground;
   connection->congestion_threshold = kCongestionThreshold;
-  connection->max_readahead = std::min(connection->max_readahead, kMaxRequestBytes);
+  connection->max_readahead =
+      context.no_readahead ? 0 : std::min(connection->max_readahead, kMaxRequestBytes);
   connection->max_write = kMaxRequestBytes;
   NegotiatePassthrough(context, connection);
   context.agreed.With([&](SessionAbilities& agreed) { agreed = context.abilities; });

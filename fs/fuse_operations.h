@@ -22,6 +22,7 @@ struct FuseContext {
   // What came of it, for everybody else.
   Synchronized<SessionAbilities> agreed;
   bool want_io_uring = false;
+  bool no_readahead = false;
   // Whether the kernel checks modes and ACLs, as on a disk; else who gets in may read everything.
   bool kernel_checks = true;
 };

@@ -3,7 +3,9 @@
 #include "fs/fuse_session.h"
 
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -74,10 +76,20 @@ class SessionNotifier final : public Notifier {
     fuse_lowlevel_notify_inval_inode(session_, node, offset, size);
   }
   void Store(NodeId node, uint64_t offset, ByteSpan bytes) override {
-    fuse_bufvec vector = FUSE_BUFVEC_INIT(bytes.size());
-    vector.buf[0].mem = const_cast<uint8_t*>(bytes.data());
-    fuse_lowlevel_notify_store(session_, node, static_cast<off_t>(offset), &vector,
-                               static_cast<fuse_buf_copy_flags>(0));
+    // libfuse would splice it through a pipe, and print what the kernel says of a node that it has
+    // forgotten. The message is the kernel's (linux/fuse.h, FUSE_NOTIFY_STORE).
+    fuse_notify_store_out store{};
+    store.nodeid = node;
+    store.offset = offset;
+    store.size = static_cast<uint32_t>(bytes.size());
+    fuse_out_header header{};
+    header.len = static_cast<uint32_t>(sizeof header + sizeof store + bytes.size());
+    header.error = FUSE_NOTIFY_STORE;
+    const iovec parts[] = {{&header, sizeof header},
+                           {&store, sizeof store},
+                           {const_cast<uint8_t*>(bytes.data()), bytes.size()}};
+    // ENOENT: the kernel does not know the node (any more), and will ask for what it wants.
+    [[maybe_unused]] const ssize_t sent = ::writev(fuse_session_fd(session_), parts, 3);
   }
   int RegisterBackingFile(int fd) override {
     BackingMap map{fd, 0, 0};
@@ -191,6 +203,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
   impl->context.abilities.user_mount = ::geteuid() != 0;
   impl->context.want_io_uring = options.io_uring && IoUringIsEnabled();
   impl->context.kernel_checks = KernelChecks(options);
+  impl->context.no_readahead = options.no_readahead;
   impl->max_threads = options.max_threads;
   AddMountOptions(options, file_system.Wishes().writable, impl->arguments);
 #ifdef FUSE_CAP_OVER_IO_URING

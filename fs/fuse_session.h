@@ -18,6 +18,8 @@ struct FuseOptions {
   std::vector<std::string> options;  // -o words as given: "allow_other", "noexec", "max_read=…"
   bool io_uring = false;             // where libfuse and the kernel have it; else silently not
   int max_threads = 8;
+  // The kernel asks for the pages that are touched and for no others (recording).
+  bool no_readahead = false;
   bool debug = false;  // libfuse's own trace of requests on stderr
 };
 

@@ -5,6 +5,8 @@
 #include <map>
 
 #include "fs/chunk_wait.h"
+#include "fs/startup_artifact.h"
+#include "fs/startup_loader.h"
 #include "index/base/log.h"
 #include "index/index_codec.h"
 #include "index/layer_footer.h"
@@ -82,7 +84,21 @@ class ManifestResolver {
                   reference_.ToString() + ": no image for " + wanted.ToString() +
                       "; there is: " + ListPlatforms(index) + " (choose with --platform)");
     }
+    if (const Descriptor* const entry = FindStartupEntry(index, chosen->digest)) startup_ = *entry;
     return ReadManifest(*chosen);
+  }
+
+  // The startup artifact that is in the image index beside the manifest.
+  const std::optional<Descriptor>& startup() const { return startup_; }
+
+  Result<RawDocument> ReadManifest(const Descriptor& descriptor) {
+    const std::string name = kManifestDocumentPrefix + descriptor.digest.Hex();
+    if (auto cached = FindDocument(cache_, name, descriptor.digest, kMaxManifestBytes)) {
+      return RawDocument{std::move(*cached), descriptor.media_type, descriptor.digest};
+    }
+    LAYERFS_TRY(manifest, reader_.ReadManifest(descriptor));
+    KeepDocument(cache_, name, manifest.raw);
+    return manifest;
   }
 
  private:
@@ -124,19 +140,10 @@ class ManifestResolver {
     return digest;
   }
 
-  Result<RawDocument> ReadManifest(const Descriptor& descriptor) {
-    const std::string name = kManifestDocumentPrefix + descriptor.digest.Hex();
-    if (auto cached = FindDocument(cache_, name, descriptor.digest, kMaxManifestBytes)) {
-      return RawDocument{std::move(*cached), descriptor.media_type, descriptor.digest};
-    }
-    LAYERFS_TRY(manifest, reader_.ReadManifest(descriptor));
-    KeepDocument(cache_, name, manifest.raw);
-    return manifest;
-  }
-
   const ImageReference& reference_;
   ImageReader& reader_;
   ObjectCache& cache_;
+  std::optional<Descriptor> startup_;
 };
 
 }  // namespace
@@ -148,9 +155,14 @@ struct Image::State {
   ImageReference reference;
   ImageContext context;
   std::chrono::milliseconds timeout{0};
+  std::function<void(std::string_view, uint64_t)> on_event;
   std::shared_ptr<ImageReader> reader;
   Manifest manifest;
+  Bytes raw_manifest;
   Digest manifest_digest;
+  Digest scope;
+  std::unique_ptr<StartupLoader> loader;
+  std::shared_ptr<StartupPack> startup;
   std::vector<std::shared_ptr<const SourceBlob>> blobs;  // by layer
   std::vector<ChunkRef> indexes;                         // likewise
   std::optional<Index> tree;
@@ -211,14 +223,71 @@ struct Image::State {
       LogWarning("cache: " + TreeDocument() + " is made anew: " + opened.error().context);
       return std::nullopt;
     }
-    const auto layers = opened->layers();
-    const bool ours = opened->kind() == IndexKind::kTree && layers.size() == blobs.size() &&
+    if (!CheckTree(*opened).has_value()) return std::nullopt;
+    return std::move(*opened);
+  }
+
+  // Whether it is a tree of these layers.
+  Status CheckTree(const Index& opened) const {
+    const auto layers = opened.layers();
+    const bool ours = opened.kind() == IndexKind::kTree && layers.size() == blobs.size() &&
                       std::equal(layers.begin(), layers.end(), blobs.begin(),
                                  [](const LayerInfo& info, const auto& blob) {
                                    return info.blob == blob->digest && info.blob_size == blob->size;
                                  });
-    if (!ours) return std::nullopt;
-    return std::move(*opened);
+    if (ours) return {};
+    return Fail(ErrorCode::kCorrupt, "the tree is not of the manifest's layers");
+  }
+
+  // What `found` leads to; a pack that cannot be used costs time, not the mount.
+  bool OpenStartup(const StartupReference& found) {
+    StartupParts parts;
+    parts.reference = found;
+    parts.source = reader->blob_source();
+    parts.cache = context.cache;
+    parts.image = reference.ToString();
+    parts.check_tree = [this](const Index& opened) { return CheckTree(opened); };
+    parts.config = manifest.config.digest;
+    parts.config_document = kConfigDocumentPrefix + manifest.config.digest.Hex();
+    parts.timeout = timeout;
+    parts.on_event = on_event;
+    auto opened = StartupLoader::FindCached(parts);
+    if (!opened.has_value()) {
+      loader = std::make_unique<StartupLoader>(std::move(parts));
+      auto waited = loader->WaitOpened();
+      if (!waited.has_value()) {
+        LogWarning("mounted without the startup pack: " + waited.error().context);
+        loader.reset();
+        return false;
+      }
+      opened = std::move(*waited);
+    }
+    tree = std::move(opened->tree);
+    startup = std::move(opened->pack);
+    scope = found.head;
+    return true;
+  }
+
+  // The artifact of the image index, or, where that is wanted, a referrer's.
+  std::optional<StartupReference> FindStartup(ManifestResolver& resolver,
+                                              const ImageOptions& options) const {
+    std::optional<Descriptor> entry = resolver.startup();
+    if (!entry.has_value() && options.referrers) {
+      auto referrers = reader->ReadReferrers(manifest_digest, kStartupArtifactType);
+      if (!referrers.has_value()) {
+        LogWarning(reference.ToString() + ": no referrers: " + referrers.error().context);
+      } else if (!referrers->empty()) {
+        entry = referrers->back();  // The last one that was attached.
+      }
+    }
+    if (!entry.has_value()) return std::nullopt;
+    auto document = resolver.ReadManifest(*entry);
+    auto parsed = document.has_value() ? ParseStartupManifest(document->raw, manifest_digest)
+                                       : Fail(std::move(document).error());
+    if (parsed.has_value()) return *parsed;
+    LogWarning("mounted without the startup pack: " + reference.ToString() + ": " +
+               parsed.error().context);
+    return std::nullopt;
   }
 
   Result<Index> MakeTree() const {
@@ -249,6 +318,7 @@ Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
                                            const ImageOptions& options) {
   auto state = std::make_unique<State>(reference, context);
   state->timeout = options.timeout;
+  state->on_event = options.on_event ? options.on_event : [](std::string_view, uint64_t) {};
   LAYERFS_TRY(reader, context.stores.OpenReader(reference));
   state->reader = std::move(reader);
   if (state->reader->blob_source() == nullptr) {
@@ -258,18 +328,26 @@ Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
                     "layerfs convert " +
                     reference.ToString() + " oci:DIR");
   }
-  LAYERFS_TRY(document,
-              ManifestResolver(reference, *state->reader, *context.cache).Resolve(options));
+  ManifestResolver resolver(reference, *state->reader, *context.cache);
+  LAYERFS_TRY(document, resolver.Resolve(options));
   LAYERFS_TRY_IN(manifest, Manifest::Parse(document.raw), reference.ToString());
   state->manifest = std::move(manifest);
+  state->raw_manifest = std::move(document.raw);
   state->manifest_digest = document.digest;
+  state->scope = document.digest;
+  state->on_event("resolved", 0);
   LAYERFS_CHECK_OK(state->FindLayers());
-  if (auto tree = state->FindTree()) {
+  const auto startup =
+      options.startup ? state->FindStartup(resolver, options) : std::optional<StartupReference>();
+  if (startup.has_value() && state->OpenStartup(*startup)) {
+    LogDebug(reference.ToString() + ": opened by its startup pack");
+  } else if (auto tree = state->FindTree()) {
     state->tree = std::move(tree);
   } else {
     LAYERFS_TRY(made, state->MakeTree());
     state->tree = std::move(made);
   }
+  state->on_event("opened", 0);
   return std::shared_ptr<Image>(new Image(std::move(state)));
 }
 
@@ -277,8 +355,18 @@ const ImageReference& Image::reference() const { return state_->reference; }
 const Manifest& Image::manifest() const { return state_->manifest; }
 const Digest& Image::manifest_digest() const { return state_->manifest_digest; }
 const Index& Image::tree() const { return *state_->tree; }
+const Digest& Image::scope() const { return state_->scope; }
+std::shared_ptr<StartupPack> Image::startup() const { return state_->startup; }
 
 Result<ImageConfig> Image::Config() {
+  LAYERFS_TRY(raw, RawConfig());
+  LAYERFS_TRY_IN(config, ImageConfig::Parse(raw), state_->reference.ToString() + ": config");
+  return config;
+}
+
+const Bytes& Image::raw_manifest() const { return state_->raw_manifest; }
+
+Result<Bytes> Image::RawConfig() {
   const Descriptor& descriptor = state_->manifest.config;
   const std::string name = kConfigDocumentPrefix + descriptor.digest.Hex();
   ObjectCache& cache = *state_->context.cache;
@@ -295,8 +383,7 @@ Result<ImageConfig> Image::Config() {
     }));
     KeepDocument(cache, name, *raw);
   }
-  LAYERFS_TRY_IN(config, ImageConfig::Parse(*raw), state_->reference.ToString() + ": config");
-  return config;
+  return std::move(*raw);
 }
 
 std::shared_ptr<const SourceBlob> Image::layer_blob(LayerNumber layer) const {

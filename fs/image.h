@@ -4,9 +4,11 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fetch/image_store.h"
@@ -14,6 +16,7 @@
 #include "fetch/object_cache.h"
 #include "fetch/reference.h"
 #include "fetch/scheduler.h"
+#include "fs/startup_pack.h"
 #include "index/base/error.h"
 #include "index/index.h"
 
@@ -31,14 +34,22 @@ struct ImageOptions {
   std::chrono::milliseconds timeout{60'000};
   // A tag means what it meant when it was last resolved; goes with StoreOptions::offline.
   bool offline = false;
+  // Whether a startup pack in the image index is used.
+  bool startup = true;
+  // Whether one is looked for among the image's referrers where the index has none. That costs a
+  // round, and is a choice of whom to believe (index/PACK.md, "Trust").
+  bool referrers = false;
+  // Is told how far it is, for those who measure: "resolved", "opened", then, as the startup pack
+  // comes in, "pages" with the bytes that are there, and "through". From any thread.
+  std::function<void(std::string_view event, uint64_t bytes)> on_event;
 };
 
 class Image {
  public:
   // Dependent rounds on a cold cache: the tag's document; where that is an image index whose entry
-  // does not embed it, the manifest; then all layers' indexes at once. A warm cache needs the first
-  // only, and a pinned digest none. kUnsupported, naming the layer and the remedy, where a layer
-  // is not converted.
+  // does not embed it, the manifest; then the startup pack, or all layers' indexes at once. A warm
+  // cache needs the first only, and a pinned digest none. kUnsupported, naming the layer and the
+  // remedy, where a layer is not converted.
   static Result<std::shared_ptr<Image>> Load(const ImageReference& reference,
                                              const ImageContext& context,
                                              const ImageOptions& options);
@@ -48,8 +59,16 @@ class Image {
   const Manifest& manifest() const;
   const Digest& manifest_digest() const;
   const Index& tree() const;
+  // Whose word partial content is kept under (ObjectId::scope): the manifest's, whose layers the
+  // tree was merged from, or the startup pack's.
+  const Digest& scope() const;
+  // The pages that start-up reads; null where the image comes without.
+  std::shared_ptr<StartupPack> startup() const;
   // Fetched at first use, then cached.
   Result<ImageConfig> Config();
+  Result<Bytes> RawConfig();
+  // The manifest, byte for byte.
+  const Bytes& raw_manifest() const;
   // Where the chunks of a layer of the tree are read from.
   std::shared_ptr<const SourceBlob> layer_blob(LayerNumber layer) const;
   // Where a layer's index lies in its blob; by digest and size it is an object of the cache.

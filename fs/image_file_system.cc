@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <optional>
 #include <unordered_map>
 
 #include "fs/image_attributes.h"
+#include "fs/startup_pusher.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 
@@ -43,7 +45,12 @@ using OpenInodes = std::unordered_map<uint32_t, OpenInode>;
 
 struct ImageFileSystem::State {
   State(std::shared_ptr<Image> image_in, FileReader& reader_in, Options options_in)
-      : image(std::move(image_in)), tree(image->tree()), reader(reader_in), options(options_in) {}
+      : image(std::move(image_in)),
+        tree(image->tree()),
+        reader(reader_in),
+        options(std::move(options_in)) {
+    if (image->startup() != nullptr) pusher.emplace(image->startup(), tree);
+  }
 
   std::shared_ptr<Image> image;
   const Index& tree;
@@ -55,6 +62,7 @@ struct ImageFileSystem::State {
   bool no_opendir = false;
   Notifier* notifier = nullptr;
   Synchronized<OpenInodes> open_inodes;
+  std::optional<StartupPusher> pusher;
 
   bool Contains(NodeId node) const {
     return node <= UINT32_MAX && tree.Contains(InodeNumber{static_cast<uint32_t>(node)});
@@ -137,7 +145,7 @@ struct ImageFileSystem::State {
 };
 
 ImageFileSystem::ImageFileSystem(std::shared_ptr<Image> image, FileReader& reader, Options options)
-    : state_(std::make_unique<State>(std::move(image), reader, options)) {}
+    : state_(std::make_unique<State>(std::move(image), reader, std::move(options))) {}
 ImageFileSystem::~ImageFileSystem() = default;
 
 SessionWishes ImageFileSystem::Wishes() const {
@@ -146,6 +154,7 @@ SessionWishes ImageFileSystem::Wishes() const {
   wishes.posix_acl = state_->options.posix_acl;
   wishes.no_open = true;
   wishes.no_opendir = true;
+  wishes.passthrough = state_->options.passthrough;
   return wishes;
 }
 
@@ -154,10 +163,15 @@ void ImageFileSystem::Start(const SessionAbilities& abilities, Notifier& notifie
   state_->passthrough = abilities.passthrough && state_->options.passthrough;
   state_->no_open = abilities.no_open && !state_->passthrough;
   state_->no_opendir = abilities.no_opendir;
+  if (state_->pusher.has_value()) state_->pusher->Start(notifier);
 }
 
 // What waits for the network is answered while there is a session to answer through.
-void ImageFileSystem::Stop() { state_->reader.CancelAll(); }
+void ImageFileSystem::Stop() {
+  // First the reads: a push may wait for a page that is being read.
+  state_->reader.CancelAll();
+  if (state_->pusher.has_value()) state_->pusher->Stop();
+}
 
 void ImageFileSystem::Interrupt(uint64_t token) { state_->reader.Cancel(token); }
 
@@ -168,7 +182,12 @@ void ImageFileSystem::Lookup(const Caller& /*caller*/, NodeId parent, std::strin
   if (name == ".") return reply.Entry(state_->Entry(directory));
   if (name == "..") return reply.Entry(state_->Entry(state_->tree.Get(directory).parent));
   const std::optional<Dirent> found = state_->tree.Lookup(directory, name);
-  if (found.has_value()) return reply.Entry(state_->Entry(found->inode));
+  if (found.has_value()) {
+    if (state_->options.on_lookup) state_->options.on_lookup(found->inode);
+    reply.Entry(state_->Entry(found->inode));
+    if (state_->pusher.has_value()) state_->pusher->OnKnown(found->inode);
+    return;
+  }
   EntryReply negative;
   negative.entry_seconds = kForeverSeconds;
   reply.Entry(negative);

@@ -4,6 +4,7 @@
 // Thread-safe.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "fs/file_reader.h"
@@ -17,6 +18,8 @@ class ImageFileSystem final : public FileSystem {
   struct Options {
     bool passthrough = true;  // open whole files with a backing file where the kernel can
     bool posix_acl = true;
+    // Is told of every inode that is looked up; must not block.
+    std::function<void(InodeNumber)> on_lookup;
   };
   // `reader` outlives the file system.
   ImageFileSystem(std::shared_ptr<Image> image, FileReader& reader, Options options);
