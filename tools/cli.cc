@@ -22,11 +22,11 @@ struct Entry {
 
 std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
   std::vector<Entry> entries;
-  for (auto* make :
-       {MakeConvertCommand, MakeMountCommand, MakeUmountCommand, MakePullCommand, MakeRunCommand,
-        MakeStartCommand, MakePsCommand, MakeRmCommand, MakeDiffCommand, MakeCommitCommand,
-        MakeInspectCommand, MakeLsCommand, MakeCatCommand, MakeStatCommand, MakeCheckCommand,
-        MakeCacheCommand}) {
+  for (auto* make : {MakeConvertCommand, MakeMountCommand,  MakeUmountCommand,  MakePullCommand,
+                     MakeRunCommand,     MakeStartCommand,  MakePsCommand,      MakeRmCommand,
+                     MakeDiffCommand,    MakeCommitCommand, MakeInspectCommand, MakeLsCommand,
+                     MakeCatCommand,     MakeStatCommand,   MakeCheckCommand,   MakeCacheCommand,
+                     MakeRecordCommand,  MakeTraceCommand,  MakeAttachCommand,  MakeBenchCommand}) {
     Entry entry;
     entry.command = make();
     entry.app = entry.command->Declare(root);

@@ -5,6 +5,9 @@
 #include "tools/convert/convert_image.h"
 #include "tools/progress.h"
 #include "tools/services.h"
+#include "tools/startup/add_startup.h"
+#include "tools/startup/recording.h"
+#include "tools/startup/trace_files.h"
 #include "tools/text.h"
 
 namespace layerfs {
@@ -47,6 +50,17 @@ class ConvertCommand final : public Command {
     app->add_flag("--force", force_, "Convert and write again what the destination has already");
     app->add_flag("--json", json_, "Print the report as JSON");
     app->add_flag("-q,--quiet", quiet_, "No progress, no report");
+    app->add_option("--trace", traces_,
+                    "Add a startup pack: what these traces read; may be repeated")
+        ->type_name("FILE")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app->add_flag("--record", record_,
+                  "Run the converted image's program once and add a startup pack of what it reads");
+    ready_.Declare(*app);
+    app->add_option("--pack-level", pack_.level, "zstd's level for the startup pack, 1 to 19")
+        ->check(CLI::Range(1, 19))
+        ->capture_default_str();
     options_.DeclareCache(*app);
     options_.DeclareRegistry(*app);
     Document(
@@ -56,16 +70,26 @@ class ConvertCommand final : public Command {
          "  unchanged, and other tools pull and run it as ever. The bytes depend on the image and\n"
          "  the options only. Layers that the destination has already, converted with the same\n"
          "  options, are neither converted nor written again. The destination's tag is set last:\n"
-         "  a failure leaves nothing half-written to be seen.",
+         "  a failure leaves nothing half-written to be seen.\n"
+         "\n"
+         "  With --trace or --record the image index also gets a startup pack: the image's tree "
+         "and\n"
+         "  the pages that start-up reads, as one stream, with which a cold `layerfs mount` is "
+         "ready\n"
+         "  about as soon as the link can bring them. Other tools pass over it.",
          {"layerfs convert docker://127.0.0.1:5000/app:1 docker://127.0.0.1:5000/app:1-lazy",
           "layerfs convert docker-archive:app.tar oci:/images/app:1",
           "layerfs convert --compression gzip docker-archive:app.tar oci:/images/app:1",
+          "layerfs convert --trace app.trace docker://example.com/app:1 "
+          "docker://example.com/app:1-lazy",
+          "layerfs convert --record --ready 'listening on' oci:/images/app:1 oci:/images/lazy:1",
           "layerfs convert --platform linux/amd64 docker://example.com/app oci:/images/app"}});
     return app;
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
     ConvertOptions options;
+    LAYERFS_CHECK_OK(ready_.Check());
     LAYERFS_TRY(source, ImageReference::Parse(source_));
     LAYERFS_TRY(destination, ImageReference::Parse(destination_));
     options.source = source;
@@ -95,10 +119,12 @@ class ConvertCommand final : public Command {
     NoProgress none;
     LAYERFS_TRY(report, ConvertImage(options, *stores,
                                      quiet_ ? static_cast<ConvertProgress&>(none) : bars));
+    LAYERFS_TRY(startup, Startup(options, services));
+    if (startup.has_value()) report.root = startup->root;
     if (json_) {
-      PrintJson(report, io);
+      PrintJson(report, startup, io);
     } else if (!quiet_) {
-      Print(report, io);
+      Print(report, startup, io);
     }
     return ExitStatus::kSuccess;
   }
@@ -119,7 +145,35 @@ class ConvertCommand final : public Command {
     void OnProgress(const LayerProgress&) override {}
   };
 
-  static void Print(const ConvertReport& report, CommandIo& io) {
+  // The startup pack of the image that is at the destination now, where one is wanted.
+  Result<std::optional<AddStartupReport>> Startup(const ConvertOptions& options,
+                                                  Services& services) {
+    if (traces_.empty() && !record_) return std::optional<AddStartupReport>();
+    AddStartupOptions add;
+    add.image = options.destination;
+    add.pack = pack_;
+    LAYERFS_TRY(timeout, services.FetchTimeout());
+    add.load.timeout = timeout;
+    if (!options.platforms.empty()) add.load.platform = options.platforms.front();
+    LAYERFS_TRY(traces, ReadTraces(traces_));
+    add.traces = std::move(traces);
+    if (record_) {
+      RecordOptions record;
+      record.image = destination_;
+      if (!platforms_.empty()) record.platform = platforms_.front();
+      record.ready = ready_;
+      LAYERFS_TRY(trace, RecordStartup(record, options_));
+      add.traces.push_back(std::move(trace));
+    }
+    LAYERFS_TRY(cache, services.Cache());
+    LAYERFS_TRY(stores, services.Stores());
+    LAYERFS_TRY(scheduler, services.Fetcher());
+    LAYERFS_TRY(report, AddStartup(add, ImageContext{*stores, *scheduler, cache}));
+    return std::optional<AddStartupReport>(report);
+  }
+
+  static void Print(const ConvertReport& report, const std::optional<AddStartupReport>& startup,
+                    CommandIo& io) {
     uint64_t from = 0;
     uint64_t to = 0;
     for (const LayerReport& layer : report.layers) {
@@ -131,11 +185,22 @@ class ConvertCommand final : public Command {
           FormatBytes(layer.converted_size).c_str(), OutcomeName(layer.outcome));
     }
     for (const std::string& note : report.notes) std::fprintf(io.err, "%s\n", note.c_str());
+    if (startup.has_value()) {
+      std::fprintf(io.out, "%s  startup pack: %s for %s of pages, in %.1f s\n",
+                   startup->artifact.ToString().substr(0, 19).c_str(),
+                   FormatBytes(startup->pack_bytes).c_str(),
+                   FormatBytes(startup->page_bytes).c_str(), startup->seconds);
+      if (startup->missing_paths > 0) {
+        std::fprintf(io.err, "%lu paths of the traces are not in the image; record it anew\n",
+                     static_cast<unsigned long>(startup->missing_paths));
+      }
+    }
     std::fprintf(io.out, "%s  %s -> %s in %.1f s\n", report.root.ToString().c_str(),
                  FormatBytes(from).c_str(), FormatBytes(to).c_str(), report.seconds);
   }
 
-  static void PrintJson(const ConvertReport& report, CommandIo& io) {
+  static void PrintJson(const ConvertReport& report, const std::optional<AddStartupReport>& startup,
+                        CommandIo& io) {
     Json layers = Json::array();
     for (const LayerReport& layer : report.layers) {
       layers.push_back({{"source", layer.source.ToString()},
@@ -148,12 +213,22 @@ class ConvertCommand final : public Command {
     }
     Json platforms = Json::array();
     for (const Platform& platform : report.platforms) platforms.push_back(platform.ToString());
-    const Json document = {{"digest", report.root.ToString()},
-                           {"mediaType", report.root_media_type},
-                           {"platforms", platforms},
-                           {"layers", layers},
-                           {"notes", report.notes},
-                           {"seconds", report.seconds}};
+    Json document = {{"digest", report.root.ToString()},
+                     {"mediaType", report.root_media_type},
+                     {"platforms", platforms},
+                     {"layers", layers},
+                     {"notes", report.notes},
+                     {"seconds", report.seconds}};
+    if (startup.has_value()) {
+      document["startup"] = {{"artifact", startup->artifact.ToString()},
+                             {"packBytes", startup->pack_bytes},
+                             {"pageBytes", startup->page_bytes},
+                             {"storedPageBytes", startup->stored_page_bytes},
+                             {"storedTreeBytes", startup->stored_tree_bytes},
+                             {"runs", startup->runs},
+                             {"missingPaths", startup->missing_paths},
+                             {"seconds", startup->seconds}};
+    }
     std::fprintf(io.out, "%s\n", document.dump(2).c_str());
   }
 
@@ -168,6 +243,10 @@ class ConvertCommand final : public Command {
   bool force_ = false;
   bool json_ = false;
   bool quiet_ = false;
+  std::vector<std::string> traces_;
+  bool record_ = false;
+  ReadyCondition ready_;
+  PackOptions pack_;
   ServiceOptions options_;
 };
 

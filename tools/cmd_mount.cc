@@ -17,12 +17,15 @@
 #include "fs/image_file_system.h"
 #include "fs/image_source.h"
 #include "fs/layered_file_system.h"
+#include "fs/startup_phase.h"
 #include "index/base/log.h"
 #include "tools/command.h"
 #include "tools/image_options.h"
 #include "tools/mount_watch.h"
 #include "tools/overlay_options.h"
 #include "tools/services.h"
+#include "tools/startup/access_recorder.h"
+#include "tools/startup/event_log.h"
 
 namespace layerfs {
 namespace {
@@ -74,6 +77,16 @@ class MountCommand final : public Command {
     app->add_flag("--fuse-debug", fuse_debug_, "Trace the kernel's requests (with --foreground)");
     // For `layerfs run`, see tools/run/mount_process.h: in no group, so that --help is silent.
     app->add_option("--report-fd", report_fd_, "Tell the image's config once it is mounted")
+        ->group("");
+    app->add_flag("--no-startup", no_startup_, "Leave the image's startup pack alone");
+    app->add_flag(
+        "--referrers", referrers_,
+        "Where the image has no startup pack, use one that was attached to it: anybody who "
+        "may push to its repository can do that");
+    // For `layerfs record` and `layerfs bench`: in no group.
+    app->add_option("--record", record_, "Write what is read to a trace when it is unmounted")
+        ->group("");
+    app->add_option("--events", events_, "Write what happened when to a file, as lines of JSON")
         ->group("");
     image_options_.Declare(*app);
     options_.DeclareCache(*app);
@@ -290,7 +303,7 @@ class MountCommand final : public Command {
     options.passthrough = !no_passthrough_;
     LAYERFS_TRY(file_system,
                 LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
-    return RunSession(*file_system, mount, mount_point, "", io, daemon);
+    return RunSession(*file_system, mount, mount_point, "", io, daemon, {});
   }
 
   Status ServeImage(const WhatIsMounted& mount, const std::string& mount_point, CommandIo& io,
@@ -302,6 +315,14 @@ class MountCommand final : public Command {
     LAYERFS_TRY(timeout, services.FetchTimeout());
     LAYERFS_TRY(image_options, image_options_.Get(timeout));
     image_options.offline = options_.offline;
+    image_options.startup = !no_startup_ && record_.empty();
+    image_options.referrers = referrers_;
+    EventLog events;
+    if (!events_.empty()) {
+      image_options.on_event = [&events](std::string_view event, uint64_t bytes) {
+        events.Note(event, bytes);
+      };
+    }
     const ImageContext context{*stores, *scheduler, cache};
     LAYERFS_TRY(image, Image::Load(*mount.image, context, image_options));
     LAYERFS_TRY(config, ConfigToTell(*image));
@@ -309,11 +330,22 @@ class MountCommand final : public Command {
     LAYERFS_TRY(watch, MountWatch::Start(watch_words_, mount_point, image, context, reader,
                                          !options_.offline && !cache->read_only()));
     watch_ = watch.get();
+    if (!events_.empty()) {
+      reader.AddObserver([&events](const ReadReport& report) { events.NoteRead(report); });
+    }
+    const auto start_fill = [&watch] { watch->StartFill(); };
     if (container_layer_.empty()) {
       ImageFileSystem::Options file_system_options;
-      file_system_options.passthrough = !no_passthrough_;
+      // A recording sees every page, once, from whoever touches it first.
+      file_system_options.passthrough = !no_passthrough_ && record_.empty();
+      std::optional<AccessRecorder> recorder;
+      if (!record_.empty()) recorder.emplace(reader, file_system_options);
       ImageFileSystem file_system(image, reader, file_system_options);
-      return RunSession(file_system, mount, mount_point, config, io, daemon);
+      LAYERFS_CHECK_OK(
+          RunSession(file_system, mount, mount_point, config, io, daemon, {&reader, start_fill}));
+      if (!events_.empty()) LAYERFS_CHECK_OK(events.Write(events_));
+      if (!recorder.has_value()) return {};
+      return WriteFileAtomically(record_, AsBytes(std::move(*recorder).Finish().Encode()));
     }
     LayerBinding binding;
     binding.manifest = image->manifest_digest();
@@ -326,14 +358,26 @@ class MountCommand final : public Command {
     options.passthrough = !no_passthrough_;
     LAYERFS_TRY(file_system,
                 LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
-    return RunSession(*file_system, mount, mount_point, config, io, daemon);
+    return RunSession(*file_system, mount, mount_point, config, io, daemon, {&reader, start_fill});
   }
+
+  // What a session over an image has besides.
+  struct ImageSession {
+    FileReader* reader = nullptr;
+    std::function<void()> start_fill;  // once start-up has what it needs
+  };
 
   Status RunSession(FileSystem& file_system, const WhatIsMounted& mount,
                     const std::string& mount_point, const std::string& config, CommandIo& io,
-                    Daemonizer* daemon) {
+                    Daemonizer* daemon, const ImageSession& image) {
     LAYERFS_TRY(fuse_options, MakeFuseOptions(mount, mount_point));
+    fuse_options.no_readahead = !record_.empty();
     LAYERFS_TRY(session, FuseSession::Mount(file_system, fuse_options));
+    std::optional<StartupPhase> startup;
+    if (image.reader != nullptr) {
+      startup.emplace(image.reader->image().startup(), *image.reader, mount_point,
+                      image.start_fill);
+    }
     std::jthread answering;
     if (daemon != nullptr) {
       answering = std::jthread([&] { ReportWhenAnswering(mount_point, *daemon); });
@@ -358,6 +402,10 @@ class MountCommand final : public Command {
   bool no_passthrough_ = false;
   bool fuse_debug_ = false;
   int report_fd_ = -1;
+  bool no_startup_ = false;
+  bool referrers_ = false;
+  std::string record_;
+  std::string events_;
   ImageOptionWords image_options_;
   ServiceOptions options_;
   MountWatchWords watch_words_;

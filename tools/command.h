@@ -62,6 +62,8 @@ struct LogOptions {
   std::string file;
 };
 
+std::unique_ptr<Command> MakeAttachCommand();
+std::unique_ptr<Command> MakeBenchCommand();
 std::unique_ptr<Command> MakeCacheCommand();
 std::unique_ptr<Command> MakeCatCommand();
 std::unique_ptr<Command> MakeCheckCommand();
@@ -76,7 +78,9 @@ std::unique_ptr<Command> MakeRmCommand();
 std::unique_ptr<Command> MakeRunCommand();
 std::unique_ptr<Command> MakeStartCommand();
 std::unique_ptr<Command> MakePullCommand();
+std::unique_ptr<Command> MakeRecordCommand();
 std::unique_ptr<Command> MakeStatCommand();
+std::unique_ptr<Command> MakeTraceCommand();
 std::unique_ptr<Command> MakeUmountCommand();
 
 }  // namespace layerfs

@@ -40,8 +40,11 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
     if (raw->trace_ != nullptr) raw->trace_->Note(read);
   });
   LAYERFS_CHECK_OK(watch->Listen(words, mount_point));
-  if (watch->fill_.has_value()) watch->fill_->Start();
   return watch;
+}
+
+void MountWatch::StartFill() {
+  if (fill_.has_value()) fill_->Start();
 }
 
 Status MountWatch::Listen(const MountWatchWords& words, const std::string& mount_point) {

@@ -25,13 +25,16 @@ struct MountWatchWords {
 
 class MountWatch {
  public:
-  // Begins to fill and to listen, where the words say so. `reader` has not read yet; what is given
-  // outlives the watch. `fill_allowed`: whether there may be requests, and a cache to fill.
+  // Begins to listen, where the words say so; the fill waits for StartFill. `reader` has not read
+  // yet; what is given outlives the watch. `fill_allowed`: whether there may be requests, and a
+  // cache to fill.
   static Result<std::unique_ptr<MountWatch>> Start(const MountWatchWords& words,
                                                    const std::string& mount_point,
                                                    const std::shared_ptr<Image>& image,
                                                    const ImageContext& context, FileReader& reader,
                                                    bool fill_allowed);
+  // Once start-up has what it needs. No-op where there is no fill.
+  void StartFill();
   MountStatus& status() { return *status_; }
 
  private:

@@ -54,6 +54,20 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
       ->capture_default_str();
 }
 
+void ServiceOptions::AppendWords(std::vector<std::string>& words) const {
+  const auto add = [&](const char* option, const std::string& value) {
+    if (!value.empty()) words.insert(words.end(), {option, value});
+  };
+  add("--cache", cache_directory);
+  add("--cache-size", cache_size);
+  add("--fetch-timeout", fetch_timeout);
+  add("--ca", ca_file);
+  add("--cert", client_cert);
+  add("--key", client_key);
+  add("--authfile", auth_file);
+  if (plain_http) words.emplace_back("--plain-http");
+}
+
 std::string DefaultCacheDirectory() {
   if (::geteuid() == 0) return "/var/cache/layerfs";
   const char* cache_home = std::getenv("XDG_CACHE_HOME");

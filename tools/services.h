@@ -8,6 +8,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "fetch/image_store.h"
 #include "fetch/object_cache.h"
@@ -36,6 +37,8 @@ struct ServiceOptions {
   void DeclareRegistry(CLI::App& app);
   // For commands that read images: --offline.
   void DeclareOffline(CLI::App& app);
+  // The same as words of a command line, for a layerfs of its own process.
+  void AppendWords(std::vector<std::string>& words) const;
 };
 
 // /var/cache/layerfs for root, else $XDG_CACHE_HOME/layerfs or ~/.cache/layerfs.

@@ -90,6 +90,9 @@ std::string ListPlatforms(const std::vector<Platform>& platforms) {
 std::string ReasonToLeaveOut(const Descriptor& entry) {
   if (IsAttestation(entry)) return "an attestation of the image as it was";
   if (!entry.artifact_type.empty()) return "an artifact (" + entry.artifact_type + ")";
+  if (entry.platform.has_value() && entry.platform->os == "unknown") {
+    return "an artifact (for no platform)";
+  }
   if (!media_type::IsManifest(entry.media_type)) return "not an image (" + entry.media_type + ")";
   return "";
 }

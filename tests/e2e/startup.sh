@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Startup packs from end to end: a recorded start, the image with its pack for layerfs and for
+# everybody else, what a cold mount asks the registry for, and packs that lie.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require docker-registry jq skopeo podman umoci
+start_registry
+readonly M=$WORK/mnt
+convert "oci:$IMAGES/app:latest" app
+
+fact "record writes what the start reads, and its order, as text"
+"$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/app.trace"
+expect_equal "the first line" "layerfs trace 1" "$(head -1 "$WORK/app.trace")"
+grep -q '^read /app/main.py 0' "$WORK/app.trace" || fail "the program is not in the trace"
+grep -q '^read /app/data/noise.bin 0' "$WORK/app.trace" || fail "what the program reads is not in the trace"
+! grep -q 'pydoc_data/topics.py' "$WORK/app.trace" || fail "the trace has what nobody reads"
+loader=$(grep -nm1 'ld-linux' "$WORK/app.trace" | cut -d: -f1) program=$(grep -nm1 '^read /app/main.py' "$WORK/app.trace" | cut -d: -f1)
+((loader < program)) || fail "the loader is read before the program"
+
+fact "a start that fails leaves no trace"
+expect_error 1 "before it was ready" "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" -- /bin/false
+[[ ! -e $WORK/no.trace ]] || fail "there is a trace"
+
+fact "a trace merged with itself stays the same"
+"$LAYERFS" trace merge "$WORK/app.trace" "$WORK/app.trace" -o "$WORK/merged.trace"
+diff <(grep -v '^#' "$WORK/app.trace") <(grep -v '^#' "$WORK/merged.trace")
+
+fact "converting with a trace gives the same bytes each time"
+convert "oci:$IMAGES/app:latest" lazy --trace "$WORK/app.trace"
+convert "oci:$IMAGES/app:latest" again --trace "$WORK/app.trace" --threads 1
+diff <(jq -S .manifests "$WORK/lazy/index.json") <(jq -S .manifests "$WORK/again/index.json")
+
+"$LAYERFS" convert -q "oci:$IMAGES/app:latest" "docker://$REGISTRY/test/app:lazy" --trace "$WORK/app.trace"
+readonly SOURCE=docker://$REGISTRY/test/app:lazy
+readonly INDEX=$(skopeo inspect --raw --tls-verify=false "$SOURCE")
+
+fact "the artifact is in the image index, inline, for no platform"
+expect_equal "entries" 2 "$(jq '.manifests | length' <<<"$INDEX")"
+readonly ENTRY=$(jq -c '.manifests[1]' <<<"$INDEX")
+expect_equal "artifact type" application/vnd.layerfs.startup.v1 "$(jq -r .artifactType <<<"$ENTRY")"
+expect_equal "platform" unknown/unknown "$(jq -r '.platform | .os + "/" + .architecture' <<<"$ENTRY")"
+expect_equal "image" "$(jq -r '.manifests[0].digest' <<<"$INDEX")" "$(jq -r '.annotations["io.layerfs.startup.image"]' <<<"$ENTRY")"
+expect_equal "inline manifest" "$(jq -r .digest <<<"$ENTRY")" "sha256:$(jq -r .data <<<"$ENTRY" | base64 -d | sha256sum | cut -d' ' -f1)"
+
+fact "a cold start asks for the index and the pack, and for nothing else"
+forget_requests
+mount_image "$SOURCE" "$M"
+chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
+sleep 0.2
+requests GET /v2/ | sed 's/^/  /'
+(($(requests GET /manifests/ | wc -l) == 1)) || fail "more than the image index was asked for"
+(($(requests GET /blobs/ | wc -l) <= 2)) || fail "more blobs were asked for than the pack"
+expect_same_tree "$IMAGES/app-tree" "$M"
+unmount_image "$M"
+
+fact "the second start asks for no content"
+forget_requests
+mount_image "$SOURCE" "$M"
+chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
+expect_equal "blob requests" 0 "$(requests GET /blobs/ | wc -l)"
+unmount_image "$M"
+
+fact "--no-startup mounts the same tree from the layers"
+rm -rf "$WORK/cache"
+mount_image "$SOURCE" "$M" --no-startup
+expect_same_tree "$IMAGES/app-tree" "$M"
+unmount_image "$M"
+
+fact "skopeo, podman and umoci see an ordinary image"
+skopeo copy -q --src-tls-verify=false "$SOURCE" "oci:$WORK/copied:latest"
+expect_equal "config" "$(manifest_of "$IMAGES/app" | jq -r .config.digest)" "$(manifest_of "$WORK/copied" | jq -r .config.digest)"
+podman --root "$WORK/p" --runroot "$WORK/r" pull -q --tls-verify=false "${SOURCE#docker://}" >/dev/null
+podman --root "$WORK/p" --runroot "$WORK/r" rmi -a -f >/dev/null
+
+fact "a copy by skopeo keeps the pack, whatever that drops of the index"
+skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false "$SOURCE" "docker://$REGISTRY/test/app:copied"
+rm -rf "$WORK/cache"
+forget_requests
+mount_image "docker://$REGISTRY/test/app:copied" "$M"
+chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
+(($(requests GET /blobs/ | wc -l) <= 2)) || fail "the pack was not used: $(requests GET /blobs/)"
+unmount_image "$M"
+
+fact "an image with a pack converts again, as any other"
+"$LAYERFS" convert -q "$SOURCE" "oci:$WORK/reconverted:latest"
+mount_image "oci:$WORK/reconverted:latest" "$M"
+expect_same_tree "$IMAGES/app-tree" "$M"
+unmount_image "$M"
+
+fact "attach leaves the image as it is, and mount --referrers uses the pack"
+push "oci:$WORK/app:latest" test/app:plain
+before=$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:plain" | sha256sum)
+"$LAYERFS" attach "docker://$REGISTRY/test/app:plain" --trace "$WORK/app.trace"
+expect_equal "the image" "$before" "$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:plain" | sha256sum)"
+rm -rf "$WORK/cache"
+forget_requests
+mount_image "docker://$REGISTRY/test/app:plain" "$M"
+(($(requests GET '/referrers/|/manifests/sha256-' | wc -l) == 0)) || fail "a mount that was not told to looked for referrers"
+unmount_image "$M"
+rm -rf "$WORK/cache"
+forget_requests
+mount_image "docker://$REGISTRY/test/app:plain" "$M" --referrers
+chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
+(($(requests GET '/blobs/' | wc -l) <= 2)) || fail "the pack was not used: $(requests GET /blobs/)"
+unmount_image "$M"
+
+fact "a pack whose bytes are not what was said is not used, and the mount goes on without"
+blob=$(jq -r .data <<<"$ENTRY" | base64 -d | jq -r '.layers[0].digest')
+path=$(find "$WORK/registry" -path "*/${blob#sha256:}/data")
+size=$(stat -c %s "$path")
+for at in 40 $((size / 2)) $((size - 3)); do
+  cp "$path" "$WORK/pack.whole"
+  printf '\xa5\x5a\xa5' | dd of="$path" bs=1 seek="$at" conv=notrunc status=none
+  rm -rf "$WORK/cache"
+  mount_image "$SOURCE" "$M" --log "$WORK/mount.log"
+  chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
+  expect_same_tree "$IMAGES/app-tree" "$M"
+  unmount_image "$M"
+  grep -q "startup pack" "$WORK/mount.log" || fail "nothing was said about the broken pack (byte $at)"
+  : >"$WORK/mount.log"
+  cp "$WORK/pack.whole" "$path"
+done

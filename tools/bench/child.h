@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Child: another program, run for the benchmarks, with its output kept for errors.
+// One thread at a time.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "index/base/error.h"
+#include "index/base/file.h"
+
+namespace layerfs {
+
+class Child {
+ public:
+  // Found through PATH. Standard output and error go to `log` (appended), standard input is empty.
+  static Result<Child> Start(const std::vector<std::string>& words, const std::string& log);
+  Child(Child&& other) noexcept
+      : pid_(std::exchange(other.pid_, -1)), log_(std::move(other.log_)) {}
+  Child& operator=(Child&&) = delete;
+  ~Child();  // Kills it.
+
+  // Waits for its end; an error unless its status is 0.
+  Status Wait();
+  bool running();
+  // SIGTERM, and SIGKILL where that has not ended it in ten seconds.
+  void End();
+
+ private:
+  Child(int pid, std::string log) : pid_(pid), log_(std::move(log)) {}
+  int pid_;
+  std::string log_;
+};
+
+// Start and Wait; the error has the program's last words.
+Status RunProgram(const std::vector<std::string>& words, const std::string& log);
+// A port on 127.0.0.1 that nobody listens on at this moment.
+Result<int> FreePort();
+
+}  // namespace layerfs

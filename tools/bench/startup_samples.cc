@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/bench/startup_samples.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace layerfs {
+namespace {
+
+constexpr double kMebi = 1048576.0;
+constexpr int kRounds = 3;  // TCP's own, the image index, the pack
+
+template <typename... Values>
+std::string Format(const char* format, Values... values) {
+  char buffer[512];
+  const int size = std::snprintf(buffer, sizeof buffer, format, values...);
+  return {buffer, static_cast<size_t>(std::clamp(size, 0, static_cast<int>(sizeof buffer) - 1))};
+}
+
+}  // namespace
+
+double ImageResult::LimitSeconds() const {
+  const double rounds = kRounds * std::chrono::duration<double>(round_trip).count();
+  const double stream =
+      bytes_per_second > 0 ? static_cast<double>(page_stream_bytes) / bytes_per_second : 0;
+  return run_seconds + rounds + stream;
+}
+
+Spread SpreadOf(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::ranges::sort(values);
+  const size_t middle = values.size() / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return {median, values.front(), values.back()};
+}
+
+Spread ReadySpread(const WaySamples& way) {
+  std::vector<double> ready;
+  for (const StartSample& sample : way.samples) ready.push_back(sample.ready);
+  return SpreadOf(std::move(ready));
+}
+
+const StartSample& MedianSample(const WaySamples& way) {
+  static const StartSample kNone;
+  if (way.samples.empty()) return kNone;
+  std::vector<const StartSample*> order;
+  for (const StartSample& sample : way.samples) order.push_back(&sample);
+  std::ranges::sort(order, {}, [](const StartSample* sample) { return sample->ready; });
+  return *order[order.size() / 2];
+}
+
+std::string FormatTable(const std::vector<ImageResult>& results) {
+  std::string text;
+  for (const ImageResult& result : results) {
+    text += Format(
+        "%s over %s (%.1f ms, %.1f MB/s): image %.1f MiB, pack %.2f MiB (pages %.2f, tree %.2f)\n"
+        "T_run %.3f s, limit %.3f s\n",
+        result.image.c_str(), result.profile.c_str(),
+        1000 * std::chrono::duration<double>(result.round_trip).count(),
+        result.bytes_per_second / 1e6, static_cast<double>(result.image_bytes) / kMebi,
+        static_cast<double>(result.pack_bytes) / kMebi,
+        static_cast<double>(result.page_stream_bytes) / kMebi,
+        static_cast<double>(result.tree_bytes) / kMebi, result.run_seconds, result.LimitSeconds());
+    text +=
+        Format("%-22s %8s %15s %7s %8s %8s %8s %8s %9s %5s %6s\n", "way", "ready_s", "min..max",
+               "x limit", "resolve", "metadata", "mount", "1st byte", "link MiB", "reqs", "image");
+    for (const WaySamples& way : result.ways) {
+      const Spread ready = ReadySpread(way);
+      const StartSample& sample = MedianSample(way);
+      text +=
+          Format("%-22s %8.3f %7.3f..%-6.3f %7.2f %8.3f %8.3f %8.3f %8.3f %9.2f %5lu %5.1f%%\n",
+                 way.way.c_str(), ready.median, ready.least, ready.greatest,
+                 ready.median / result.LimitSeconds(), sample.resolved, sample.opened,
+                 sample.mounted, sample.first_byte, static_cast<double>(sample.link_bytes) / kMebi,
+                 static_cast<unsigned long>(sample.requests),
+                 result.image_bytes > 0 ? 100.0 * static_cast<double>(sample.link_bytes) /
+                                              static_cast<double>(result.image_bytes)
+                                        : 0);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+Json ResultsToJson(const std::vector<ImageResult>& results) {
+  Json all = Json::array();
+  for (const ImageResult& result : results) {
+    Json ways = Json::array();
+    for (const WaySamples& way : result.ways) {
+      Json samples = Json::array();
+      for (const StartSample& sample : way.samples) {
+        samples.push_back({{"ready_s", sample.ready},
+                           {"limit_ratio", sample.ready / result.LimitSeconds()},
+                           {"phases",
+                            {{"resolve", sample.resolved},
+                             {"metadata", sample.opened},
+                             {"mount", sample.mounted},
+                             {"first_byte", sample.first_byte},
+                             {"ready", sample.ready}}},
+                           {"link_bytes", sample.link_bytes},
+                           {"requests", sample.requests},
+                           {"connections", sample.connections}});
+      }
+      const Spread ready = ReadySpread(way);
+      ways.push_back({{"way", way.way},
+                      {"ready_s", ready.median},
+                      {"ready_min_s", ready.least},
+                      {"ready_max_s", ready.greatest},
+                      {"limit_ratio", ready.median / result.LimitSeconds()},
+                      {"samples", samples}});
+    }
+    all.push_back({{"image", result.image},
+                   {"profile", result.profile},
+                   {"round_trip_s", std::chrono::duration<double>(result.round_trip).count()},
+                   {"bytes_per_second", result.bytes_per_second},
+                   {"image_bytes", result.image_bytes},
+                   {"pack_bytes", result.pack_bytes},
+                   {"page_stream_bytes", result.page_stream_bytes},
+                   {"tree_bytes", result.tree_bytes},
+                   {"run_s", result.run_seconds},
+                   {"limit_s", result.LimitSeconds()},
+                   {"ways", ways}});
+  }
+  return all;
+}
+
+}  // namespace layerfs

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+
+#include "index/base/file.h"
+#include "tools/bench/startup_bench.h"
+#include "tools/command.h"
+#include "tools/text.h"
+
+namespace layerfs {
+namespace {
+
+std::vector<std::string> SplitWords(const std::string& list) {
+  std::vector<std::string> words;
+  size_t begin = 0;
+  while (begin <= list.size()) {
+    const size_t end = std::min(list.find(',', begin), list.size());
+    if (end > begin) words.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return words;
+}
+
+class BenchCommand final : public Command {
+ public:
+  CLI::App* Declare(CLI::App& parent) override {
+    CLI::App* app = parent.add_subcommand("bench", "measure");
+    CLI::App* startup = app->add_subcommand("startup", "the time from nothing to ready");
+    startup->add_option("IMAGE", bench_.images, "Images, converted or not")->required();
+    startup
+        ->add_option("--profile", bench_.profiles,
+                     "The link: lan, cloud, wan, bad or RTT,RATE (30ms,100Mbit); may be "
+                     "repeated; lan by default")
+        ->type_name("PROFILE")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    startup
+        ->add_option("--against", against_,
+                     "Also: overlayfs (a full pull by containerd), podman (likewise), local (an "
+                     "unpacked copy, warm), nopack (layerfs without the startup pack)")
+        ->type_name("WAY[,WAY…]");
+    startup->add_option("--command", bench_.command, "What to run instead of the image's command")
+        ->type_name("WORD")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    startup
+        ->add_option("--trace", bench_.traces, "Traces for the startup pack; recorded by default")
+        ->type_name("FILE")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    bench_.ready.Declare(*startup);
+    startup->add_option("--runs", bench_.runs, "How often each is measured, one after the other")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    startup->add_option("--directory", bench_.directory, "Where there is room for all of it")
+        ->type_name("DIR")
+        ->capture_default_str();
+    startup->add_flag("--json", json_, "Print the result as JSON");
+    startup->add_option("--html", html_, "Write a report with pictures")->type_name("FILE");
+    app->require_subcommand(1);
+    const CommandHelp help = {
+        "  Puts each image into a registry of its own on loopback, converts it, records one "
+        "start,\n"
+        "  and then starts it cold, again and again: kernel and layerfs caches empty, through a\n"
+        "  model of the link. Ready is when a line of output matches, a page is served, or the\n"
+        "  program ends. The limit is T_run + (set-up + 2 rounds) * R + S / B: T_run the time of "
+        "a\n"
+        "  local, unpacked, warm copy, S what start-up reads as one compressed stream. Needs root "
+        "and\n"
+        "  what tools/setup.sh installs. Drops the machine's page cache; only the tool itself is "
+        "warm.",
+        {"layerfs bench startup oci:corpus/redis --ready READY --profile wan --against "
+         "overlayfs,podman,local",
+         "layerfs bench startup oci:corpus/gcc oci:corpus/python --ready READY --profile cloud "
+         "--profile wan --runs 5 --html report.html"}};
+    Document(*app, help);
+    Document(*startup, help);
+    return app;
+  }
+
+  Result<ExitStatus> Run(CommandIo& io) override {
+    LAYERFS_CHECK_OK(bench_.ready.Check());
+    bench_.against = SplitWords(against_);
+    for (const std::string& way : bench_.against) {
+      if (way != "overlayfs" && way != "podman" && way != "local" && way != "nopack") {
+        return Fail(ErrorCode::kInvalidArgument,
+                    "--against " + way + ": write overlayfs, podman, local or nopack");
+      }
+    }
+    if (bench_.profiles.empty()) bench_.profiles = {"lan"};
+    for (const std::string& profile : bench_.profiles) {
+      LAYERFS_CHECK_OK_IN(ParseNetworkProfile(profile), "--profile");
+    }
+    LAYERFS_TRY(bench, StartupBench::Start(bench_, io.err));
+    LAYERFS_TRY(results, bench->Run());
+    if (json_) {
+      std::fprintf(io.out, "%s\n", ResultsToJson(results).dump(2).c_str());
+    } else {
+      std::fputs(FormatTable(results).c_str(), io.out);
+    }
+    if (!html_.empty()) {
+      LAYERFS_CHECK_OK(WriteFileAtomically(html_, AsBytes(ResultsToHtml(results))));
+    }
+    return ExitStatus::kSuccess;
+  }
+
+ private:
+  StartupBenchOptions bench_ = {.directory = "/var/tmp"};
+  std::string against_;
+  bool json_ = false;
+  std::string html_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> MakeBenchCommand() { return std::make_unique<BenchCommand>(); }
+
+}  // namespace layerfs

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/startup/pack_builder.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/chunk_wait.h"
+#include "index/base/synchronized.h"
+#include "index/base/zstd_codec.h"
+#include "index/index_codec.h"
+
+namespace layerfs {
+namespace {
+
+// A piece of the stream of pages: some 100 to 200 KiB stored, which a slow link brings in a few
+// hundredths of a second, and enough that its digest and flush cost nothing.
+constexpr uint64_t kPieceBytes = uint64_t{512} << 10;
+// For the tree and what else has one frame of its own.
+constexpr int kFrameLevel = 12;
+
+// The runs of a trace in an image.
+struct PlannedRuns {
+  std::vector<PackRun> packed;
+  std::vector<PackRun> bare;
+  uint32_t page_count = 0;
+  uint64_t missing_paths = 0;
+};
+
+class RunPlanner {
+ public:
+  RunPlanner(const Index& tree, uint64_t max_pages) : tree_(tree), max_pages_(max_pages) {}
+
+  PlannedRuns Plan(const Trace& trace) {
+    for (const TraceEntry& entry : trace.entries) {
+      if (entry.pages > 0) Add(entry);
+    }
+    return std::move(planned_);
+  }
+
+ private:
+  void Add(const TraceEntry& entry) {
+    const auto [known, is_new] = inodes_.try_emplace(entry.path, kNoInode);
+    if (is_new) {
+      const auto found = ResolvePath(tree_, entry.path, false);
+      if (found.has_value() && tree_.Get(*found).is_regular()) {
+        known->second = *found;
+      } else {
+        ++planned_.missing_paths;
+      }
+    }
+    if (known->second == kNoInode) return;
+    const uint64_t size = tree_.Get(known->second).size;
+    const uint64_t pages = AlignUp(size, kPackPageBytes) / kPackPageBytes;
+    const uint64_t end = std::min<uint64_t>(uint64_t{entry.first_page} + entry.pages, pages);
+    for (uint64_t page = entry.first_page; page < end; ++page) {
+      AddPage(known->second, static_cast<uint32_t>(page));
+    }
+  }
+
+  void AddPage(InodeNumber inode, uint32_t page) {
+    if (!seen_[ToUint(inode)].insert(page).second) return;
+    const bool fits = planned_.page_count < max_pages_;
+    auto& runs = fits ? planned_.packed : planned_.bare;
+    if (!fits && runs.size() >= kMaxPackRuns) return;
+    if (fits) ++planned_.page_count;
+    PackRun* const last = runs.empty() ? nullptr : &runs.back();
+    if (last != nullptr && last->inode == inode && last->first_page + last->pages == page) {
+      ++last->pages;
+    } else {
+      runs.push_back({inode, page, 1});
+    }
+  }
+
+  const Index& tree_;
+  const uint64_t max_pages_;
+  std::unordered_map<std::string, InodeNumber> inodes_;
+  std::unordered_map<uint32_t, std::set<uint32_t>> seen_;
+  PlannedRuns planned_;
+};
+
+// The pages of some runs, read all at once.
+class PageReads {
+ public:
+  explicit PageReads(FileReader& reader) : reader_(reader) {}
+
+  // `out` is as long as the run, whose pages behind the file's end it leaves as they are.
+  void Start(const PackRun& run, MutableByteSpan out) {
+    state_.With([](State& state) { ++state.missing; });
+    reader_.Read(reader_.NewReadId(), run.inode, run.first_page * kPackPageBytes, out.size(),
+                 [this, out](Result<ByteSpan> bytes) {
+                   if (bytes.has_value()) std::ranges::copy(*bytes, out.begin());
+                   state_.WithNotify([&](State& state) {
+                     --state.missing;
+                     if (!bytes.has_value() && state.status.has_value()) {
+                       state.status = Fail(bytes.error());
+                     }
+                   });
+                 });
+  }
+  Status Wait() {
+    return state_.WaitThen([](State& state) { return state.missing == 0; },
+                           [](State& state) { return state.status; });
+  }
+
+ private:
+  struct State {
+    size_t missing = 0;
+    Status status;
+  };
+  FileReader& reader_;
+  Synchronized<State> state_;
+};
+
+class PackBuilder {
+ public:
+  PackBuilder(Image& image, FileReader& reader, Scheduler& scheduler, const PackOptions& options)
+      : image_(image), reader_(reader), scheduler_(scheduler), options_(options) {}
+
+  Result<BuiltPack> Build(std::span<const Trace> traces) {
+    const uint64_t max_pages =
+        std::min<uint64_t>(options_.max_bytes / kPackPageBytes, kMaxPackPages);
+    const PlannedRuns planned = RunPlanner(image_.tree(), max_pages).Plan(MergeTraces(traces));
+    if (planned.packed.size() > kMaxPackRuns) {
+      return Fail(ErrorCode::kTooLarge, "startup pack: the traces have too many runs of pages");
+    }
+    built_.missing_paths = planned.missing_paths;
+    built_.head.image = image_.manifest_digest();
+    built_.head.page_count = planned.page_count;
+    built_.head.run_count = static_cast<uint32_t>(planned.packed.size());
+    built_.head.bare_run_count = static_cast<uint32_t>(planned.bare.size());
+    LAYERFS_CHECK_OK(AddTree());
+    LAYERFS_CHECK_OK(AddConfig());
+    std::vector<PackRun> runs = planned.packed;
+    runs.insert(runs.end(), planned.bare.begin(), planned.bare.end());
+    if (runs.empty()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "the traces read nothing that the image has; record one of this image");
+    }
+    LAYERFS_CHECK_OK(AddFrame(PackPartKind::kRuns, EncodePackRuns(runs)));
+    LAYERFS_CHECK_OK(AddPages(planned.packed));
+    LAYERFS_CHECK_OK(AddSegments(runs));
+    built_.blob = built_.head.Encode();
+    built_.blob.insert(built_.blob.end(), stored_.begin(), stored_.end());
+    return std::move(built_);
+  }
+
+ private:
+  void AddPart(PackPartKind kind, uint64_t size, ByteSpan stored) {
+    built_.head.parts.push_back({kind, static_cast<uint32_t>(stored.size()),
+                                 static_cast<uint32_t>(size), Digest::Of(stored)});
+    stored_.insert(stored_.end(), stored.begin(), stored.end());
+  }
+
+  Status AddFrame(PackPartKind kind, ByteSpan bytes) {
+    Bytes frame;
+    LAYERFS_CHECK_OK(ZstdCompressor(kFrameLevel).Compress(bytes, frame));
+    AddPart(kind, bytes.size(), frame);
+    return {};
+  }
+
+  Status AddTree() {
+    LAYERFS_TRY(arranged, EncodeIndex(image_.tree().bytes()));
+    LAYERFS_CHECK_OK(AddFrame(PackPartKind::kTree, arranged));
+    built_.stored_tree_bytes = stored_.size();
+    return {};
+  }
+
+  Status AddConfig() {
+    LAYERFS_TRY(raw, image_.RawConfig());
+    if (raw.empty() || raw.size() > kMaxChunkBytes) return {};
+    return AddFrame(PackPartKind::kConfig, raw);
+  }
+
+  Status AddPages(const std::vector<PackRun>& runs) {
+    const uint64_t total = uint64_t{built_.head.page_count} * kPackPageBytes;
+    ZstdStreamCompressor stream(options_.level, total);
+    Sha256 hash;
+    uint64_t done = 0;
+    size_t run = 0;
+    uint32_t run_page = 0;  // pages of that run that are done
+    while (done < total) {
+      Bytes piece(std::min(kPieceBytes, total - done));
+      PageReads reads(reader_);
+      for (uint64_t filled = 0; filled < piece.size();) {
+        const PackRun& from = runs[run];
+        const auto pages = static_cast<uint32_t>(
+            std::min<uint64_t>(from.pages - run_page, (piece.size() - filled) / kPackPageBytes));
+        const PackRun part{from.inode, from.first_page + run_page, pages};
+        reads.Start(part, MutableByteSpan(piece).subspan(filled, pages * kPackPageBytes));
+        filled += pages * kPackPageBytes;
+        run_page += pages;
+        if (run_page < from.pages) continue;
+        ++run;
+        run_page = 0;
+      }
+      LAYERFS_CHECK_OK(reads.Wait());
+      hash.Update(piece);
+      done += piece.size();
+      Bytes stored;
+      LAYERFS_CHECK_OK(stream.Compress(piece, done == total, stored));
+      AddPart(PackPartKind::kPages, piece.size(), stored);
+      built_.stored_page_bytes += stored.size();
+    }
+    built_.head.pages_digest = hash.Finish();
+    return {};
+  }
+
+  // Those that the files of the runs are in: reads that the traces have not seen go to the same
+  // files more often than not.
+  Status AddSegments(const std::vector<PackRun>& runs) {
+    const Index& tree = image_.tree();
+    std::set<uint32_t> numbers;
+    for (const PackRun& run : runs) {
+      for (const DataExtent& extent : tree.DataExtents(run.inode, run.first_page * kPackPageBytes,
+                                                       run.pages * kPackPageBytes)) {
+        const auto number = tree.FindSegment(tree.Get(run.inode).layer, extent.tar_offset);
+        if (number.has_value()) numbers.insert(*number);
+      }
+    }
+    std::vector<ChunkRequest> requests;
+    uint64_t size = 0;
+    std::vector<PackSegment> segments;
+    for (const uint32_t number : numbers) {
+      const SegmentRef segment = tree.Segment(number);
+      size += sizeof number + segment.ref.size;
+      if (size > kMaxChunkBytes) break;
+      ChunkRequest request;
+      request.blob = image_.layer_blob(segment.layer);
+      request.chunk = segment.ref;
+      requests.push_back(std::move(request));
+      segments.push_back({number, {}});
+    }
+    if (segments.empty()) return {};
+    LAYERFS_TRY(fetched, FetchAllAndWait(scheduler_, std::move(requests)));
+    for (size_t i = 0; i < segments.size(); ++i) segments[i].bytes = *fetched[i];
+    return AddFrame(PackPartKind::kSegments, EncodePackSegments(segments));
+  }
+
+  Image& image_;
+  FileReader& reader_;
+  Scheduler& scheduler_;
+  const PackOptions& options_;
+  BuiltPack built_;
+  Bytes stored_;  // the parts
+};
+
+}  // namespace
+
+Result<BuiltPack> BuildStartupPack(Image& image, FileReader& reader, Scheduler& scheduler,
+                                   std::span<const Trace> traces, const PackOptions& options) {
+  return PackBuilder(image, reader, scheduler, options).Build(traces);
+}
+
+}  // namespace layerfs

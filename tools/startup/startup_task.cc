@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/startup/startup_task.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace layerfs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kPoll{5};
+constexpr size_t kLastWords = 2000;
+
+Result<std::vector<std::string>> Words(const Json& object, const char* key) {
+  std::vector<std::string> words;
+  LAYERFS_TRY(array, JsonOptionalArray(object, key));
+  if (array == nullptr) return words;
+  for (const Json& word : *array) {
+    if (word.is_string()) words.push_back(word.get<std::string>());
+  }
+  return words;
+}
+
+// What follows runs in the new process: async-signal-safe as far as it matters, one thread.
+[[noreturn]] void Die(const char* what) {
+  std::fprintf(stderr, "%s: %s\n", what, std::strerror(errno));
+  std::_Exit(125);
+}
+
+void Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
+           const std::string& data) {
+  ::mkdir(target.c_str(), 0755);
+  if (::mount(source, target.c_str(), type, flags, data.c_str()) != 0) Die(target.c_str());
+}
+
+void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
+  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) Die("mount namespace");
+  Mount("tmpfs", scratch, "tmpfs", 0, "mode=755");
+  const std::string upper = scratch + "/upper";
+  const std::string work = scratch + "/work";
+  const std::string merged = scratch + "/merged";
+  for (const std::string& directory : {upper, work}) ::mkdir(directory.c_str(), 0755);
+  Mount("overlay", merged, "overlay", 0,
+        "lowerdir=" + spec.root + ",upperdir=" + upper + ",workdir=" + work);
+  Mount("proc", merged + "/proc", "proc", 0, "");
+  Mount("/dev", merged + "/dev", nullptr, MS_BIND | MS_REC, "");
+  if (::chroot(merged.c_str()) != 0) Die("chroot");
+  if (::chdir(spec.directory.c_str()) != 0 && ::chdir("/") != 0) Die("chdir");
+}
+
+[[noreturn]] void Execute(const TaskSpec& spec) {
+  std::vector<char*> arguments;
+  for (const std::string& word : spec.arguments)
+    arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  ::clearenv();
+  for (const std::string& variable : spec.environment)
+    ::putenv(const_cast<char*>(variable.c_str()));
+  ::execvp(arguments[0], arguments.data());
+  Die(arguments[0]);
+}
+
+// The middle process: it makes the namespaces, and its child is their first process.
+[[noreturn]] void RunInNamespaces(const TaskSpec& spec, const std::string& scratch) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS) != 0) Die("namespaces");
+  const pid_t first = ::fork();
+  if (first < 0) Die("fork");
+  if (first == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    EnterRoot(spec, scratch);
+    Execute(spec);
+  }
+  int status = 0;
+  while (::waitpid(first, &status, 0) < 0 && errno == EINTR) {
+  }
+  std::_Exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+}  // namespace
+
+Result<TaskSpec> TaskSpec::Make(const Json& document, const std::vector<std::string>& command) {
+  TaskSpec spec;
+  LAYERFS_TRY(config, JsonOptionalObject(document, "config"));
+  if (config != nullptr) {
+    LAYERFS_TRY(entrypoint, Words(*config, "Entrypoint"));
+    LAYERFS_TRY(words, Words(*config, "Cmd"));
+    LAYERFS_TRY(environment, Words(*config, "Env"));
+    LAYERFS_TRY(directory, JsonOptionalString(*config, "WorkingDir", "/"));
+    spec.arguments = std::move(entrypoint);
+    const auto& tail = command.empty() ? words : command;
+    spec.arguments.insert(spec.arguments.end(), tail.begin(), tail.end());
+    spec.environment = std::move(environment);
+    if (!directory.empty()) spec.directory = directory;
+  } else {
+    spec.arguments = command;
+  }
+  if (spec.arguments.empty()) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "the image names no program; give a command behind --");
+  }
+  return spec;
+}
+
+StartupTask::StartupTask(int pid, UniqueFd output, std::string scratch)
+    : pid_(pid), output_(std::move(output)), scratch_(std::move(scratch)) {}
+
+StartupTask::~StartupTask() { Stop(); }
+
+Result<std::unique_ptr<StartupTask>> StartupTask::Start(const TaskSpec& spec) {
+  std::string scratch = "/tmp/layerfs-task.XXXXXX";
+  if (::mkdtemp(scratch.data()) == nullptr) return FailErrno(scratch, errno);
+  return Fork(scratch, [&] { RunInNamespaces(spec, scratch); });
+}
+
+Result<std::unique_ptr<StartupTask>> StartupTask::StartProgram(
+    const std::vector<std::string>& words) {
+  return Fork("", [&] {
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    std::vector<char*> arguments;
+    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+    arguments.push_back(nullptr);
+    ::execvp(arguments[0], arguments.data());
+    Die(arguments[0]);
+  });
+}
+
+Result<std::unique_ptr<StartupTask>> StartupTask::Fork(const std::string& scratch,
+                                                       const std::function<void()>& run) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return FailErrno("pipe", errno);
+  UniqueFd read_end(ends[0]);
+  const UniqueFd write_end(ends[1]);
+  std::fflush(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) return FailErrno("fork", errno);
+  if (pid == 0) {
+    const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ::dup2(null, 0);
+    ::dup2(write_end.get(), 1);
+    ::dup2(write_end.get(), 2);
+    run();
+    std::_Exit(125);
+  }
+  return std::unique_ptr<StartupTask>(new StartupTask(pid, std::move(read_end), scratch));
+}
+
+bool StartupTask::TakeLines(std::vector<std::string>& lines, std::chrono::milliseconds wait) {
+  pollfd readable{output_.get(), POLLIN, 0};
+  if (::poll(&readable, 1, static_cast<int>(wait.count())) <= 0) return true;
+  char buffer[4096];
+  const ssize_t got = ::read(output_.get(), buffer, sizeof buffer);
+  if (got < 0) return errno == EINTR || errno == EAGAIN;
+  for (const char c : std::string_view(buffer, static_cast<size_t>(got))) {
+    if (c == '\n') lines.push_back(std::exchange(partial_line_, {}));
+    if (c != '\n') partial_line_.push_back(c);
+    last_words_.push_back(c);
+  }
+  if (last_words_.size() > kLastWords) last_words_.erase(0, last_words_.size() - kLastWords);
+  return got > 0;
+}
+
+Status StartupTask::WaitReady(const ReadyCondition& condition, std::chrono::milliseconds timeout) {
+  const auto deadline = Clock::now() + timeout;
+  const auto wait = condition.http.empty() ? std::chrono::milliseconds(100) : kPoll;
+  bool open = true;
+  while (Clock::now() < deadline) {
+    std::vector<std::string> lines;
+    if (open) open = TakeLines(lines, wait);
+    for (const std::string& line : lines) {
+      if (!condition.pattern.empty() && Matches(condition.pattern, line)) return {};
+    }
+    if (!condition.http.empty() && IsServed(condition.http)) return {};
+    if (open) continue;
+    if (pid_ < 0) return Fail(ErrorCode::kCancelled, "the task has ended");
+    int status = 0;
+    if (::waitpid(pid_, &status, 0) != pid_) return FailErrno("waitpid", errno);
+    pid_ = -1;
+    if (condition.exit && WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+    return Fail(ErrorCode::kCancelled,
+                "the task ended with status " +
+                    std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : -1) +
+                    " before it was ready; its last words: " + last_words_);
+  }
+  return Fail(ErrorCode::kTimeout,
+              "the task was not ready in time; its last words: " + last_words_);
+}
+
+void StartupTask::Stop() {
+  if (pid_ > 0) {
+    // The middle process's death takes the namespace's first process, and that all others.
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  // Nothing is mounted on it out here.
+  if (!scratch_.empty()) ::rmdir(scratch_.c_str());
+}
+
+}  // namespace layerfs

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// StartupTask: an image's program, run over a root directory to see when it is ready: in PID and
+// mount namespaces of its own, on a scratch layer in memory (kernel overlayfs), with this machine's
+// /dev, /proc and network. For measuring and recording; `layerfs run` is for running.
+// Needs root. One thread at a time.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fetch/manifest.h"
+#include "index/base/error.h"
+#include "index/base/file.h"
+#include "tools/startup/ready_condition.h"
+
+namespace layerfs {
+
+struct TaskSpec {
+  std::string root;
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;
+  std::string directory = "/";
+  // What the image's config says, with `command` in the place of its Cmd where it is not empty.
+  static Result<TaskSpec> Make(const Json& config, const std::vector<std::string>& command);
+};
+
+class StartupTask {
+ public:
+  static Result<std::unique_ptr<StartupTask>> Start(const TaskSpec& spec);
+  // A program of this machine, as it is: another container engine's.
+  static Result<std::unique_ptr<StartupTask>> StartProgram(const std::vector<std::string>& words);
+  ~StartupTask();  // As Stop.
+  StartupTask(const StartupTask&) = delete;
+  StartupTask& operator=(const StartupTask&) = delete;
+
+  // Waits until it is ready. kTimeout; kCancelled, with its last words, where it ended first.
+  Status WaitReady(const ReadyCondition& condition, std::chrono::milliseconds timeout);
+  // Ends all of its processes and removes its scratch layer.
+  void Stop();
+
+ private:
+  StartupTask(int pid, UniqueFd output, std::string scratch);
+  // `run` becomes the new process, its output ours to read.
+  static Result<std::unique_ptr<StartupTask>> Fork(const std::string& scratch,
+                                                   const std::function<void()>& run);
+  // What it has said since the last call, by line; false once it has ended.
+  bool TakeLines(std::vector<std::string>& lines, std::chrono::milliseconds wait);
+
+  int pid_;
+  UniqueFd output_;
+  std::string scratch_;
+  std::string partial_line_;
+  std::string last_words_;
+};
+
+}  // namespace layerfs
