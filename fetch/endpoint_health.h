@@ -23,11 +23,15 @@ class EndpointHealth {
       if (state.failures == 0) return true;
       if (now < state.rests_until) return false;
       state.rests_until = now + kFirstRest;  // Others wait for what comes of it.
+      state.distrusted = false;
       return true;
     });
   }
+  // The end of an answer that brought wrong bytes comes behind Distrust, and does not lift it.
   void Succeeded() {
-    state_.With([](State& state) { state = State(); });
+    state_.With([](State& state) {
+      if (!state.distrusted) state = State();
+    });
   }
   // True where it was well until now.
   bool Failed(TimePoint now) {
@@ -43,6 +47,7 @@ class EndpointHealth {
     state_.With([&](State& state) {
       state.failures = std::max(state.failures + 1, 7);
       state.rests_until = now + kLongestRest;
+      state.distrusted = true;
     });
   }
 
@@ -50,6 +55,7 @@ class EndpointHealth {
   struct State {
     int failures = 0;
     TimePoint rests_until{};
+    bool distrusted = false;
   };
   Synchronized<State> state_;
 };

@@ -84,7 +84,8 @@ RegistryCall RegistryClient::CallTo(size_t member, const RegistryCall& call,
   RegistryCall sent = call;
   sent.url = members_->host(member).UrlOf(repository, path);
   sent.repository = repository;
-  sent.scopes = {PullScope(repository)};
+  // A mirror has its own names for what may be read; the registry was asked for already.
+  if (&members_->host(member) != &host_) sent.scopes = {PullScope(repository)};
   return sent;
 }
 

@@ -40,8 +40,8 @@ struct FakeResponse {
   std::optional<size_t> claimed_length;      // in Content-Length
   size_t piece_bytes = 0;                    // send the body in pieces,
   std::chrono::milliseconds piece_delay{0};  // with this between them
-  bool chunked = false;      // Transfer-Encoding: chunked, no Content-Length
-  bool until_close = false;  // neither: the body ends with the connection
+  bool chunked = false;                      // Transfer-Encoding: chunked, no Content-Length
+  bool until_close = false;                  // neither: the body ends with the connection
   bool close_without_answer = false;
   bool close_after = false;  // close the connection after the answer, without saying so before
 };
