@@ -81,11 +81,6 @@ struct AttributeChange {
   bool atime_now = false;
   bool mtime_now = false;
   bool kill_suid_gid = false;
-
-  // chown(2) with -1 for both: a disk clears setuid and setgid even so, and changes the ctime.
-  bool empty() const {
-    return !(mode || uid || gid || size || atime || mtime || ctime || atime_now || mtime_now);
-  }
 };
 
 class FileSystem {

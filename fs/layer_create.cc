@@ -246,7 +246,7 @@ Status LayerTree::SetAttributes(const LayerNode& node, const AttributeChange& as
     LAYERFS_CHECK_OK(WriteXattr(target, kOverrideStatXattr, EncodeOverrideStat(shown)));
   } else {
     // The owner first: it clears setuid, and the mode that is asked for counts.
-    if ((change.uid || change.gid || asked.empty()) &&
+    if ((change.uid || change.gid) &&
         ::fchownat(AT_FDCWD, target.path.c_str(),
                    change.uid ? change.values.st_uid : static_cast<uid_t>(-1),
                    change.gid ? change.values.st_gid : static_cast<gid_t>(-1), at_flags) != 0) {

@@ -164,12 +164,11 @@ void LayeredFileSystem::Sync(const Caller&, NodeId id, uint64_t, bool data_only,
 }
 
 // All but the size is changed at once; a change of the size comes first, and may wait.
-void LayeredFileSystem::SetAttributes(const Caller& caller, NodeId id,
-                                      const AttributeChange& change, uint64_t, Reply reply) {
+void LayeredFileSystem::SetAttributes(const Caller&, NodeId id, const AttributeChange& change,
+                                      uint64_t, Reply reply) {
   const auto found = state_->Node(id);
   if (!found.has_value()) return reply.Fail(found.error());
   const NodePtr node = *found;
-  if (change.empty() && !state_->MayClearPrivileges(caller, *node)) return reply.Errno(EPERM);
   const Status upper = state_->tree->EnsureUpper(node, change.size && change.values.st_size == 0);
   if (!upper.has_value()) return reply.Fail(upper.error());
   const auto rest = [this, node, change](Reply& answer) {

@@ -234,15 +234,6 @@ void LayeredFileSystem::Statfs(NodeId, Reply reply) {
   reply.Statfs(*statistics);
 }
 
-bool LayeredFileSystem::State::MayClearPrivileges(const Caller& caller,
-                                                  const LayerNode& node) const {
-  const SharedLock guard(tree->lock());
-  const auto attributes = tree->Attributes(node);
-  if (!attributes.has_value() || S_ISDIR(attributes->st_mode)) return true;
-  return (attributes->st_mode & (S_ISUID | S_ISGID)) == 0 || caller.uid == 0 ||
-         caller.uid == attributes->st_uid;
-}
-
 Status LayeredFileSystem::State::ClearForeignSetgid(const Caller& caller,
                                                     const LayerNode& node) const {
   LAYERFS_TRY(attributes, tree->Attributes(node));

@@ -59,8 +59,6 @@ struct LayeredFileSystem::State {
   // For a change by name of something that is copied up whole: without the lock, before the change.
   Status PrepareNamed(NodeId parent, std::string_view name) const;
 
-  // Whether a caller may clear setuid and setgid, as chown does: the kernel has not checked it.
-  bool MayClearPrivileges(const Caller& caller, const LayerNode& node) const;
   // Under the exclusive lock.
   Status ClearForeignSetgid(const Caller& caller, const LayerNode& node) const;
 
