@@ -281,6 +281,8 @@ class MountCommand final : public Command {
   Status Serve(const WhatIsMounted& mount, const std::string& mount_point, CommandIo& io,
                Daemonizer* daemon) {
     RaiseDescriptorLimit();
+    // Options that cannot be are told before anything is fetched.
+    LAYERFS_CHECK_OK(MakeFuseOptions(mount, mount_point));
     return mount.image.has_value() ? ServeImage(mount, mount_point, io, daemon)
                                    : ServeDirectories(mount, mount_point, io, daemon);
   }

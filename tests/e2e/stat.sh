@@ -43,7 +43,7 @@ jq -e -s 'map(select(.path == "/usr/bin/perl")) | length > 0 and any(.class == "
   "$WORK/trace" >/dev/null || fail "$(cat "$WORK/trace")"
 
 fact "the daemon may have as many descriptors open as the system allows"
-pid=$(pgrep -f "layerfs mount $SOURCE $M" | head -1)
+pid=$(pgrep -f "layerfs mount .*$SOURCE $M" | head -1)
 limits=$(awk '/Max open files/ { print $4 == $5 }' "/proc/$pid/limits")
 expect_equal "soft limit is the hard one" 1 "$limits"
 
