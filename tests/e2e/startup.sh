@@ -48,7 +48,7 @@ expect_equal "inline manifest" "$(jq -r .digest <<<"$ENTRY")" "sha256:$(jq -r .d
 
 fact "a cold start asks for the index and the pack, and for nothing else"
 forget_requests
-mount_image "$SOURCE" "$M"
+mount_image "$SOURCE" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
 sleep 0.2
 requests GET /v2/ | sed 's/^/  /'
@@ -59,14 +59,14 @@ unmount_image "$M"
 
 fact "the second start asks for no content"
 forget_requests
-mount_image "$SOURCE" "$M"
+mount_image "$SOURCE" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
 expect_equal "blob requests" 0 "$(requests GET /blobs/ | wc -l)"
 unmount_image "$M"
 
 fact "--no-startup mounts the same tree from the layers"
 rm -rf "$WORK/cache"
-mount_image "$SOURCE" "$M" --no-startup
+mount_image "$SOURCE" "$M" --no-startup --fill off
 expect_same_tree "$IMAGES/app-tree" "$M"
 unmount_image "$M"
 
@@ -80,14 +80,14 @@ fact "a copy by skopeo keeps the pack, whatever that drops of the index"
 skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false "$SOURCE" "docker://$REGISTRY/test/app:copied"
 rm -rf "$WORK/cache"
 forget_requests
-mount_image "docker://$REGISTRY/test/app:copied" "$M"
+mount_image "docker://$REGISTRY/test/app:copied" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
 (($(requests GET /blobs/ | wc -l) <= 2)) || fail "the pack was not used: $(requests GET /blobs/)"
 unmount_image "$M"
 
 fact "an image with a pack converts again, as any other"
 "$LAYERFS" convert -q "$SOURCE" "oci:$WORK/reconverted:latest"
-mount_image "oci:$WORK/reconverted:latest" "$M"
+mount_image "oci:$WORK/reconverted:latest" "$M" --fill off
 expect_same_tree "$IMAGES/app-tree" "$M"
 unmount_image "$M"
 
@@ -98,12 +98,12 @@ before=$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:pl
 expect_equal "the image" "$before" "$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:plain" | sha256sum)"
 rm -rf "$WORK/cache"
 forget_requests
-mount_image "docker://$REGISTRY/test/app:plain" "$M"
+mount_image "docker://$REGISTRY/test/app:plain" "$M" --fill off
 (($(requests GET '/referrers/|/manifests/sha256-' | wc -l) == 0)) || fail "a mount that was not told to looked for referrers"
 unmount_image "$M"
 rm -rf "$WORK/cache"
 forget_requests
-mount_image "docker://$REGISTRY/test/app:plain" "$M" --referrers
+mount_image "docker://$REGISTRY/test/app:plain" "$M" --referrers --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
 (($(requests GET '/blobs/' | wc -l) <= 2)) || fail "the pack was not used: $(requests GET /blobs/)"
 unmount_image "$M"
@@ -116,7 +116,7 @@ for at in 40 $((size / 2)) $((size - 3)); do
   cp "$path" "$WORK/pack.whole"
   printf '\xa5\x5a\xa5' | dd of="$path" bs=1 seek="$at" conv=notrunc status=none
   rm -rf "$WORK/cache"
-  mount_image "$SOURCE" "$M" --log "$WORK/mount.log"
+  mount_image "$SOURCE" "$M" --log "$WORK/mount.log" --fill off
   chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
   expect_same_tree "$IMAGES/app-tree" "$M"
   unmount_image "$M"
