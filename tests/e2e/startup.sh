@@ -46,7 +46,7 @@ expect_equal "platform" unknown/unknown "$(jq -r '.platform | .os + "/" + .archi
 expect_equal "image" "$(jq -r '.manifests[0].digest' <<<"$INDEX")" "$(jq -r '.annotations["io.layerfs.startup.image"]' <<<"$ENTRY")"
 expect_equal "inline manifest" "$(jq -r .digest <<<"$ENTRY")" "sha256:$(jq -r .data <<<"$ENTRY" | base64 -d | sha256sum | cut -d' ' -f1)"
 
-fact "a cold start asks for the index and the pack, and for nothing else"
+fact "a start by the pack asks for the index and the pack; chunks that the recording has left in the cache are used"
 forget_requests
 mount_image "$SOURCE" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
@@ -82,7 +82,8 @@ rm -rf "$WORK/cache"
 forget_requests
 mount_image "docker://$REGISTRY/test/app:copied" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
-(($(requests GET /blobs/ | wc -l) <= 2)) || fail "the pack was not used: $(requests GET /blobs/)"
+# With nothing in the cache, what the trace names beyond the pack is fetched behind it, chunk by chunk.
+(($(requests GET /blobs/ | grep -c ' 200 ') == 1)) || fail "the pack was not used: $(requests GET /blobs/)"
 unmount_image "$M"
 
 fact "an image with a pack converts again, as any other"
@@ -105,7 +106,7 @@ rm -rf "$WORK/cache"
 forget_requests
 mount_image "docker://$REGISTRY/test/app:plain" "$M" --referrers --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
-(($(requests GET '/blobs/' | wc -l) <= 2)) || fail "the pack was not used: $(requests GET /blobs/)"
+(($(requests GET /blobs/ | grep -c ' 200 ') == 1)) || fail "the pack was not used: $(requests GET /blobs/)"
 unmount_image "$M"
 
 fact "a pack whose bytes are not what was said is not used, and the mount goes on without"
