@@ -20,6 +20,7 @@ class AttachCommand final : public Command {
         ->type_name("FILE")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false)
         ->required();
     image_options_.Declare(*app);
     options_.DeclareCache(*app);

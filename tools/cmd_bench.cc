@@ -32,7 +32,8 @@ class BenchCommand final : public Command {
                      "repeated; lan by default")
         ->type_name("PROFILE")
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
     startup
         ->add_option("--against", against_,
                      "Also: overlayfs (a full pull by containerd), podman (likewise), local (an "
@@ -41,12 +42,14 @@ class BenchCommand final : public Command {
     startup->add_option("--command", bench_.command, "What to run instead of the image's command")
         ->type_name("WORD")
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
     startup
         ->add_option("--trace", bench_.traces, "Traces for the startup pack; recorded by default")
         ->type_name("FILE")
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
     bench_.ready.Declare(*startup);
     startup->add_option("--runs", bench_.runs, "How often each is measured, one after the other")
         ->check(CLI::Range(1, 1000))

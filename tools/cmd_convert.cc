@@ -54,7 +54,8 @@ class ConvertCommand final : public Command {
                     "Add a startup pack: what these traces read; may be repeated")
         ->type_name("FILE")
         ->expected(1)
-        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
     app->add_flag("--record", record_,
                   "Run the converted image's program once and add a startup pack of what it reads");
     ready_.Declare(*app);

@@ -11,7 +11,10 @@ void MountWatchWords::Declare(CLI::App& app) {
   fill.Declare(app);
   app.add_option("--metrics", metrics,
                  "Serve Prometheus' text at /metrics of unix:PATH or 127.0.0.1:PORT")
-      ->type_name("ADDRESS");
+      ->type_name("ADDRESS")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option("--trace-log", trace_log,
                  "Append a line of JSON for each read: time, path, range, whether it was cached, "
                  "wait")

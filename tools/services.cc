@@ -43,7 +43,10 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
   app.add_option("--hosts-dir", hosts_directories,
                  "Mirrors, as containerd's certs.d/HOST/hosts.toml describes them; "
                  "/etc/containerd/certs.d and /etc/docker/certs.d by default")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   app.add_option("--registries-conf", registries_conf,
                  "Mirrors, as registries.conf(5) describes them, with FILE.d; Podman's own places "
                  "by default")
