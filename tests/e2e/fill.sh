@@ -73,7 +73,8 @@ unmount_image "$M"
 
 fact "pull fetches all without a mount; a mount after it asks for the tag alone"
 "$LAYERFS" pull --pin "$SOURCE" --cache "$WORK/cache-pull" --json >"$WORK/pull.json"
-jq -e ".complete and .fetchedBytes <= $PULL" "$WORK/pull.json" >/dev/null || fail "$(cat "$WORK/pull.json")"
+# A slow answer is asked for a second time (hedging): a little may come twice.
+jq -e ".complete and .fetchedBytes <= $PULL * 1.02" "$WORK/pull.json" >/dev/null || fail "$(cat "$WORK/pull.json")"
 forget_requests
 mount_image "$SOURCE" "$M" --cache "$WORK/cache-pull"
 expect_same_tree "$IMAGES/app-tree" "$M"
