@@ -15,6 +15,7 @@ class EndpointHealth {
  public:
   static constexpr std::chrono::seconds kFirstRest{5};
   static constexpr std::chrono::seconds kLongestRest{300};
+  static constexpr int kMostDoublings = 6;  // from the first rest to the longest
 
   // True for all while it is well, and for the one that is to find out once it
   // has rested.
@@ -36,7 +37,7 @@ class EndpointHealth {
   // True where it was well until now.
   bool Failed(TimePoint now) {
     return state_.With([&](State& state) {
-      const int doublings = std::min(state.failures, 6);
+      const int doublings = std::min(state.failures, kMostDoublings);
       const Duration rest = std::min<Duration>(kFirstRest * (1 << doublings), kLongestRest);
       state.rests_until = now + rest;
       return state.failures++ == 0;
@@ -45,7 +46,7 @@ class EndpointHealth {
   // It serves wrong bytes: worse than not answering.
   void Distrust(TimePoint now) {
     state_.With([&](State& state) {
-      state.failures = std::max(state.failures + 1, 7);
+      state.failures = std::max(state.failures + 1, kMostDoublings + 1);
       state.rests_until = now + kLongestRest;
       state.distrusted = true;
     });

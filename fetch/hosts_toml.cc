@@ -12,16 +12,6 @@
 namespace layerfs {
 namespace {
 
-std::string Text(const Json& table, const char* key) {
-  const auto it = table.find(key);
-  return it != table.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
-bool Truth(const Json& table, const char* key) {
-  const auto it = table.find(key);
-  return it != table.end() && it->is_boolean() && it->get<bool>();
-}
-
 // A string or a list of them.
 std::vector<std::string> Texts(const Json& table, const char* key) {
   std::vector<std::string> texts;
@@ -92,7 +82,7 @@ Status ReadHost(const Json& table, const std::string& directory, RegistryEndpoin
     endpoint.tls.ca_files.push_back(Under(directory, file));
   }
   ReadClient(table, directory, endpoint.tls);
-  endpoint.tls.skip_verify = Truth(table, "skip_verify");
+  endpoint.tls.skip_verify = TomlTruth(table, "skip_verify");
   if (const auto header = table.find("header"); header != table.end() && header->is_object()) {
     for (const auto& [name, value] : header->items()) {
       for (const std::string& text : Texts(*header, name.c_str())) {
@@ -147,7 +137,7 @@ Result<std::vector<RegistryEndpoint>> ReadHostsToml(const std::string& directory
       if (!table.is_object()) continue;
       RegistryEndpoint endpoint;
       endpoint.repository = repository;
-      LAYERFS_CHECK_OK_IN(SetAddress(name, Truth(table, "override_path"), endpoint), path);
+      LAYERFS_CHECK_OK_IN(SetAddress(name, TomlTruth(table, "override_path"), endpoint), path);
       LAYERFS_CHECK_OK_IN(ReadHost(table, directory, endpoint), path + ": host " + name);
       if (endpoint.host != registry || !endpoint.unix_socket.empty()) {
         endpoint.name_space = registry;
@@ -161,9 +151,9 @@ Result<std::vector<RegistryEndpoint>> ReadHostsToml(const std::string& directory
   server.is_registry = true;
   LAYERFS_CHECK_OK_IN(ReadHost(document, directory, server), path);
   server.resolves_tags = server.serves_digests = true;
-  const std::string address = Text(document, "server");
+  const std::string address = TomlText(document, "server");
   if (!address.empty()) {
-    LAYERFS_CHECK_OK_IN(SetAddress(address, Truth(document, "override_path"), server), path);
+    LAYERFS_CHECK_OK_IN(SetAddress(address, TomlTruth(document, "override_path"), server), path);
     // Its credentials are the registry's, wherever it is served from
     // (docker.io).
     server.host = registry;

@@ -12,16 +12,6 @@
 namespace layerfs {
 namespace {
 
-std::string Text(const Json& table, const char* key) {
-  const auto it = table.find(key);
-  return it != table.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
-bool Truth(const Json& table, const char* key) {
-  const auto it = table.find(key);
-  return it != table.end() && it->is_boolean() && it->get<bool>();
-}
-
 // The length of `name` that the prefix takes; 0 where it is no prefix of it.
 size_t MatchLength(const std::string& prefix, const std::string& name) {
   if (prefix.starts_with("*.")) {
@@ -89,25 +79,25 @@ Status RegistriesConf::Add(const std::string& path) {
 
 Status RegistriesConf::AddTable(const Json& json) {
   Table table;
-  table.location = Text(json, "location");
-  table.prefix = Text(json, "prefix");
+  table.location = TomlText(json, "location");
+  table.prefix = TomlText(json, "prefix");
   if (table.prefix.empty()) table.prefix = table.location;
   if (table.prefix.empty()) {
     return Fail(ErrorCode::kInvalidArgument, "a registry has neither prefix nor location");
   }
-  table.insecure = Truth(json, "insecure");
-  table.blocked = Truth(json, "blocked");
-  const bool digests_only = Truth(json, "mirror-by-digest-only");
+  table.insecure = TomlTruth(json, "insecure");
+  table.blocked = TomlTruth(json, "blocked");
+  const bool digests_only = TomlTruth(json, "mirror-by-digest-only");
   const auto mirrors = json.find("mirror");
   for (const Json& entry :
        mirrors != json.end() && mirrors->is_array() ? *mirrors : Json::array()) {
     Mirror mirror;
-    mirror.location = Text(entry, "location");
+    mirror.location = TomlText(entry, "location");
     if (mirror.location.empty()) {
       return Fail(ErrorCode::kInvalidArgument, "a mirror of " + table.prefix + " has no location");
     }
-    mirror.insecure = Truth(entry, "insecure");
-    const std::string from = Text(entry, "pull-from-mirror");
+    mirror.insecure = TomlTruth(entry, "insecure");
+    const std::string from = TomlText(entry, "pull-from-mirror");
     if (!from.empty() && from != "all" && from != "digest-only" && from != "tag-only") {
       return Fail(ErrorCode::kInvalidArgument, "pull-from-mirror: unknown word " + from);
     }

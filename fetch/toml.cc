@@ -74,4 +74,14 @@ Result<Json> ReadTomlFile(const std::string& path) {
   return ParseToml(AsText(bytes), path);
 }
 
+std::string TomlText(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  return it != table.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+bool TomlTruth(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  return it != table.end() && it->is_boolean() && it->get<bool>();
+}
+
 }  // namespace layerfs

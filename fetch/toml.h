@@ -16,4 +16,8 @@ namespace layerfs {
 Result<Json> ParseToml(std::string_view text, const std::string& name_for_errors);
 Result<Json> ReadTomlFile(const std::string& path);
 
+// What a table has under the key; empty and false where it is missing or of another type.
+std::string TomlText(const Json& table, const char* key);
+bool TomlTruth(const Json& table, const char* key);
+
 }  // namespace layerfs

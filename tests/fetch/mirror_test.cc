@@ -163,7 +163,8 @@ TEST_F(MirrorTest, ChunkOfWrongBytesIsFetchedElsewhere) {
     ASSERT_TRUE(got.has_value()) << got.error().context;
     EXPECT_EQ(**got, blob.contents[0]);
   }
-  EXPECT_EQ(mirror_.server().Count("GET", "/v2/app/blobs/"), 1U);
+  // A chunk may be known for wrong before its answer has ended: then the mirror is asked once more.
+  EXPECT_LE(mirror_.server().Count("GET", "/v2/app/blobs/"), 2U);
 }
 
 TEST_F(MirrorTest, RangeAskedForAgainWhileItsAnswerIsOutGoesToAnother) {
