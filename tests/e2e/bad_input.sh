@@ -111,3 +111,56 @@ rm -rf "$WORK/out"
   ulimit -v 2000000 # KiB of address space
   expect_error '[1-9][0-9]*' "" "$LAYERFS" convert "oci:$WORK/bomb:latest" "oci:$WORK/out:latest"
 )
+
+fact "a zstd bomb likewise"
+head -c 1073741824 /dev/zero | zstd -q >"$WORK/bomb.zst"
+image zstd-bomb zstd "$WORK/bomb.zst" "$WORK/layer.tar" >/dev/null
+rm -rf "$WORK/out"
+(
+  ulimit -v 2000000 # KiB of address space
+  expect_error '[1-9][0-9]*' "" "$LAYERFS" convert "oci:$WORK/zstd-bomb:latest" "oci:$WORK/out:latest"
+)
+
+# Converted images whose annotations lie. What is asked of them must end in an error, in little memory.
+mkdir -p "$WORK/tree/other"
+noise 200000 >"$WORK/tree/other/file"
+tar -C "$WORK/tree" --sort=name --mtime=@0 --owner=0 --group=0 -cf "$WORK/upper.tar" ./other
+init_layout "$WORK/two"
+tag_layout "$WORK/two" latest "$(for tar in layer upper; do put_layer "$WORK/two" gzip "$WORK/$tar.tar"; done | put_image "$WORK/two" amd64 '{}')"
+convert "oci:$WORK/two:latest" honest
+"$LAYERFS" cat "oci:$WORK/honest:latest" /dir/file | cmp - "$WORK/tree/dir/file"
+
+# forged NAME TEXT JQ: the converted image, its manifest changed by JQ, is refused with TEXT.
+forged() {
+  rm -rf "$WORK/forged" "$WORK/cache"
+  cp -a "$WORK/honest" "$WORK/forged"
+  manifest_of "$WORK/honest" | jq -c "$3" >"$WORK/forged/manifest.tmp"
+  replace_manifest "$WORK/forged" "$WORK/forged/manifest.tmp"
+  (
+    ulimit -v 2000000
+    for command in "ls -l oci:$WORK/forged:latest /" "cat oci:$WORK/forged:latest /dir/file" "check oci:$WORK/forged:latest"; do
+      expect_error "[1-9][0-9]*" "$2" "$LAYERFS" $command
+    done
+  ) || fail "$1"
+}
+position() { echo ".layers[0].annotations[\"io.layerfs.index.position\"] = \"$1\""; }
+honest=$(manifest_of "$WORK/honest" | jq -r '.layers[0].annotations["io.layerfs.index.position"]')
+IFS=: read -r offset stored size <<<"$honest"
+
+fact "annotations that point outside of the blob, at other bytes, at the wrong size, or nowhere"
+forged outside "index.position" "$(position "99999999:$stored:$size")"
+forged beyond-64-bits "index.position" "$(position "18446744073709551615:$stored:$size")"
+forged other-bytes "(layer|blob) sha256" "$(position "0:$stored:$size")"
+forged one-byte-off "(layer|blob) sha256" "$(position "$offset:$((stored - 1)):$size")"
+forged larger "(layer|blob) sha256" "$(position "$offset:$stored:$((size + 1))")"
+forged huge "index.position" "$(position "$offset:$stored:4294967295")"
+forged no-numbers "index.position" "$(position "a:b:c")"
+
+fact "a digest that is not the index's, and the index of another layer"
+forged digest "(layer|blob) sha256" '.layers[0].annotations["io.layerfs.index.digest"] = "sha256:" + ("0" * 64)'
+forged no-digest "digest" 'del(.layers[0].annotations["io.layerfs.index.digest"])'
+forged swapped "sha256:" '[.layers[].annotations] as $all | .layers[0].annotations = $all[1] | .layers[1].annotations = $all[0]'
+
+fact "a layer's size that is not its blob's"
+forged short "sha256:" ".layers[0].size = $offset"
+forged long "sha256:" '.layers[0].size += 1000'
