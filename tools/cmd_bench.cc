@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdio>
+#include <sys/utsname.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <thread>
+
+#include "fetch/reference.h"
 #include "index/base/file.h"
+#include "tools/bench/enclosure.h"
 #include "tools/bench/startup_bench.h"
 #include "tools/command.h"
 #include "tools/text.h"
@@ -37,7 +48,8 @@ class BenchCommand final : public Command {
     startup
         ->add_option("--against", against_,
                      "Also: overlayfs (a full pull by containerd), podman (likewise), local (an "
-                     "unpacked copy, warm), nopack (layerfs without the startup pack)")
+                     "unpacked copy, warm), nopack (a mount without the startup pack), run "
+                     "(layerfs run, with its runtime)")
         ->type_name("WAY[,WAY…]");
     startup->add_option("--command", bench_.command, "What to run instead of the image's command")
         ->type_name("WORD")
@@ -54,7 +66,7 @@ class BenchCommand final : public Command {
     startup->add_option("--runs", bench_.runs, "How often each is measured, one after the other")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
-    startup->add_option("--directory", bench_.directory, "Where there is room for all of it")
+    startup->add_option("--directory", directory_, "Where there is room for all of it")
         ->type_name("DIR")
         ->capture_default_str();
     startup->add_flag("--json", json_, "Print the result as JSON");
@@ -81,33 +93,75 @@ class BenchCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
+    LAYERFS_CHECK_OK(Check());
+    std::string scratch = directory_ + "/layerfs-bench.XXXXXX";
+    if (::mkdtemp(scratch.data()) == nullptr) return FailErrno(scratch, errno);
+    bench_.scratch = scratch;
+    const Result<int> status =
+        RunEnclosed(EngineRunDirectories(), [&] { return static_cast<int>(Measure(io)); });
+    RemoveControlGroups(std::filesystem::path(scratch).filename().string());
+    std::error_code ignored;
+    std::filesystem::remove_all(scratch, ignored);
+    if (!status.has_value()) return Fail(status.error());
+    return static_cast<ExitStatus>(*status);
+  }
+
+ private:
+  Status Check() {
     LAYERFS_CHECK_OK(bench_.ready.Check());
     bench_.against = SplitWords(against_);
     for (const std::string& way : bench_.against) {
-      if (way != "overlayfs" && way != "podman" && way != "local" && way != "nopack") {
+      constexpr std::array kWays = {"overlayfs", "podman", "local", "nopack", "run"};
+      if (std::ranges::find(kWays, way) == kWays.end()) {
         return Fail(ErrorCode::kInvalidArgument,
-                    "--against " + way + ": write overlayfs, podman, local or nopack");
+                    "--against " + way + ": write overlayfs, podman, local, nopack or run");
       }
     }
     if (bench_.profiles.empty()) bench_.profiles = {"lan"};
     for (const std::string& profile : bench_.profiles) {
       LAYERFS_CHECK_OK_IN(ParseNetworkProfile(profile), "--profile");
     }
-    LAYERFS_TRY(bench, StartupBench::Start(bench_, io.err));
-    LAYERFS_TRY(results, bench->Run());
-    if (json_) {
-      std::fprintf(io.out, "%s\n", ResultsToJson(results).dump(2).c_str());
-    } else {
-      std::fputs(FormatTable(results).c_str(), io.out);
+    for (const std::string& image : bench_.images) LAYERFS_CHECK_OK(ImageReference::Parse(image));
+    if (::geteuid() != 0) {
+      return Fail(ErrorCode::kPermission, "the benchmark runs images' programs and needs root");
     }
-    if (!html_.empty()) {
-      LAYERFS_CHECK_OK(WriteFileAtomically(html_, AsBytes(ResultsToHtml(results))));
-    }
-    return ExitStatus::kSuccess;
+    LAYERFS_CHECK_OK(CheckPrograms(""));
+    for (const std::string& way : bench_.against) LAYERFS_CHECK_OK(CheckPrograms(way));
+    return {};
   }
 
- private:
-  StartupBenchOptions bench_ = {.directory = "/var/tmp"};
+  // In the enclosure.
+  ExitStatus Measure(CommandIo& io) {
+    const auto failed = [&](const Error& error) {
+      std::fprintf(io.err, "layerfs bench: %s\n", error.context.c_str());
+      return ExitStatusOf(error.code);
+    };
+    auto bench = StartupBench::Start(bench_, io.err);
+    if (!bench.has_value()) return failed(bench.error());
+    Status written;
+    const auto results = (*bench)->Run([&](const std::vector<ImageResult>& so_far) {
+      if (!json_) std::fputs(FormatTable({so_far.back()}).c_str(), io.out);
+      std::fflush(io.out);
+      if (!html_.empty()) {
+        written = WriteFileAtomically(html_, AsBytes(ResultsToHtml(so_far, Machine())));
+      }
+    });
+    if (json_) std::fprintf(io.out, "%s\n", ResultsToJson(results).dump(2).c_str());
+    if (!written.has_value()) return failed(written.error());
+    return HasFailures(results) ? ExitStatus::kFailure : ExitStatus::kSuccess;
+  }
+
+  static std::string Machine() {
+    utsname name{};
+    ::uname(&name);
+    return std::string(name.sysname) + " " + name.release + " " + name.machine + ", " +
+           std::to_string(std::thread::hardware_concurrency()) +
+           " cores; all over loopback, through "
+           "a model of the link";
+  }
+
+  StartupBenchOptions bench_;
+  std::string directory_ = "/var/tmp";
   std::string against_;
   bool json_ = false;
   std::string html_;

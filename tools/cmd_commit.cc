@@ -12,6 +12,7 @@
 #include "tools/commit/commit_image.h"
 #include "tools/commit/layer_changes.h"
 #include "tools/run/container_store.h"
+#include "tools/run/user_namespace.h"
 #include "tools/services.h"
 #include "tools/state_option.h"
 #include "tools/text.h"
@@ -30,6 +31,10 @@ class LayerArgument {
   }
 
   Result<const ContainerLayer*> Open() {
+    // Before this is somebody else's: the defaults go by who the caller is.
+    if (options_.cache_directory.empty()) options_.cache_directory = DefaultCacheDirectory();
+    state_directory_ = StateDirectory(state_directory_);
+    LAYERFS_CHECK_OK(BecomeNamespaceRoot());
     LAYERFS_TRY(directory, Directory());
     LAYERFS_TRY(layer, ContainerLayer::OpenExisting(directory));
     layer_ = std::make_unique<ContainerLayer>(std::move(layer));
@@ -47,7 +52,7 @@ class LayerArgument {
   Result<std::string> Directory() const {
     struct stat attributes;
     if (word_.find('/') == std::string::npos) {
-      LAYERFS_TRY(store, ContainerStore::Open(StateDirectory(state_directory_)));
+      LAYERFS_TRY(store, ContainerStore::Open(state_directory_));
       const auto container = store.Lock(word_);
       if (container.has_value()) return container->record().layer;
       const bool is_directory = ::stat(word_.c_str(), &attributes) == 0;

@@ -5,6 +5,7 @@
 
 #include "tools/command.h"
 #include "tools/run/container_store.h"
+#include "tools/run/user_namespace.h"
 #include "tools/state_option.h"
 #include "tools/text.h"
 
@@ -53,7 +54,9 @@ class PsCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
-    LAYERFS_TRY(store, ContainerStore::Open(StateDirectory(state_directory_)));
+    const std::string state = StateDirectory(state_directory_);
+    LAYERFS_CHECK_OK(BecomeNamespaceRoot());
+    LAYERFS_TRY(store, ContainerStore::Open(state));
     store.CleanUp();
     LAYERFS_TRY(list, store.List());
     if (!all_) std::erase_if(list, [](const auto& listed) { return !listed.running; });
@@ -117,7 +120,9 @@ class RmCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
-    LAYERFS_TRY(store, ContainerStore::Open(StateDirectory(state_directory_)));
+    const std::string state = StateDirectory(state_directory_);
+    LAYERFS_CHECK_OK(BecomeNamespaceRoot());
+    LAYERFS_TRY(store, ContainerStore::Open(state));
     store.CleanUp();
     ExitStatus status = ExitStatus::kSuccess;
     for (const std::string& name : names_) {

@@ -52,6 +52,9 @@ Result<std::string> CheckMountPoint(const std::string& path) {
   return absolute;
 }
 
+// What a Dockerfile calls it when nothing lies below a layer.
+constexpr char kScratch[] = "scratch";
+
 class MountCommand final : public Command {
  public:
   CLI::App* Declare(CLI::App& parent) override {
@@ -108,7 +111,8 @@ class MountCommand final : public Command {
          "\n"
          "  The mount is read-only, or writable with --container-layer DIR: DIR (made where it is\n"
          "  missing) takes the changes, belongs to this image from then on, and is in use by one\n"
-         "  mount at a time.\n"
+         "  mount at a time. As IMAGE, the word scratch is none: the layer alone is a base "
+         "image's.\n"
          "\n"
          "  With -o lowerdir=A:B[,upperdir=U,workdir=W] directories are merged instead of an "
          "image,\n"
@@ -165,7 +169,7 @@ class MountCommand final : public Command {
     return {};
   }
 
-  // An image, or directories.
+  // An image, or directories, or a container layer on nothing.
   struct WhatIsMounted {
     std::optional<ImageReference> image;
     OverlayOptions overlay;  // with an image, only what concerns the file system
@@ -192,10 +196,12 @@ class MountCommand final : public Command {
       if (image_.empty()) {
         return Fail(ErrorCode::kInvalidArgument, "IMAGE is required; or -o lowerdir=");
       }
-      LAYERFS_TRY(reference, ImageReference::Parse(image_));
-      LAYERFS_TRY(absolute, WithAbsolutePaths(reference));
-      mount.image = std::move(absolute);
       mount.overlay.others = words;
+      if (image_ != kScratch || container_layer_.empty()) {
+        LAYERFS_TRY(reference, ImageReference::Parse(image_));
+        LAYERFS_TRY(absolute, WithAbsolutePaths(reference));
+        mount.image = std::move(absolute);
+      }
     }
     if (directory_.empty()) return Fail(ErrorCode::kInvalidArgument, "DIRECTORY is required");
     return mount;
@@ -296,7 +302,10 @@ class MountCommand final : public Command {
       sources.push_back(std::move(source));
     }
     std::optional<ContainerLayer> layer;
-    if (!overlay.upper_directory.empty()) {
+    if (!container_layer_.empty()) {
+      LAYERFS_TRY(opened, ContainerLayer::Open(container_layer_, LayerBinding{}));
+      layer = std::move(opened);
+    } else if (!overlay.upper_directory.empty()) {
       LAYERFS_TRY(opened,
                   ContainerLayer::OpenPlain(overlay.upper_directory, overlay.work_directory));
       layer = std::move(opened);

@@ -10,6 +10,7 @@
 #include "tools/command.h"
 #include "tools/run/container_store.h"
 #include "tools/run/run_container.h"
+#include "tools/run/user_namespace.h"
 #include "tools/services.h"
 #include "tools/state_option.h"
 #include "tools/text.h"
@@ -60,6 +61,7 @@ class RunCommand final : public Command {
         ->type_name("OS/ARCH[/VARIANT]");
     services_.DeclareCache(*app_);
     services_.DeclareRegistry(*app_);
+    services_.DeclareOffline(*app_);
     Document(
         *app_,
         {"  Mounts the image with a container layer on top and runs its command, or COMMAND, in a\n"
@@ -70,6 +72,13 @@ class RunCommand final : public Command {
          "  that it could not be made, 126 that its command cannot be run, 127 that there is no\n"
          "  such command. Signals go to the container; TERM as the image's stop signal, and a\n"
          "  second TERM as KILL.\n"
+         "\n"
+         "  System calls are filtered by /etc/containers/seccomp.json or\n"
+         "  /usr/share/containers/seccomp.json, as Podman does; where neither is there, nothing "
+         "is\n"
+         "  filtered and a warning says so. An ordinary user's containers run in a user "
+         "namespace,\n"
+         "  with the ids that /etc/subuid gives, or with root alone where there are none.\n"
          "\n"
          "  Without --rm the container stays, with its name and its layer: see layerfs ps, start,\n"
          "  rm, diff and commit. Containers lie below /var/lib/layerfs (or --state), the layer of "
@@ -85,6 +94,8 @@ class RunCommand final : public Command {
   Result<ExitStatus> Run(CommandIo& io) override {
     Result<RunRequest> request = MakeRequest();
     if (!request.has_value()) return NotRun(request.error(), "layerfs run", io);
+    const Status root = BecomeNamespaceRoot();
+    if (!root.has_value()) return NotRun(root.error(), "layerfs run", io);
     const Result<BundleEnd> end = RunContainer(*request);
     if (!end.has_value()) return NotRun(end.error(), "layerfs run", io);
     ReportEnd(*end, "layerfs run", io);
@@ -130,6 +141,10 @@ class RunCommand final : public Command {
     app.add_option("--network", network_, "The host's network, or none")
         ->check(CLI::IsMember({"host", "none"}))
         ->capture_default_str();
+    AddList(app, "--ulimit", limits_, "Set a limit of setrlimit(2); by default the caller's",
+            "NAME=SOFT[:HARD]");
+    AddList(app, "--security-opt", security_, "seccomp=FILE, seccomp=unconfined, no-new-privileges",
+            "OPTION");
     AddList(app, "-l,--label", labels_, "Set metadata: the runtime's annotations", "KEY[=VALUE]");
     app.add_option("--runtime", runtime_, "crun, runc, or a program; by default what fits")
         ->type_name("RUNTIME");
@@ -188,6 +203,14 @@ class RunCommand final : public Command {
       LAYERFS_TRY(label, ParseLabel(text));
       options_.labels[label.first] = label.second;
     }
+    for (const std::string& text : limits_) LAYERFS_CHECK_OK(AddUlimit(text, options_.limits));
+    for (const std::string& text : security_) {
+      LAYERFS_CHECK_OK(ApplySecurityOption(text, options_));
+    }
+    if (!options_.seccomp.empty() && options_.seccomp != "unconfined") {
+      LAYERFS_TRY(profile, AbsolutePath(options_.seccomp));
+      options_.seccomp = profile;
+    }
     if (app_->count("--entrypoint") > 0) options_.entrypoint = entrypoint_;
     options_.network = network_ == "none" ? NetworkMode::kNone : NetworkMode::kHost;
     return {};
@@ -196,21 +219,11 @@ class RunCommand final : public Command {
   // The options of the mount, as `layerfs mount` takes them.
   Result<std::vector<std::string>> MountWords() const {
     std::vector<std::string> words;
-    const auto add = [&](const char* option, const std::string& value) {
-      if (!value.empty()) words.insert(words.end(), {option, value});
-    };
-    std::string cache = services_.cache_directory;
-    if (cache.empty()) cache = DefaultCacheDirectory();
-    LAYERFS_TRY(absolute_cache, AbsolutePath(cache));
-    add("--cache", absolute_cache);
-    add("--cache-size", services_.cache_size);
-    add("--fetch-timeout", services_.fetch_timeout);
-    add("--ca", services_.ca_file);
-    add("--cert", services_.client_cert);
-    add("--key", services_.client_key);
-    add("--authfile", services_.auth_file);
-    add("--platform", platform_);
-    if (services_.plain_http) words.emplace_back("--plain-http");
+    ServiceOptions services = services_;
+    if (services.cache_directory.empty()) services.cache_directory = DefaultCacheDirectory();
+    LAYERFS_CHECK_OK(services.MakeAbsolute());
+    services.AppendWords(words);
+    if (!platform_.empty()) words.insert(words.end(), {"--platform", platform_});
     return words;
   }
 
@@ -230,6 +243,8 @@ class RunCommand final : public Command {
   std::vector<std::string> volumes_;
   std::vector<std::string> tmpfs_;
   std::vector<std::string> labels_;
+  std::vector<std::string> limits_;
+  std::vector<std::string> security_;
 };
 
 class StartCommand final : public Command {
@@ -247,7 +262,10 @@ class StartCommand final : public Command {
 
   Result<ExitStatus> Run(CommandIo& io) override {
     LAYERFS_TRY(program, OwnProgram());
-    const Result<BundleEnd> end = StartContainer(StateDirectory(state_directory_), name_, program);
+    const std::string state = StateDirectory(state_directory_);
+    const Status root = BecomeNamespaceRoot();
+    if (!root.has_value()) return NotRun(root.error(), "layerfs start", io);
+    const Result<BundleEnd> end = StartContainer(state, name_, program);
     if (!end.has_value()) return NotRun(end.error(), "layerfs start", io);
     ReportEnd(*end, "layerfs start", io);
     return static_cast<ExitStatus>(end->status);

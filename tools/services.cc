@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "tools/state_option.h"
 #include "tools/text.h"
 
 namespace layerfs {
@@ -57,6 +58,18 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
       ->capture_default_str();
 }
 
+Status ServiceOptions::MakeAbsolute() {
+  std::vector<std::string*> paths = {&cache_directory, &ca_file,   &client_cert,
+                                     &client_key,      &auth_file, &registries_conf};
+  for (std::string& directory : hosts_directories) paths.push_back(&directory);
+  for (std::string* path : paths) {
+    if (path->empty()) continue;
+    LAYERFS_TRY(absolute, AbsolutePath(*path));
+    *path = absolute;
+  }
+  return {};
+}
+
 void ServiceOptions::AppendWords(std::vector<std::string>& words) const {
   const auto add = [&](const char* option, const std::string& value) {
     if (!value.empty()) words.insert(words.end(), {option, value});
@@ -68,7 +81,12 @@ void ServiceOptions::AppendWords(std::vector<std::string>& words) const {
   add("--cert", client_cert);
   add("--key", client_key);
   add("--authfile", auth_file);
+  for (const std::string& directory : hosts_directories) add("--hosts-dir", directory);
+  add("--registries-conf", registries_conf);
+  add("--verify-cache", verify_cache);
   if (plain_http) words.emplace_back("--plain-http");
+  if (offline) words.emplace_back("--offline");
+  if (cache_read_only) words.emplace_back("--cache-read-only");
 }
 
 std::string DefaultCacheDirectory() {

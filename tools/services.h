@@ -37,6 +37,8 @@ struct ServiceOptions {
   void DeclareRegistry(CLI::App& app);
   // For commands that read images: --offline.
   void DeclareOffline(CLI::App& app);
+  // From the working directory: for a process that may be in another.
+  Status MakeAbsolute();
   // The same as words of a command line, for a layerfs of its own process.
   void AppendWords(std::vector<std::string>& words) const;
 };

@@ -3,8 +3,10 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,13 +20,6 @@ namespace {
 
 constexpr uint64_t kMaxLog = uint64_t{64} << 20;
 constexpr size_t kLastWords = 1500;
-
-std::string LastWords(const std::string& log) {
-  const auto text = ReadFile(log, kMaxLog);
-  if (!text.has_value()) return {};
-  const std::string_view all = AsText(*text);
-  return std::string(all.substr(all.size() > kLastWords ? all.size() - kLastWords : 0));
-}
 
 }  // namespace
 
@@ -52,7 +47,24 @@ Child::~Child() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-Status Child::Wait() {
+std::string Child::LastWords() const {
+  const auto text = ReadFile(log_, kMaxLog);
+  if (!text.has_value()) return {};
+  const std::string_view all = AsText(*text);
+  return std::string(all.substr(all.size() > kLastWords ? all.size() - kLastWords : 0));
+}
+
+Status Child::Wait(std::chrono::milliseconds timeout) {
+  const UniqueFd ended(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  if (!ended.valid()) return FailErrno("pidfd_open", errno);
+  pollfd polled{ended.get(), POLLIN, 0};
+  int ready = 0;
+  while ((ready = ::poll(&polled, 1, static_cast<int>(timeout.count()))) < 0 && errno == EINTR) {
+  }
+  if (ready == 0) {
+    return Fail(ErrorCode::kTimeout, "has not ended in " + std::to_string(timeout.count() / 1000) +
+                                         " s: " + LastWords());
+  }
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
@@ -60,7 +72,7 @@ Status Child::Wait() {
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
   return Fail(ErrorCode::kIo, "ended with status " +
                                   std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : -1) +
-                                  ": " + LastWords(log_));
+                                  ": " + LastWords());
 }
 
 bool Child::running() {
@@ -82,9 +94,10 @@ void Child::End() {
   pid_ = -1;
 }
 
-Status RunProgram(const std::vector<std::string>& words, const std::string& log) {
+Status RunProgram(const std::vector<std::string>& words, const std::string& log,
+                  std::chrono::milliseconds timeout) {
   LAYERFS_TRY(child, Child::Start(words, log));
-  LAYERFS_CHECK_OK_IN(child.Wait(), words[0]);
+  LAYERFS_CHECK_OK_IN(child.Wait(timeout), words[0]);
   return {};
 }
 

@@ -22,11 +22,14 @@ class Child {
   Child& operator=(Child&&) = delete;
   ~Child();  // Kills it.
 
-  // Waits for its end; an error unless its status is 0.
-  Status Wait();
+  // Waits for its end; an error with its last words unless its status is 0. kTimeout where it has
+  // not ended by then.
+  Status Wait(std::chrono::milliseconds timeout);
   bool running();
   // SIGTERM, and SIGKILL where that has not ended it in ten seconds.
   void End();
+  // The end of what it and others have written to its log.
+  std::string LastWords() const;
 
  private:
   Child(int pid, std::string log) : pid_(pid), log_(std::move(log)) {}
@@ -34,8 +37,9 @@ class Child {
   std::string log_;
 };
 
-// Start and Wait; the error has the program's last words.
-Status RunProgram(const std::vector<std::string>& words, const std::string& log);
+// Start and Wait; the error names the program.
+Status RunProgram(const std::vector<std::string>& words, const std::string& log,
+                  std::chrono::milliseconds timeout);
 // A port on 127.0.0.1 that nobody listens on at this moment.
 Result<int> FreePort();
 

@@ -5,31 +5,30 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
 #include "tools/convert/convert_image.h"
+#include "tools/run/runtime.h"
 #include "tools/startup/add_startup.h"
-#include "tools/startup/mount_child.h"
 #include "tools/startup/recording.h"
 #include "tools/startup/trace_files.h"
+#include "tools/state_option.h"
 
 namespace layerfs {
 namespace {
 
 constexpr int kServerAttempts = 500;
 constexpr std::chrono::milliseconds kServerWait{20};
+constexpr std::chrono::milliseconds kUnmountPatience{10'000};
+// Most tasks end by themselves once they are ready; the others are told to.
+constexpr std::chrono::milliseconds kEndPatience{3'000};
+constexpr std::chrono::milliseconds kKillTimeout{20'000};
 
 struct NoProgress final : ConvertProgress {
   void OnLayers(size_t) override {}
   void OnProgress(const LayerProgress&) override {}
 };
-
-Status WriteText(const std::string& path, const std::string& text) {
-  return WriteFileAtomically(path, AsBytes(text));
-}
 
 void RemoveAll(const std::string& path) {
   std::error_code ignored;
@@ -38,27 +37,32 @@ void RemoveAll(const std::string& path) {
 
 // What the kernel keeps of files is what makes a second start warm. The tool itself is not what is
 // started: a machine that runs containers has it in memory.
-Status DropCaches(const std::vector<std::string>& tool, const std::string& log) {
+Status DropCaches(const CommandWords& tool, const std::string& log) {
   ::sync();
   LAYERFS_TRY(file, OpenFile("/proc/sys/vm/drop_caches", O_WRONLY));
   LAYERFS_CHECK_OK(WriteFull(file.get(), AsBytes("3")));
-  return RunProgram(tool, log);
+  return RunProgram(tool, log, kKillTimeout);
 }
 
-std::string ContainerName() {
-  static int number = 0;
-  return "layerfs-bench-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
+// An event log's times from the command's start, and the phases that it tells of.
+void TakeEvents(std::vector<LoggedEvent> events, double began, StartSample& sample) {
+  for (LoggedEvent& event : events) {
+    event.at -= began;
+    if (event.event == "resolved") sample.resolved = event.at;
+    if (event.event == "opened") sample.opened = event.at;
+    if (event.event == "read" && sample.first_byte == 0) sample.first_byte = event.at + event.took;
+  }
+  if (sample.first_byte == 0) sample.first_byte = sample.mounted;
+  sample.events = std::move(events);
 }
 
 }  // namespace
 
-StartupBench::StartupBench(const StartupBenchOptions& options, std::FILE* talk, std::string scratch)
-    : options_(options), talk_(talk), scratch_(std::move(scratch)) {}
+StartupBench::StartupBench(const StartupBenchOptions& options, std::FILE* talk)
+    : options_(options), talk_(talk), scratch_(options.scratch) {}
 
 StartupBench::~StartupBench() {
-  if (containerd_.has_value()) containerd_->End();
   if (registry_.has_value()) registry_->End();
-  RemoveAll(scratch_);
 }
 
 void StartupBench::Say(const std::string& text) const {
@@ -67,12 +71,9 @@ void StartupBench::Say(const std::string& text) const {
 
 Result<std::unique_ptr<StartupBench>> StartupBench::Start(const StartupBenchOptions& options,
                                                           std::FILE* talk) {
-  if (::geteuid() != 0) {
-    return Fail(ErrorCode::kPermission, "the benchmark runs images' programs and needs root");
-  }
-  std::string scratch = options.directory + "/layerfs-bench.XXXXXX";
-  if (::mkdtemp(scratch.data()) == nullptr) return FailErrno(scratch, errno);
-  auto bench = std::unique_ptr<StartupBench>(new StartupBench(options, talk, scratch));
+  auto bench = std::unique_ptr<StartupBench>(new StartupBench(options, talk));
+  LAYERFS_TRY(program, OwnProgram());
+  bench->program_ = program;
   LAYERFS_CHECK_OK(bench->StartRegistry());
   LAYERFS_TRY(model, NetworkModel::Start(NetworkProfile{}));
   bench->model_ = std::move(model);
@@ -86,46 +87,18 @@ Status StartupBench::StartRegistry() {
   LAYERFS_TRY(port, FreePort());
   registry_port_ = port;
   const std::string address = "127.0.0.1:" + std::to_string(port);
-  LAYERFS_CHECK_OK(WriteText(scratch_ + "/registry.yml",
-                             "version: 0.1\nlog: {level: error}\nstorage: {filesystem: "
-                             "{rootdirectory: " +
-                                 scratch_ + "/registry}}\nhttp: {addr: \"" + address + "\"}\n"));
+  const std::string config =
+      "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " + scratch_ +
+      "/registry}}\nhttp: {addr: \"" + address + "\"}\n";
+  LAYERFS_CHECK_OK(WriteFileAtomically(scratch_ + "/registry.yml", AsBytes(config)));
   LAYERFS_TRY(child, Child::Start({"docker-registry", "serve", scratch_ + "/registry.yml"},
                                   scratch_ + "/registry.log"));
   registry_.emplace(std::move(child));
-  for (int i = 0; i < kServerAttempts; ++i) {
+  for (int i = 0; i < kServerAttempts && registry_->running(); ++i) {
     if (IsServed("http://" + address + "/v2/")) return {};
-    if (!registry_->running()) break;
     std::this_thread::sleep_for(kServerWait);
   }
-  return Fail(ErrorCode::kIo,
-              "docker-registry does not start; tools/setup.sh installs what the benchmark needs");
-}
-
-// With an empty store: one for each run, because it gives up what it has only when it likes.
-Status StartupBench::StartContainerd() {
-  const std::string home = scratch_ + "/containerd";
-  RemoveAll(home);
-  LAYERFS_CHECK_OK(MakeDirectories(home));
-  LAYERFS_CHECK_OK(WriteText(home + "/config.toml",
-                             "version = 2\nroot = \"" + home + "/root\"\nstate = \"" + home +
-                                 "/state\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n"
-                                 "[grpc]\naddress = \"" +
-                                 home + "/socket\"\n"));
-  LAYERFS_TRY(child,
-              Child::Start({"containerd", "--config", home + "/config.toml"}, home + "/log"));
-  containerd_.emplace(std::move(child));
-  for (int i = 0; i < kServerAttempts; ++i) {
-    if (RunProgram({"ctr", "-a", home + "/socket", "version"}, home + "/ctr.log").has_value()) {
-      return {};
-    }
-    std::this_thread::sleep_for(kServerWait);
-  }
-  return Fail(ErrorCode::kIo, "containerd does not start");
-}
-
-bool StartupBench::Against(const std::string& way) const {
-  return std::ranges::find(options_.against, way) != options_.against.end();
+  return Fail(ErrorCode::kIo, "docker-registry does not start: " + registry_->LastWords());
 }
 
 std::string StartupBench::Direct(const std::string& repository, const std::string& tag) const {
@@ -135,74 +108,106 @@ std::string StartupBench::Shaped(const std::string& repository, const std::strin
   return "127.0.0.1:" + std::to_string(shaped_port_) + "/" + repository + ":" + tag;
 }
 
+// What its control groups are called begins with the scratch directory's name.
+std::string StartupBench::NextName() {
+  return std::filesystem::path(scratch_).filename().string() + "-" + std::to_string(++containers_);
+}
+
 Result<StartupBench::Prepared> StartupBench::Prepare(size_t number) {
   const std::string& image = options_.images[number];
   Prepared prepared;
   prepared.repository = "bench/image" + std::to_string(number);
   prepared.result.image = image;
-  LAYERFS_TRY(source, ImageReference::Parse(image));
   LAYERFS_CHECK_OK(
       RunProgram({"skopeo", "copy", "--dest-tls-verify=false", "--src-tls-verify=false", image,
                   "docker://" + Direct(prepared.repository, "plain")},
-                 scratch_ + "/skopeo.log"));
+                 scratch_ + "/skopeo.log", options_.timeout));
   ServiceOptions service_options;
   service_options.cache_directory = scratch_ + "/cache-prepare";
   Services services(service_options);
-  LAYERFS_TRY(cache, services.Cache());
+  LAYERFS_CHECK_OK(Convert(image, services, prepared));
+  LAYERFS_CHECK_OK(AddPack(image, services, prepared));
+  LAYERFS_CHECK_OK(Unpack(prepared));
+  return prepared;
+}
+
+Status StartupBench::Convert(const std::string& image, Services& services, Prepared& prepared) {
+  LAYERFS_TRY(source, ImageReference::Parse(image));
   LAYERFS_TRY(stores, services.Stores());
-  LAYERFS_TRY(scheduler, services.Fetcher());
   NoProgress none;
   for (const char* tag : {"bare", "lazy"}) {
     ConvertOptions convert;
     convert.source = source;
     LAYERFS_TRY(destination, ImageReference::Parse("docker://" + Direct(prepared.repository, tag)));
     convert.destination = destination;
-    convert.cache_directory = service_options.cache_directory;
+    convert.cache_directory = services.options().cache_directory;
     convert.spool_directory = scratch_;
     Say("converting " + image + " (" + tag + ")");
     LAYERFS_TRY(report, ConvertImage(convert, *stores, none));
     prepared.result.image_bytes = 0;
     for (const LayerReport& layer : report.layers) prepared.result.image_bytes += layer.source_size;
   }
-  const std::string lazy = "docker://" + Direct(prepared.repository, "lazy");
+  return {};
+}
+
+Status StartupBench::AddPack(const std::string& image, Services& services, Prepared& prepared) {
+  LAYERFS_TRY(cache, services.Cache());
+  LAYERFS_TRY(stores, services.Stores());
+  LAYERFS_TRY(scheduler, services.Fetcher());
   AddStartupOptions add;
-  LAYERFS_TRY(reference, ImageReference::Parse(lazy));
+  LAYERFS_TRY(reference, ImageReference::Parse("docker://" + Direct(prepared.repository, "lazy")));
   add.image = reference;
   LAYERFS_TRY(traces, ReadTraces(options_.traces));
   add.traces = std::move(traces);
   if (add.traces.empty()) {
     Say("recording " + image);
     RecordOptions record;
-    record.image = lazy;
+    record.image = reference.ToString();
     record.command = options_.command;
     record.ready = options_.ready;
     record.timeout = options_.timeout;
-    LAYERFS_TRY(trace, RecordStartup(record, service_options));
+    LAYERFS_TRY_IN(trace, RecordStartup(record, services.options()), "recording");
     add.traces.push_back(std::move(trace));
   }
   LAYERFS_TRY(added, AddStartup(add, ImageContext{*stores, *scheduler, cache}));
   prepared.result.pack_bytes = added.pack_bytes;
   prepared.result.page_stream_bytes = added.stored_page_bytes;
   prepared.result.tree_bytes = added.stored_tree_bytes;
-  LAYERFS_CHECK_OK(Unpack("docker://" + Direct(prepared.repository, "bare"), prepared));
-  return prepared;
+  return {};
 }
 
 // The local copy, by way of a mount: what is measured against is what is mounted.
-Status StartupBench::Unpack(const std::string& image, Prepared& prepared) {
+Status StartupBench::Unpack(Prepared& prepared) {
   const std::string mount_point = scratch_ + "/mnt";
   const std::string tree =
       scratch_ + "/tree-" + std::filesystem::path(prepared.repository).filename().string();
-  LAYERFS_CHECK_OK(MakeDirectories(mount_point));
   LAYERFS_CHECK_OK(MakeDirectories(tree));
   Say("unpacking " + prepared.result.image);
-  LAYERFS_TRY(mount, MountChild::Start(image, mount_point,
-                                       {"--cache", scratch_ + "/cache-prepare", "--fill", "off"}));
-  LAYERFS_TRY(spec, TaskSpec::Make(mount->config(), options_.command));
-  prepared.local = std::move(spec);
-  prepared.local.root = tree;
-  LAYERFS_CHECK_OK(RunProgram({"cp", "-a", mount_point + "/.", tree}, scratch_ + "/unpack.log"));
-  return mount->Stop();
+  LAYERFS_TRY(mount, Mount("docker://" + Direct(prepared.repository, "bare"), mount_point,
+                           {"--cache", scratch_ + "/cache-prepare", "--fill", "off"}));
+  Result<TaskSpec> spec = CopyTree(mount, mount_point, tree);
+  const Status ended = mount.End(kUnmountPatience);
+  if (!spec.has_value()) return Fail(std::move(spec).error());
+  prepared.local = std::move(*spec);
+  return ended;
+}
+
+Result<TaskSpec> StartupBench::CopyTree(const MountProcess& mount, const std::string& mount_point,
+                                        const std::string& tree) {
+  LAYERFS_CHECK_OK(RunProgram({"cp", "-a", mount_point + "/.", tree}, scratch_ + "/unpack.log",
+                              options_.timeout));
+  return TaskSpec::Make(mount.image_config(), options_.command, tree);
+}
+
+Result<MountProcess> StartupBench::Mount(const std::string& image, const std::string& mount_point,
+                                         const std::vector<std::string>& words) {
+  LAYERFS_CHECK_OK(MakeDirectories(mount_point));
+  MountProcess::Options options;
+  options.program = program_;
+  options.words = words;
+  options.image = image;
+  options.mount_point = mount_point;
+  return MountProcess::Start(options);
 }
 
 Status StartupBench::WaitFor(StartupTask& task, double began, StartSample& sample) {
@@ -215,34 +220,31 @@ Status StartupBench::WaitFor(StartupTask& task, double began, StartSample& sampl
   return {};
 }
 
-Result<StartSample> StartupBench::RunLayerfs(const std::string& image, const Prepared& prepared) {
+Result<StartSample> StartupBench::RunMount(const std::string& tag, const Prepared& prepared) {
   const std::string mount_point = scratch_ + "/mnt";
   const std::string cache = scratch_ + "/cache-run";
   const std::string event_file = scratch_ + "/events";
   RemoveAll(cache);
-  LAYERFS_CHECK_OK(DropCaches({"/proc/self/exe", "--version"}, scratch_ + "/warm.log"));
+  LAYERFS_CHECK_OK(DropCaches({program_, "--version"}, scratch_ + "/warm.log"));
   model_->ResetStatistics();
   StartSample sample;
   const double began = MonotonicSeconds();
-  LAYERFS_TRY(mount, MountChild::Start("docker://" + image, mount_point,
-                                       {"--cache", cache, "--events", event_file,
-                                        "--no-passthrough", "--fill", "off"}));
+  LAYERFS_TRY(mount, Mount("docker://" + Shaped(prepared.repository, tag), mount_point,
+                           {"--cache", cache, "--events", event_file, "--no-passthrough", "--fill",
+                            "off"}));
   sample.mounted = MonotonicSeconds() - began;
   TaskSpec spec = prepared.local;
   spec.root = mount_point;
-  LAYERFS_TRY(task, StartupTask::Start(spec));
-  LAYERFS_CHECK_OK(WaitFor(*task, began, sample));
-  task->Stop();
-  LAYERFS_CHECK_OK(mount->Stop());
-  LAYERFS_TRY(events, ReadEventLog(event_file));
-  for (LoggedEvent& event : events) {
-    event.at -= began;
-    if (event.event == "resolved") sample.resolved = event.at;
-    if (event.event == "opened") sample.opened = event.at;
-    if (event.event == "read" && sample.first_byte == 0) sample.first_byte = event.at + event.took;
+  Status ready;
+  {
+    auto task = StartupTask::Start(spec);
+    ready = task.has_value() ? WaitFor(**task, began, sample) : Status(Fail(task.error()));
   }
-  if (sample.first_byte == 0) sample.first_byte = sample.mounted;
-  sample.events = std::move(events);
+  const Status ended = mount.End(kUnmountPatience);
+  LAYERFS_CHECK_OK(ready);
+  LAYERFS_CHECK_OK(ended);
+  LAYERFS_TRY(events, ReadEventLog(event_file));
+  TakeEvents(std::move(events), began, sample);
   RemoveAll(cache);
   return sample;
 }
@@ -256,117 +258,161 @@ Result<StartSample> StartupBench::RunLocal(const Prepared& prepared) {
   return sample;
 }
 
+// With an empty store for each run, because it gives up what it has only when it likes.
 Result<StartSample> StartupBench::RunContainerd(const Prepared& prepared) {
   const std::string home = scratch_ + "/containerd";
-  const std::string reference = Shaped(prepared.repository, "plain");
-  const std::vector<std::string> ctr = {"ctr", "-a", home + "/socket", "-n", "bench"};
-  const auto words = [&](std::vector<std::string> more) {
-    more.insert(more.begin(), ctr.begin(), ctr.end());
-    return more;
-  };
-  LAYERFS_CHECK_OK(StartContainerd());
-  LAYERFS_CHECK_OK(DropCaches(words({"version"}), home + "/ctr.log"));
-  model_->ResetStatistics();
-  StartSample sample;
-  const double began = MonotonicSeconds();
-  LAYERFS_CHECK_OK(
-      RunProgram(words({"images", "pull", "--plain-http", "--snapshotter", "overlayfs", reference}),
-                 home + "/ctr.log"));
-  sample.opened = MonotonicSeconds() - began;
-  const std::string name = ContainerName();
-  std::vector<std::string> run = {"run",       "--rm",    "--net-host", "--snapshotter",
-                                  "overlayfs", reference, name};
-  run.insert(run.end(), options_.command.begin(), options_.command.end());
-  LAYERFS_TRY(task, StartupTask::StartProgram(words(run)));
-  const Status ready = WaitFor(*task, began, sample);
-  // Most tasks end by themselves once they are ready; the others have to be told.
-  (void)task->WaitReady({.exit = true}, std::chrono::seconds(3));
-  (void)RunProgram(words({"tasks", "kill", "--all", "-s", "KILL", name}), home + "/ctr.log");
-  (void)task->WaitReady({.exit = true}, std::chrono::seconds(3));
-  task->Stop();
-  containerd_->End();
-  containerd_.reset();
+  LAYERFS_TRY(server, StartContainerd(home));
+  Result<StartSample> sample =
+      RunEngine(ContainerdCommands(
+                    {home, Shaped(prepared.repository, "plain"), NextName(), options_.command}),
+                home);
+  server.End();
   RemoveAll(home);
-  LAYERFS_CHECK_OK(ready);
   return sample;
 }
 
 Result<StartSample> StartupBench::RunPodman(const Prepared& prepared) {
   const std::string home = scratch_ + "/podman";
+  RemoveAll(home);
   LAYERFS_CHECK_OK(MakeDirectories(home));
-  const std::string reference = Shaped(prepared.repository, "plain");
-  const auto words = [&](std::vector<std::string> more) {
-    const std::vector<std::string> podman = {"podman",    "--root",           home + "/root",
-                                             "--runroot", home + "/run",      "--storage-driver",
-                                             "overlay",   "--cgroup-manager", "cgroupfs"};
-    more.insert(more.begin(), podman.begin(), podman.end());
-    return more;
-  };
-  LAYERFS_CHECK_OK(DropCaches(words({"version"}), home + "/log"));
+  LAYERFS_TRY(runtime, ChooseRuntime("", FindRuntimes(), DetectCgroups()));
+  Result<StartSample> sample = RunEngine(
+      PodmanCommands({home, Shaped(prepared.repository, "plain"), NextName(), options_.command},
+                     runtime),
+      home);
+  RemoveAll(home);
+  return sample;
+}
+
+// As a user types it, with everything as it is by default, a runtime included.
+Result<StartSample> StartupBench::RunCommand(const Prepared& prepared) {
+  const std::string home = scratch_ + "/run";
+  RemoveAll(home);
+  LAYERFS_CHECK_OK(MakeDirectories(home));
+  const std::string name = NextName();
+  EngineCommands engine;
+  engine.tool = {program_, "--version"};
+  engine.run = {program_,
+                "run",
+                "--rm",
+                "--state",
+                home,
+                "--cache",
+                home + "/cache",
+                "--name",
+                name,
+                "docker://" + Shaped(prepared.repository, "lazy")};
+  engine.run.insert(engine.run.end(), options_.command.begin(), options_.command.end());
+  engine.kill = {program_, "rm", "--force", "--state", home, name};
+  Result<StartSample> sample = RunEngine(engine, home);
+  RemoveAll(home);
+  return sample;
+}
+
+Result<StartSample> StartupBench::RunEngine(const EngineCommands& engine, const std::string& home) {
+  const std::string log = home + "/engine.log";
+  LAYERFS_CHECK_OK(DropCaches(engine.tool, log));
   model_->ResetStatistics();
   StartSample sample;
   const double began = MonotonicSeconds();
-  LAYERFS_CHECK_OK(
-      RunProgram(words({"pull", "--quiet", "--tls-verify=false", reference}), home + "/log"));
-  sample.opened = MonotonicSeconds() - began;
-  const std::string name = ContainerName();
-  std::vector<std::string> run = {"run", "--rm", "--network", "host", "--name", name, reference};
-  run.insert(run.end(), options_.command.begin(), options_.command.end());
-  LAYERFS_TRY(task, StartupTask::StartProgram(words(run)));
+  if (!engine.pull.empty()) {
+    LAYERFS_CHECK_OK_IN(RunProgram(engine.pull, log, options_.timeout), "pull");
+    sample.opened = MonotonicSeconds() - began;
+  }
+  LAYERFS_TRY(task, StartupTask::StartProgram(engine.run));
   const Status ready = WaitFor(*task, began, sample);
-  (void)task->WaitReady({.exit = true}, std::chrono::seconds(3));
-  (void)RunProgram(words({"rm", "--force", "--ignore", name}), home + "/log");
+  const Status by_itself = task->WaitReady({.exit = true}, kEndPatience);
+  if (!by_itself.has_value() && by_itself.error().code == ErrorCode::kTimeout) {
+    (void)RunProgram(engine.kill, log, kKillTimeout);
+    (void)task->WaitReady({.exit = true}, kEndPatience);
+  }
   task->Stop();
-  LAYERFS_CHECK_OK(RunProgram(words({"rmi", "--force", "--all"}), home + "/log"));
   LAYERFS_CHECK_OK(ready);
   return sample;
 }
 
 Result<StartSample> StartupBench::RunWay(const std::string& way, const Prepared& prepared) {
-  if (way == "layerfs") return RunLayerfs(Shaped(prepared.repository, "lazy"), prepared);
-  if (way == "nopack") return RunLayerfs(Shaped(prepared.repository, "bare"), prepared);
+  if (way == "layerfs") return RunMount("lazy", prepared);
+  if (way == "nopack") return RunMount("bare", prepared);
+  if (way == "run") return RunCommand(prepared);
   if (way == "overlayfs") return RunContainerd(prepared);
   if (way == "podman") return RunPodman(prepared);
   return RunLocal(prepared);
 }
 
-Result<std::vector<ImageResult>> StartupBench::Run() {
-  std::vector<std::string> ways = {"layerfs"};
-  for (const char* way : {"nopack", "overlayfs", "podman", "local"}) {
-    if (Against(way)) ways.emplace_back(way);
+// Warm, then measured: T_run.
+Status StartupBench::MeasureLocal(Prepared& prepared) {
+  std::vector<double> seconds;
+  for (int run = -1; run < options_.runs; ++run) {
+    LAYERFS_TRY_IN(sample, RunLocal(prepared), "the local copy");
+    if (run >= 0) seconds.push_back(sample.ready);
   }
+  prepared.result.run_seconds = SpreadOf(seconds).median;
+  return {};
+}
+
+void StartupBench::RunOnce(int run, const Prepared& prepared, ImageResult& result,
+                           WaySamples& way) {
+  Result<StartSample> sample = RunWay(way.way, prepared);
+  char text[160];
+  std::snprintf(text, sizeof text, "%-12s %-10s run %d: ", result.profile.c_str(), way.way.c_str(),
+                run + 1);
+  std::string line = text;
+  if (sample.has_value()) {
+    std::snprintf(text, sizeof text, "ready in %.3f s", sample->ready);
+    Say(line + text);
+    way.samples.push_back(std::move(*sample));
+  } else {
+    Say(line + "FAILED: " + sample.error().context);
+    way.failures.push_back(sample.error().context);
+  }
+}
+
+ImageResult StartupBench::MeasureOver(const std::string& profile_word, const Prepared& prepared) {
+  ImageResult result = prepared.result;
+  result.profile = profile_word;
+  const auto profile = ParseNetworkProfile(profile_word);
+  if (!profile.has_value()) {
+    result.failure = profile.error().context;
+    return result;
+  }
+  result.round_trip = profile->round_trip;
+  result.bytes_per_second = profile->bytes_per_second;
+  result.ways.push_back({.way = "layerfs"});
+  for (const char* way : {"nopack", "run", "overlayfs", "podman", "local"}) {
+    if (std::ranges::find(options_.against, way) != options_.against.end()) {
+      result.ways.push_back({.way = way});
+    }
+  }
+  model_->SetProfile(*profile);
+  for (int run = 0; run < options_.runs; ++run) {
+    for (WaySamples& way : result.ways) RunOnce(run, prepared, result, way);
+  }
+  return result;
+}
+
+std::vector<ImageResult> StartupBench::Run(const OnResult& on_result) {
   std::vector<ImageResult> results;
   for (size_t i = 0; i < options_.images.size(); ++i) {
-    LAYERFS_TRY_IN(prepared, Prepare(i), options_.images[i]);
-    // Warm, then measured: T_run.
-    std::vector<double> run_seconds;
-    for (int run = -1; run < options_.runs; ++run) {
-      LAYERFS_TRY_IN(sample, RunLocal(prepared), options_.images[i] + ": the local copy");
-      if (run >= 0) run_seconds.push_back(sample.ready);
+    Result<Prepared> prepared = Prepare(i);
+    if (prepared.has_value()) {
+      const Status local = MeasureLocal(*prepared);
+      if (!local.has_value()) prepared = Fail(local.error());
+    }
+    if (!prepared.has_value()) {
+      Say(options_.images[i] + ": FAILED: " + prepared.error().context);
+      ImageResult result;
+      result.image = options_.images[i];
+      result.failure = prepared.error().context;
+      results.push_back(std::move(result));
+      on_result(results);
+      continue;
     }
     for (const std::string& word : options_.profiles) {
-      LAYERFS_TRY(profile, ParseNetworkProfile(word));
-      ImageResult result = prepared.result;
-      result.profile = word;
-      result.round_trip = profile.round_trip;
-      result.bytes_per_second = profile.bytes_per_second;
-      result.run_seconds = SpreadOf(run_seconds).median;
-      for (const std::string& way : ways) result.ways.push_back({way, {}});
-      model_->SetProfile(profile);
-      for (int run = 0; run < options_.runs; ++run) {
-        for (WaySamples& way : result.ways) {
-          LAYERFS_TRY_IN(sample, RunWay(way.way, prepared),
-                         options_.images[i] + " over " + word + ": " + way.way);
-          char line[160];
-          std::snprintf(line, sizeof line, "%-12s %-10s run %d: ready in %.3f s", word.c_str(),
-                        way.way.c_str(), run + 1, sample.ready);
-          Say(line);
-          way.samples.push_back(std::move(sample));
-        }
-      }
-      results.push_back(std::move(result));
+      results.push_back(MeasureOver(word, *prepared));
+      on_result(results);
     }
-    RemoveAll(prepared.local.root);
+    RemoveAll(prepared->local.root);
   }
   return results;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // StartupBench: cold starts of images over modelled links, by layerfs and by the ways that a user
 // would pick instead, through one registry on loopback.
-// One thread at a time. Needs root and what tools/setup.sh installs.
+// One thread at a time. Needs root and what tools/setup.sh installs; belongs into an enclosure
+// (enclosure.h), which ends whatever a failure leaves.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,8 +13,10 @@
 
 #include "index/base/error.h"
 #include "tools/bench/child.h"
+#include "tools/bench/container_engines.h"
 #include "tools/bench/startup_samples.h"
 #include "tools/netmodel/network_model.h"
+#include "tools/run/mount_process.h"
 #include "tools/services.h"
 #include "tools/startup/ready_condition.h"
 #include "tools/startup/startup_task.h"
@@ -22,13 +26,13 @@ namespace layerfs {
 struct StartupBenchOptions {
   std::vector<std::string> images;    // converted or not
   std::vector<std::string> profiles;  // ParseNetworkProfile
-  std::vector<std::string> against;   // "overlayfs", "podman", "local", "nopack"
+  std::vector<std::string> against;   // "nopack", "run", "overlayfs", "podman", "local"
   std::vector<std::string> command;
   std::vector<std::string> traces;  // files; none: recorded here
   ReadyCondition ready;
   int runs = 3;
-  std::string directory;  // scratch space is made below it
-  std::chrono::milliseconds timeout{600'000};
+  std::string scratch;                         // a directory of its own
+  std::chrono::milliseconds timeout{600'000};  // for each step: a pull, a start
 };
 
 class StartupBench {
@@ -38,7 +42,10 @@ class StartupBench {
                                                      std::FILE* talk);
   ~StartupBench();
 
-  Result<std::vector<ImageResult>> Run();
+  // What fails is part of the results, and the rest goes on. `on_result` sees them after each image
+  // and link.
+  using OnResult = std::function<void(const std::vector<ImageResult>&)>;
+  std::vector<ImageResult> Run(const OnResult& on_result);
 
  private:
   struct Prepared {
@@ -46,30 +53,41 @@ class StartupBench {
     TaskSpec local;          // over the unpacked copy
     ImageResult result;      // what is known before the first run
   };
-  StartupBench(const StartupBenchOptions& options, std::FILE* talk, std::string scratch);
+  StartupBench(const StartupBenchOptions& options, std::FILE* talk);
 
   Status StartRegistry();
-  Status StartContainerd();
-  bool Against(const std::string& way) const;
   Result<Prepared> Prepare(size_t number);
-  Status Unpack(const std::string& image, Prepared& prepared);
+  Status Convert(const std::string& image, Services& services, Prepared& prepared);
+  Status AddPack(const std::string& image, Services& services, Prepared& prepared);
+  Status Unpack(Prepared& prepared);
+  Result<TaskSpec> CopyTree(const MountProcess& mount, const std::string& mount_point,
+                            const std::string& tree);
+  Status MeasureLocal(Prepared& prepared);
+  ImageResult MeasureOver(const std::string& profile_word, const Prepared& prepared);
+  void RunOnce(int run, const Prepared& prepared, ImageResult& result, WaySamples& way);
   Result<StartSample> RunWay(const std::string& way, const Prepared& prepared);
-  Result<StartSample> RunLayerfs(const std::string& image, const Prepared& prepared);
+  Result<StartSample> RunMount(const std::string& tag, const Prepared& prepared);
   Result<StartSample> RunLocal(const Prepared& prepared);
   Result<StartSample> RunContainerd(const Prepared& prepared);
   Result<StartSample> RunPodman(const Prepared& prepared);
+  Result<StartSample> RunCommand(const Prepared& prepared);
+  Result<StartSample> RunEngine(const EngineCommands& engine, const std::string& home);
   Status WaitFor(StartupTask& task, double began, StartSample& sample);
+  Result<MountProcess> Mount(const std::string& image, const std::string& mount_point,
+                             const std::vector<std::string>& words);
   std::string Direct(const std::string& repository, const std::string& tag) const;
   std::string Shaped(const std::string& repository, const std::string& tag) const;
+  std::string NextName();
   void Say(const std::string& text) const;
 
   const StartupBenchOptions options_;
   std::FILE* const talk_;
   const std::string scratch_;
+  std::string program_;  // this executable
   int registry_port_ = 0;
   int shaped_port_ = 0;
+  int containers_ = 0;
   std::optional<Child> registry_;
-  std::optional<Child> containerd_;
   std::unique_ptr<NetworkModel> model_;
 };
 

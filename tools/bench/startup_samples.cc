@@ -50,34 +50,60 @@ const StartSample& MedianSample(const WaySamples& way) {
   return *order[order.size() / 2];
 }
 
+bool HasFailures(const std::vector<ImageResult>& results) {
+  return std::ranges::any_of(results, [](const ImageResult& result) {
+    return !result.failure.empty() || std::ranges::any_of(result.ways, [](const WaySamples& w) {
+      return !w.failures.empty();
+    });
+  });
+}
+
+namespace {
+
+std::string FormatWay(const ImageResult& result, const WaySamples& way) {
+  std::string text;
+  if (!way.samples.empty()) {
+    const Spread ready = ReadySpread(way);
+    const StartSample& sample = MedianSample(way);
+    const double share = result.image_bytes > 0 ? 100.0 * static_cast<double>(sample.link_bytes) /
+                                                      static_cast<double>(result.image_bytes)
+                                                : 0;
+    text +=
+        Format("%-12s %8.3f %8.3f..%-8.3f %7.2f %8.3f %8.3f %8.3f %8.3f %9.2f %5lu %6.1f%%\n",
+               way.way.c_str(), ready.median, ready.least, ready.greatest,
+               ready.median / result.LimitSeconds(), sample.resolved, sample.opened, sample.mounted,
+               sample.first_byte, static_cast<double>(sample.link_bytes) / kMebi,
+               static_cast<unsigned long>(sample.requests), share);
+  }
+  for (const std::string& failure : way.failures) {
+    text += Format("%-12s FAILED: ", way.way.c_str()) + failure + "\n";
+  }
+  return text;
+}
+
+}  // namespace
+
 std::string FormatTable(const std::vector<ImageResult>& results) {
   std::string text;
   for (const ImageResult& result : results) {
-    text += Format(
-        "%s over %s (%.1f ms, %.1f MB/s): image %.1f MiB, pack %.2f MiB (pages %.2f, tree %.2f)\n"
-        "T_run %.3f s, limit %.3f s\n",
-        result.image.c_str(), result.profile.c_str(),
-        1000 * std::chrono::duration<double>(result.round_trip).count(),
-        result.bytes_per_second / 1e6, static_cast<double>(result.image_bytes) / kMebi,
-        static_cast<double>(result.pack_bytes) / kMebi,
-        static_cast<double>(result.page_stream_bytes) / kMebi,
-        static_cast<double>(result.tree_bytes) / kMebi, result.run_seconds, result.LimitSeconds());
-    text +=
-        Format("%-22s %8s %15s %7s %8s %8s %8s %8s %9s %5s %6s\n", "way", "ready_s", "min..max",
-               "x limit", "resolve", "metadata", "mount", "1st byte", "link MiB", "reqs", "image");
-    for (const WaySamples& way : result.ways) {
-      const Spread ready = ReadySpread(way);
-      const StartSample& sample = MedianSample(way);
-      text +=
-          Format("%-22s %8.3f %7.3f..%-6.3f %7.2f %8.3f %8.3f %8.3f %8.3f %9.2f %5lu %5.1f%%\n",
-                 way.way.c_str(), ready.median, ready.least, ready.greatest,
-                 ready.median / result.LimitSeconds(), sample.resolved, sample.opened,
-                 sample.mounted, sample.first_byte, static_cast<double>(sample.link_bytes) / kMebi,
-                 static_cast<unsigned long>(sample.requests),
-                 result.image_bytes > 0 ? 100.0 * static_cast<double>(sample.link_bytes) /
-                                              static_cast<double>(result.image_bytes)
-                                        : 0);
+    if (!result.failure.empty()) {
+      text += result.image + ": FAILED: " + result.failure + "\n\n";
+      continue;
     }
+    text += result.image + " over " + result.profile +
+            Format(
+                " (%.1f ms, %.1f MB/s): image %.1f MiB, pack %.2f MiB (pages %.2f, tree %.2f)\n"
+                "T_run %.3f s, limit %.3f s\n",
+                1000 * std::chrono::duration<double>(result.round_trip).count(),
+                result.bytes_per_second / 1e6, static_cast<double>(result.image_bytes) / kMebi,
+                static_cast<double>(result.pack_bytes) / kMebi,
+                static_cast<double>(result.page_stream_bytes) / kMebi,
+                static_cast<double>(result.tree_bytes) / kMebi, result.run_seconds,
+                result.LimitSeconds());
+    text +=
+        Format("%-12s %8s %18s %7s %8s %8s %8s %8s %9s %5s %7s\n", "way", "ready_s", "min..max",
+               "x limit", "resolve", "metadata", "mount", "1st byte", "link MiB", "reqs", "image");
+    for (const WaySamples& way : result.ways) text += FormatWay(result, way);
     text += "\n";
   }
   return text;
@@ -102,13 +128,19 @@ Json ResultsToJson(const std::vector<ImageResult>& results) {
                            {"requests", sample.requests},
                            {"connections", sample.connections}});
       }
-      const Spread ready = ReadySpread(way);
-      ways.push_back({{"way", way.way},
-                      {"ready_s", ready.median},
-                      {"ready_min_s", ready.least},
-                      {"ready_max_s", ready.greatest},
-                      {"limit_ratio", ready.median / result.LimitSeconds()},
-                      {"samples", samples}});
+      Json of_way = {{"way", way.way}, {"samples", samples}, {"failures", way.failures}};
+      if (!way.samples.empty()) {
+        const Spread ready = ReadySpread(way);
+        of_way["ready_s"] = ready.median;
+        of_way["ready_min_s"] = ready.least;
+        of_way["ready_max_s"] = ready.greatest;
+        of_way["limit_ratio"] = ready.median / result.LimitSeconds();
+      }
+      ways.push_back(std::move(of_way));
+    }
+    if (!result.failure.empty()) {
+      all.push_back({{"image", result.image}, {"failure", result.failure}});
+      continue;
     }
     all.push_back({{"image", result.image},
                    {"profile", result.profile},

@@ -29,8 +29,9 @@ struct StartSample {
 
 // One way to start an image over one link.
 struct WaySamples {
-  std::string way;  // "layerfs", "layerfs without pack", "overlayfs", "podman", "local"
+  std::string way;  // "layerfs", "nopack", "run", "overlayfs", "podman", "local"
   std::vector<StartSample> samples;
+  std::vector<std::string> failures;  // of the runs that gave no sample
 };
 
 struct ImageResult {
@@ -44,6 +45,7 @@ struct ImageResult {
   uint64_t tree_bytes = 0;
   double run_seconds = 0;  // T_run: the local copy's median
   std::vector<WaySamples> ways;
+  std::string failure;  // why nothing was measured; empty where something was
 
   // T_run + (set-up + 2 rounds) * R + S / B; set-up of a plain TCP connection is one round.
   double LimitSeconds() const;
@@ -59,9 +61,13 @@ Spread ReadySpread(const WaySamples& way);
 // The sample whose time to ready is the median.
 const StartSample& MedianSample(const WaySamples& way);
 
+// Whether anything of it went wrong.
+bool HasFailures(const std::vector<ImageResult>& results);
+
 std::string FormatTable(const std::vector<ImageResult>& results);
 Json ResultsToJson(const std::vector<ImageResult>& results);
-// A page that needs no network: tables, a bar a phase, and a timeline of reads and arrivals.
-std::string ResultsToHtml(const std::vector<ImageResult>& results);
+// A page that needs no network: tables, a bar a phase, and a timeline of reads and arrivals (see
+// startup_html.cc). `machine` says where it was measured.
+std::string ResultsToHtml(const std::vector<ImageResult>& results, const std::string& machine);
 
 }  // namespace layerfs

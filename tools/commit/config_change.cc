@@ -84,6 +84,10 @@ class ConfigChange {
     return SplitDockerfileWords(rest, [this](std::string_view name) { return Variable(name); });
   }
 
+  Result<std::string> Expanded(std::string_view text) {
+    return ExpandDockerfileText(text, [this](std::string_view name) { return Variable(name); });
+  }
+
   Result<std::string> OneWord(std::string_view rest) {
     LAYERFS_TRY(words, Words(rest));
     if (words.size() != 1) return Bad("takes one word");
@@ -120,10 +124,9 @@ class ConfigChange {
     const std::string_view first = rest.substr(0, rest.find_first_of(" \t"));
     if (first.find('=') == std::string_view::npos) {
       if (first.size() == rest.size()) return Bad("gives no value");
-      LAYERFS_TRY(words, Words(rest));
-      std::string value;
-      for (size_t i = 1; i < words.size(); ++i) value += (i == 1 ? "" : " ") + words[i];
-      pairs.emplace_back(words[0], value);
+      LAYERFS_TRY(name, Expanded(first));
+      LAYERFS_TRY(value, Expanded(Trim(rest.substr(first.size()))));
+      pairs.emplace_back(name, value);
       return pairs;
     }
     LAYERFS_TRY(words, Words(rest));
@@ -174,7 +177,8 @@ class ConfigChange {
     Json& ports = Member("ExposedPorts", Json::object());
     for (const std::string& word : words) {
       const size_t slash = word.find('/');
-      const std::string protocol = slash == std::string::npos ? "tcp" : word.substr(slash + 1);
+      std::string protocol = slash == std::string::npos ? "tcp" : word.substr(slash + 1);
+      for (char& c : protocol) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
       if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") {
         return Bad(Quoted(word) + ": the protocol is none of tcp, udp and sctp");
       }

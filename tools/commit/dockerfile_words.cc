@@ -6,6 +6,7 @@
 namespace layerfs {
 namespace {
 
+constexpr int kMaxDepth = 16;
 constexpr uint64_t kMaxInstructionBytes = uint64_t{1} << 20;
 
 bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
@@ -15,12 +16,14 @@ bool IsNameChar(char c) {
 
 class WordSplitter {
  public:
-  WordSplitter(std::string_view text, const GetVariable& get) : text_(text), get_(get) {}
+  // `depth`: how many variables' defaults it stands in; only the outermost text is split.
+  WordSplitter(std::string_view text, const GetVariable& get, bool splits, int depth = 0)
+      : text_(text), get_(get), splits_(splits), depth_(depth) {}
 
   Result<std::vector<std::string>> Run() {
     while (at_ < text_.size()) {
       const char c = text_[at_];
-      if (quote_ == '\0' && IsSpace(c)) {
+      if (splits_ && quote_ == '\0' && IsSpace(c)) {
         EndWord();
         ++at_;
       } else if (c == '\\' && quote_ != '\'' && at_ + 1 < text_.size()) {
@@ -47,6 +50,11 @@ class WordSplitter {
     return std::move(words_);
   }
 
+  Result<std::string> RunAsOne() {
+    LAYERFS_TRY(words, Run());
+    return words.empty() ? std::string() : std::move(words.front());
+  }
+
  private:
   void Put(char c) {
     word_.push_back(c);
@@ -64,22 +72,53 @@ class WordSplitter {
     const size_t begin = at_;
     while (at_ < text_.size() && IsNameChar(text_[at_])) ++at_;
     const std::string_view name = text_.substr(begin, at_ - begin);
+    std::string value = get_(name);
     if (braces) {
-      if (at_ == text_.size() || text_[at_] != '}' || name.empty()) {
-        return Fail(ErrorCode::kInvalidArgument, "a ${ is not followed by a name and }");
-      }
-      ++at_;
+      LAYERFS_TRY(chosen, EndBraces(name, std::move(value)));
+      value = std::move(chosen);
     } else if (name.empty()) {
       Put('$');
       return {};
     }
-    word_ += get_(name);
+    word_ += value;
     in_word_ = true;
     return {};
   }
 
+  // Behind "${NAME": "}", ":-WORD}" or ":+WORD}", where the word has variables of its own.
+  Result<std::string> EndBraces(std::string_view name, std::string value) {
+    const std::string_view rest = text_.substr(at_);
+    if (!name.empty() && rest.starts_with('}')) {
+      ++at_;
+      return value;
+    }
+    size_t depth = 1;
+    size_t end = 0;
+    while (end < rest.size() && depth > 0) {
+      if (rest[end] == '{') ++depth;
+      if (rest[end] == '}') --depth;
+      ++end;
+    }
+    const bool has_choice = rest.starts_with(":-") || rest.starts_with(":+");
+    if (name.empty() || !has_choice || depth > 0) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "a ${ is not followed by a name and }, :-WORD} or :+WORD}");
+    }
+    if (depth_ == kMaxDepth) {
+      return Fail(ErrorCode::kInvalidArgument, "variables stand in variables too many times");
+    }
+    at_ += end;
+    const bool takes_word = rest[1] == '-' ? value.empty() : !value.empty();
+    if (takes_word) {
+      return WordSplitter(rest.substr(2, end - 3), get_, false, depth_ + 1).RunAsOne();
+    }
+    return rest[1] == '-' ? value : std::string();
+  }
+
   const std::string_view text_;
   const GetVariable& get_;
+  const bool splits_;
+  const int depth_;
   size_t at_ = 0;
   char quote_ = '\0';
   bool in_word_ = false;
@@ -91,7 +130,11 @@ class WordSplitter {
 
 Result<std::vector<std::string>> SplitDockerfileWords(std::string_view text,
                                                       const GetVariable& get) {
-  return WordSplitter(text, get).Run();
+  return WordSplitter(text, get, true).Run();
+}
+
+Result<std::string> ExpandDockerfileText(std::string_view text, const GetVariable& get) {
+  return WordSplitter(text, get, false).RunAsOne();
 }
 
 std::optional<std::vector<std::string>> ParseExecForm(std::string_view text) {

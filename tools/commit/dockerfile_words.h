@@ -17,10 +17,14 @@ namespace layerfs {
 // The value of a variable; empty where it is not set.
 using GetVariable = std::function<std::string(std::string_view name)>;
 
-// Split at white space outside quotes; quotes are taken away, $NAME and ${NAME} replaced outside
-// single quotes. kInvalidArgument for a quote or a brace that does not end.
+// Split at white space outside quotes; quotes are taken away, $NAME, ${NAME}, ${NAME:-WORD} and
+// ${NAME:+WORD} replaced outside single quotes. kInvalidArgument for a quote or a brace that does
+// not end.
 Result<std::vector<std::string>> SplitDockerfileWords(std::string_view text,
                                                       const GetVariable& get);
+
+// Likewise, all of it as one word.
+Result<std::string> ExpandDockerfileText(std::string_view text, const GetVariable& get);
 
 // A JSON array of strings (the exec form); nothing where the text is no such array.
 std::optional<std::vector<std::string>> ParseExecForm(std::string_view text);

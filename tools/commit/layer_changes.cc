@@ -14,6 +14,7 @@
 #include "index/base/file.h"
 #include "index/path.h"
 #include "tools/commit/upper_object.h"
+#include "tools/run/sorted_names.h"
 
 namespace layerfs {
 namespace {

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/commit/upper_object.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <memory>
 
 #include "index/base/file.h"
 #include "index/path.h"
 
 namespace layerfs {
 namespace {
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
 
 Status ReadMarks(const ObjectPath& path, UpperObject& object) {
   LAYERFS_TRY(names, ReadXattrNames(path));
@@ -79,25 +72,6 @@ Result<UpperObject> ReadUpperRoot(int upper_fd) {
   object.inode = object.attributes.st_ino;
   LAYERFS_CHECK_OK_IN(ReadMarks(PathOfDescriptor(upper_fd), object), "upper");
   return object;
-}
-
-Result<std::vector<std::string>> SortedNames(int directory_fd) {
-  UniqueFd copy(::openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!copy.valid()) return FailErrno("directory", errno);
-  const std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(copy.get()));
-  if (directory == nullptr) return FailErrno("directory", errno);
-  (void)copy.Release();
-  std::vector<std::string> names;
-  while (true) {
-    errno = 0;
-    const dirent* const entry = ::readdir(directory.get());
-    if (entry == nullptr && errno != 0) return FailErrno("directory", errno);
-    if (entry == nullptr) break;
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  std::ranges::sort(names);
-  return names;
 }
 
 }  // namespace layerfs

@@ -9,7 +9,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "fs/overlay_marks.h"
 #include "index/base/error.h"
@@ -34,8 +33,5 @@ struct UpperObject {
 Result<UpperObject> ReadUpperObject(int directory_fd, const std::string& name,
                                     bool may_hold_whiteouts);
 Result<UpperObject> ReadUpperRoot(int upper_fd);
-
-// The names in a directory, sorted.
-Result<std::vector<std::string>> SortedNames(int directory_fd);
 
 }  // namespace layerfs

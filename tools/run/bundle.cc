@@ -51,17 +51,24 @@ void SetEnvironment(std::vector<std::string>& environment, const std::string& wo
   }
 }
 
-std::vector<BundleMount> DefaultMounts(const PlatformFacts& platform) {
+std::vector<BundleMount> DefaultMounts(const PlatformFacts& platform, NetworkMode network) {
+  constexpr size_t kDevPts = 2;
+  constexpr size_t kSys = 3;
   std::vector<BundleMount> mounts = {
       {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
       {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
       {"/dev/pts",
        "devpts",
        "devpts",
-       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+       {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
       {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}},
       {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
   };
+  if (platform.has_tty_group) mounts[kDevPts].options.emplace_back("gid=5");
+  // Only the owner of the network may mount a sysfs.
+  if (platform.rootless && network == NetworkMode::kHost) {
+    mounts[kSys] = {"/sys", "bind", "/sys", {"rbind", "nosuid", "noexec", "nodev", "ro"}};
+  }
   if (platform.has_cgroups) {
     mounts.push_back({"/sys/fs/cgroup", "cgroup", "cgroup", {"ro", "nosuid", "noexec", "nodev"}});
   }
@@ -74,7 +81,7 @@ std::vector<BundleMount> DefaultMounts(const PlatformFacts& platform) {
 // A mount below another comes after it.
 std::vector<BundleMount> OrderMounts(const BundleSpec& spec) {
   std::vector<BundleMount> mounts;
-  for (BundleMount& mount : DefaultMounts(spec.platform)) {
+  for (BundleMount& mount : DefaultMounts(spec.platform, spec.network)) {
     const bool replaced = std::ranges::any_of(
         spec.mounts, [&](const BundleMount& own) { return own.destination == mount.destination; });
     if (!replaced) mounts.push_back(std::move(mount));
@@ -108,6 +115,14 @@ Json CapabilitiesJson(const ImageUser& user) {
           {"ambient", Json::array()}};
 }
 
+Json LimitsJson(const std::vector<ResourceLimit>& limits) {
+  Json list = Json::array();
+  for (const ResourceLimit& limit : limits) {
+    list.push_back({{"type", limit.type}, {"soft", limit.soft}, {"hard", limit.hard}});
+  }
+  return list;
+}
+
 Json ProcessJson(const BundleSpec& spec) {
   return {{"terminal", spec.terminal},
           {"user",
@@ -116,7 +131,8 @@ Json ProcessJson(const BundleSpec& spec) {
           {"env", spec.environment},
           {"cwd", spec.working_directory},
           {"capabilities", CapabilitiesJson(spec.user)},
-          {"noNewPrivileges", false}};
+          {"rlimits", LimitsJson(spec.limits)},
+          {"noNewPrivileges", spec.no_new_privileges}};
 }
 
 Json LinuxJson(const BundleSpec& spec) {
@@ -127,6 +143,7 @@ Json LinuxJson(const BundleSpec& spec) {
   Json linux_part = {{"namespaces", std::move(namespaces)},
                      {"maskedPaths", kMaskedPaths},
                      {"readonlyPaths", kReadOnlyPaths}};
+  if (!spec.seccomp.is_null()) linux_part["seccomp"] = spec.seccomp;
   if (spec.platform.has_cgroups) {
     // The runtime itself allows the devices that every container has (config-linux.md, "Default
     // Devices"), and to make any node.
@@ -137,6 +154,10 @@ Json LinuxJson(const BundleSpec& spec) {
 }
 
 }  // namespace
+
+std::vector<std::string> DefaultCapabilities() {
+  return {kCapabilities.begin(), kCapabilities.end()};
+}
 
 Result<std::vector<std::string>> MakeArguments(const ImageDefaults& image,
                                                const RunOptions& options) {

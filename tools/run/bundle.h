@@ -46,6 +46,9 @@ struct PlatformFacts {
   bool has_mqueue = true;
   bool has_cgroups = true;
   bool cgroup_namespace = false;  // a unified hierarchy: the container sees its own part of it
+  // Root is that of a user's own name space: no control groups, and what of /sys is the host's.
+  bool rootless = false;
+  bool has_tty_group = true;  // whether there is a group 5 to give terminals to
 };
 
 struct BundleSpec {
@@ -61,8 +64,13 @@ struct BundleSpec {
   // Volumes, hosts and so on. One on the destination of a default mount takes its place.
   std::vector<BundleMount> mounts;
   std::map<std::string, std::string> annotations;
+  std::vector<ResourceLimit> limits;
+  bool no_new_privileges = false;
+  Json seccomp;  // the runtime's linux.seccomp; null: system calls are not filtered
   PlatformFacts platform;
 };
+// What root in a container may do.
+std::vector<std::string> DefaultCapabilities();
 Json MakeRuntimeSpec(const BundleSpec& spec);
 
 }  // namespace layerfs

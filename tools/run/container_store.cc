@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <system_error>
@@ -61,6 +62,18 @@ Status RemoveAll(const std::string& path) {
   return {};
 }
 
+// A mount in the namespace of a user's killed `layerfs run` is out of reach; its server is not. The
+// number may be somebody else's by now: who serves this mount has its path on the command line.
+void EndMountProcess(int64_t pid, const std::string& mount_point) {
+  constexpr uint64_t kMaxCommandLine = uint64_t{1} << 20;
+  if (pid <= 0) return;
+  const auto words = ReadFile("/proc/" + std::to_string(pid) + "/cmdline", kMaxCommandLine);
+  const std::string last = std::string(1, '\0') + mount_point + '\0';
+  if (words.has_value() && AsText(*words).ends_with(last)) {
+    ::kill(static_cast<pid_t>(pid), SIGTERM);
+  }
+}
+
 Result<std::vector<std::string>> JsonStrings(const Json& json, std::string_view key) {
   std::vector<std::string> strings;
   LAYERFS_TRY(array, JsonOptionalArray(json, key));
@@ -82,11 +95,12 @@ Result<ContainerRecord> ReadRecord(const std::string& directory) {
 }  // namespace
 
 Json ContainerRecord::ToJson() const {
-  Json json = {{"name", name},       {"id", id},
-               {"image", image},     {"command", command},
-               {"layer", layer},     {"runtime", runtime},
-               {"created", created}, {"remove", remove},
-               {"options", options}, {"mountWords", mount_words}};
+  Json json = {{"name", name},         {"id", id},
+               {"image", image},       {"command", command},
+               {"layer", layer},       {"runtime", runtime},
+               {"created", created},   {"remove", remove},
+               {"options", options},   {"mountWords", mount_words},
+               {"mountPid", mount_pid}};
   if (exit_status.has_value()) json["exitStatus"] = *exit_status;
   return json;
 }
@@ -111,6 +125,10 @@ Result<ContainerRecord> ContainerRecord::FromJson(const Json& json) {
   record.command = std::move(command);
   if (options != nullptr) record.options = *options;
   record.mount_words = std::move(mount_words);
+  if (json.contains("mountPid")) {
+    LAYERFS_TRY(pid, JsonUint(json, "mountPid"));
+    record.mount_pid = static_cast<int64_t>(pid);
+  }
   const auto remove = json.find("remove");
   record.remove = remove != json.end() && remove->is_boolean() && remove->get<bool>();
   if (json.contains("exitStatus")) {
@@ -167,6 +185,7 @@ Status LockedContainer::EndRun() {
       return detached;
     }
   }
+  EndMountProcess(record_.mount_pid, root());
   if (record_.remove) return Remove();
   return RemoveAll(directory_ + "/run");
 }

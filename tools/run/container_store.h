@@ -33,6 +33,7 @@ struct ContainerRecord {
   int64_t created = 0;               // seconds since 1970
   bool remove = false;               // goes when it has ended
   std::optional<int> exit_status;    // of the last run that has ended
+  int64_t mount_pid = 0;             // of the process that serves its root, in its last run
   // How it is run again: see run_options_json.h, and the options of its mount.
   Json options = Json::object();
   std::vector<std::string> mount_words;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/run/copy_tree.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -9,39 +8,17 @@
 
 #include <cerrno>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "index/base/file.h"
 #include "index/path.h"
+#include "tools/run/sorted_names.h"
 
 namespace layerfs {
 namespace {
 
 constexpr size_t kCopyBytes = size_t{1} << 20;
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-
-Result<std::vector<std::string>> ListNames(int fd) {
-  UniqueFd copy(::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!copy.valid()) return FailErrno("directory", errno);
-  const std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(copy.get()));
-  if (directory == nullptr) return FailErrno("directory", errno);
-  (void)copy.Release();
-  std::vector<std::string> names;
-  while (true) {
-    errno = 0;
-    const dirent* const entry = ::readdir(directory.get());
-    if (entry == nullptr) break;
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  if (errno != 0) return FailErrno("directory", errno);
-  return names;
-}
 
 class TreeCopy {
  public:
@@ -49,7 +26,7 @@ class TreeCopy {
 
   // `path` is relative to the root, for links and errors.
   Status CopyDirectory(int from, int to, const std::string& path) {
-    LAYERFS_TRY_IN(names, ListNames(from), Quoted(path));
+    LAYERFS_TRY_IN(names, SortedNames(from), Quoted(path));
     for (const std::string& name : names) {
       LAYERFS_CHECK_OK(CopyEntry({from, to, name, path.empty() ? name : path + "/" + name}));
     }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <thread>
 
 #include "fs/fuse_session.h"
 #include "index/base/file.h"
@@ -18,6 +19,8 @@ constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
 
 // The child's number for the descriptor of its report.
 constexpr int kReportFd = 3;
+
+constexpr std::chrono::milliseconds kUnmountPoll{50};
 
 Result<Bytes> ReadToEnd(int fd) {
   Bytes bytes;
@@ -49,7 +52,7 @@ Result<MountProcess> MountProcess::Start(const Options& options) {
   child.arguments.insert(child.arguments.end(), options.words.begin(), options.words.end());
   child.arguments.insert(child.arguments.end(), {"--", options.image, options.mount_point});
   child.descriptors = {{null.get(), 0}, {null.get(), 1}, {write_end.get(), kReportFd}};
-  child.new_session = true;
+  child.new_session = options.own_session;
   LAYERFS_TRY(process, ChildProcess::Start(child));
   write_end.Reset();
 
@@ -63,12 +66,15 @@ Result<MountProcess> MountProcess::Start(const Options& options) {
   return MountProcess(std::move(process), options.mount_point, std::move(config));
 }
 
-Status MountProcess::End() {
-  const Status unmounted = Unmount(mount_point_, false);
-  if (!unmounted.has_value() && unmounted.error().code == ErrorCode::kBusy) {
-    return Unmount(mount_point_, true);
+Status MountProcess::End(std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  while (true) {
+    const Status unmounted = Unmount(mount_point_, false);
+    if (unmounted.has_value() || unmounted.error().code == ErrorCode::kNotFound) break;
+    if (unmounted.error().code != ErrorCode::kBusy) return unmounted;
+    if (std::chrono::steady_clock::now() >= deadline) return Unmount(mount_point_, true);
+    std::this_thread::sleep_for(kUnmountPoll);
   }
-  if (!unmounted.has_value() && unmounted.error().code != ErrorCode::kNotFound) return unmounted;
   LAYERFS_CHECK_OK(process_.Wait());
   return {};
 }

@@ -4,6 +4,7 @@
 // One thread at a time.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -22,14 +23,17 @@ class MountProcess {
     std::vector<std::string> words;  // options of `layerfs mount`
     std::string image;
     std::string mount_point;
+    // Out of reach of the terminal's signals; else it ends with them, as its starter does.
+    bool own_session = true;
   };
   static Result<MountProcess> Start(const Options& options);
 
+  pid_t pid() const { return process_.pid(); }
   // The whole of the image's config.
   const Json& image_config() const { return config_; }
-  // Unmounts, at once or, where somebody still has a file open, when they let go; waits for the
-  // process in the first case.
-  Status End();
+  // Unmounts and waits for the process; where somebody still has a file open after `patience`, the
+  // mount ends when they let go, and nobody waits for that.
+  Status End(std::chrono::milliseconds patience = {});
 
  private:
   MountProcess(ChildProcess process, std::string mount_point, Json config)

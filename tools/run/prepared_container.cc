@@ -10,16 +10,18 @@
 #include <cerrno>
 #include <set>
 
+#include "fetch/manifest.h"
 #include "index/base/file.h"
+#include "index/base/log.h"
 #include "tools/run/bundle.h"
 #include "tools/run/copy_tree.h"
+#include "tools/run/seccomp.h"
 #include "tools/run/signals.h"
+#include "tools/run/user_namespace.h"
 
 namespace layerfs {
 namespace {
 
-// Far beyond any real /etc/passwd; a bound for what is read into memory.
-constexpr uint64_t kMaxAccountFileBytes = uint64_t{16} << 20;
 constexpr uint64_t kMaxHostFileBytes = uint64_t{1} << 20;
 
 constexpr char kLocalHosts[] =
@@ -48,6 +50,11 @@ std::string HostFile(const std::string& path) {
 // As a short name: what docker ps shows, and the host name of a container that has none.
 constexpr size_t kShortIdDigits = 12;
 
+constexpr uint64_t kMaxProfileBytes = uint64_t{16} << 20;
+
+// Debian's, and that of the runtimes' own default configuration.
+constexpr uint32_t kTtyGroup = 5;
+
 bool HasFileSystem(std::string_view name) {
   const auto bytes = ReadFile("/proc/filesystems", kMaxHostFileBytes);
   return bytes.has_value() &&
@@ -58,8 +65,10 @@ PlatformFacts DetectPlatform() {
   PlatformFacts facts;
   const CgroupMode cgroups = DetectCgroups();
   facts.has_mqueue = HasFileSystem("mqueue");
-  facts.has_cgroups = cgroups != CgroupMode::kNone;
-  facts.cgroup_namespace = cgroups == CgroupMode::kUnified;
+  facts.rootless = InUserNamespace();
+  facts.has_cgroups = cgroups != CgroupMode::kNone && !facts.rootless;
+  facts.cgroup_namespace = cgroups == CgroupMode::kUnified && !facts.rootless;
+  facts.has_tty_group = HasGroupId(kTtyGroup);
   return facts;
 }
 
@@ -84,7 +93,10 @@ class ContainerPreparation {
     spec_.network = options_.network;
     spec_.annotations = image_.labels;
     for (const auto& [name, value] : options_.labels) spec_.annotations[name] = value;
+    spec_.limits = options_.limits;
+    spec_.no_new_privileges = options_.no_new_privileges;
     spec_.platform = DetectPlatform();
+    LAYERFS_CHECK_OK(SetSeccomp());
     LAYERFS_CHECK_OK(AddMounts());
     LAYERFS_CHECK_OK(MakeDefaultMountPoints());
     LAYERFS_CHECK_OK(WriteSpec());
@@ -104,12 +116,37 @@ class ContainerPreparation {
 
  private:
   Status SetUser() {
-    LAYERFS_TRY(passwd, root_.ReadFile("/etc/passwd", kMaxAccountFileBytes));
-    LAYERFS_TRY(group, root_.ReadFile("/etc/group", kMaxAccountFileBytes));
-    const std::string& word = options_.user.empty() ? image_.user : options_.user;
-    LAYERFS_TRY(
-        user, ResolveUser(word, AsText(passwd.value_or(Bytes())), AsText(group.value_or(Bytes()))));
+    LAYERFS_TRY(user, root_.FindUser(options_.user.empty() ? image_.user : options_.user));
+    if (!HasUserId(user.uid) || !HasGroupId(user.gid)) {
+      return Fail(ErrorCode::kUnsupported,
+                  "user " + std::to_string(user.uid) + ":" + std::to_string(user.gid) +
+                      ": this user's containers have no such ids; install uidmap and give "
+                      "subordinate ids in /etc/subuid and /etc/subgid, or run it as root");
+    }
+    // As rootless Podman does: groups that cannot be had are left out.
+    if (!MaySetGroups()) user.groups.clear();
+    std::erase_if(user.groups, [](uint32_t group) { return !HasGroupId(group); });
     spec_.user = std::move(user);
+    return {};
+  }
+
+  Status SetSeccomp() {
+    if (options_.seccomp == "unconfined") return {};
+    std::string path = options_.seccomp;
+    if (path.empty()) {
+      const auto found = FindSeccompProfile();
+      if (!found.has_value()) {
+        LogWarning(found.error().context);
+        return {};
+      }
+      path = *found;
+    }
+    LAYERFS_TRY_IN(bytes, ReadFile(path, kMaxProfileBytes), "seccomp profile");
+    LAYERFS_TRY_IN(profile, ParseJson(bytes, kMaxProfileBytes), "seccomp profile " + path);
+    LAYERFS_TRY_IN(seccomp,
+                   MakeSeccomp(profile, {Platform::Host().architecture, DefaultCapabilities()}),
+                   "seccomp profile " + path);
+    spec_.seccomp = std::move(seccomp);
     return {};
   }
 

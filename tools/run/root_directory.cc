@@ -14,6 +14,9 @@
 namespace layerfs {
 namespace {
 
+// Far beyond any real /etc/passwd; a bound for what is read into memory.
+constexpr uint64_t kMaxAccountFileBytes = uint64_t{16} << 20;
+
 constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kFileMode = 0644;
 
@@ -79,6 +82,12 @@ Result<std::optional<Bytes>> RootDirectory::ReadFile(const std::string& path,
   Bytes bytes(size);
   LAYERFS_CHECK_OK_IN(ReadFullAt(opened->get(), 0, bytes), "container's " + path);
   return std::optional<Bytes>(std::move(bytes));
+}
+
+Result<ImageUser> RootDirectory::FindUser(std::string_view text) const {
+  LAYERFS_TRY(passwd, ReadFile("/etc/passwd", kMaxAccountFileBytes));
+  LAYERFS_TRY(group, ReadFile("/etc/group", kMaxAccountFileBytes));
+  return ResolveUser(text, AsText(passwd.value_or(Bytes())), AsText(group.value_or(Bytes())));
 }
 
 Status RootDirectory::MakeDirectories(const std::string& path) const {

@@ -7,11 +7,13 @@
 #include <ctime>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "index/base/bytes.h"
 #include "index/base/error.h"
 #include "index/base/file.h"
+#include "tools/run/image_user.h"
 
 namespace layerfs {
 
@@ -23,6 +25,9 @@ class RootDirectory {
   Result<UniqueFd> OpenAt(const std::string& path, int flags) const;
   // Nothing where there is no such file.
   Result<std::optional<Bytes>> ReadFile(const std::string& path, uint64_t limit) const;
+
+  // ResolveUser by the /etc/passwd and /etc/group that are there.
+  Result<ImageUser> FindUser(std::string_view text) const;
 
   // mkdir -p, for good: a missing working directory becomes part of the container.
   Status MakeDirectories(const std::string& path) const;

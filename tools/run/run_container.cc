@@ -21,12 +21,6 @@ constexpr size_t kShortIdDigits = 12;
 // What a container's mount is: everybody's in it, with devices and setuid as on any root.
 constexpr char kMountOptions[] = "allow_other,default_permissions,suid,dev";
 
-Status CheckRights() {
-  if (::geteuid() == 0) return {};
-  return Fail(ErrorCode::kPermission,
-              "containers of ordinary users are not supported yet; run it as root");
-}
-
 Status CheckTerminal(const RunOptions& options) {
   if (!options.terminal || !options.interactive || ::isatty(STDIN_FILENO) != 0) return {};
   return Fail(ErrorCode::kInvalidArgument,
@@ -75,6 +69,7 @@ class ContainerRun {
     LAYERFS_TRY(prepared, PreparedContainer::Prepare(image, options, place));
     ContainerRecord record = container_.record();
     record.command = prepared.arguments();
+    record.mount_pid = mount.pid();
     LAYERFS_CHECK_OK(container_.Save(record));
     const Runtime runtime(record.runtime, store_.runtime_state());
     return prepared.Run(runtime, RunHooks{});
@@ -103,7 +98,6 @@ Result<BundleEnd> RunAndEnd(const ContainerStore& store, LockedContainer& contai
 }  // namespace
 
 Result<BundleEnd> RunContainer(const RunRequest& request) {
-  LAYERFS_CHECK_OK(CheckRights());
   LAYERFS_CHECK_OK(CheckTerminal(request.options));
   LAYERFS_TRY(runtime, ChooseRuntime(request.runtime, FindRuntimes(), DetectCgroups()));
   LAYERFS_TRY(store, ContainerStore::Open(request.state_directory));
@@ -125,7 +119,6 @@ Result<BundleEnd> RunContainer(const RunRequest& request) {
 
 Result<BundleEnd> StartContainer(const std::string& state_directory, const std::string& name,
                                  const std::string& program) {
-  LAYERFS_CHECK_OK(CheckRights());
   LAYERFS_TRY(store, ContainerStore::Open(state_directory));
   store.CleanUp();
   LAYERFS_TRY(container, store.Lock(name));

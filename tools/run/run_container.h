@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // RunContainer: an image's reference → a container in the foreground, with its mount, its layer and
 // its place among this machine's containers; and nothing of it left but what is to be kept.
-// One thread at a time, in a process without other threads.
+// One thread at a time, in a process without other threads. For root, or root of a user namespace
+// (user_namespace.h).
 #pragma once
 
 #include <string>

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <charconv>
 
 #include "index/path.h"
 
@@ -13,6 +15,19 @@ constexpr size_t kMaxContainerName = 128;
 
 constexpr std::array<std::string_view, 6> kPropagations = {"private", "rprivate", "shared",
                                                            "rshared", "slave",    "rslave"};
+
+// What setrlimit(2) has, in docker's words.
+constexpr std::array<std::string_view, 15> kLimitNames = {
+    "core",   "cpu",   "data", "fsize",  "locks",  "memlock",    "msgqueue", "nice",
+    "nofile", "nproc", "rss",  "rtprio", "rttime", "sigpending", "stack"};
+
+std::optional<uint64_t> ParseLimit(std::string_view text) {
+  if (text == "-1") return UINT64_MAX;  // RLIM_INFINITY
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
 
 std::vector<std::string> Split(std::string_view text, char separator) {
   std::vector<std::string> parts;
@@ -107,6 +122,50 @@ Result<TmpfsOption> ParseTmpfsOption(std::string_view text) {
     tmpfs.options.push_back(option);
   }
   return tmpfs;
+}
+
+Status AddUlimit(std::string_view text, std::vector<ResourceLimit>& limits) {
+  const std::string object = "--ulimit " + std::string(text);
+  const size_t equals = text.find('=');
+  const std::string_view name = text.substr(0, equals);
+  if (std::ranges::find(kLimitNames, name) == kLimitNames.end()) {
+    std::string known;
+    for (const std::string_view limit : kLimitNames)
+      known.append(known.empty() ? "" : ", ").append(limit);
+    return Fail(ErrorCode::kInvalidArgument,
+                object + ": " + Quoted(name) + " is no limit; there are " + known);
+  }
+  const std::vector<std::string> values = equals == std::string_view::npos
+                                              ? std::vector<std::string>{}
+                                              : Split(text.substr(equals + 1), ':');
+  const auto soft = values.empty() ? std::nullopt : ParseLimit(values.front());
+  const auto hard = values.empty() ? std::nullopt : ParseLimit(values.back());
+  if (values.size() > 2 || !soft.has_value() || !hard.has_value() || *soft > *hard) {
+    return Fail(ErrorCode::kInvalidArgument,
+                object + ": write NAME=SOFT[:HARD] with SOFT not above HARD, and -1 for no limit");
+  }
+  ResourceLimit limit{"RLIMIT_", *soft, *hard};
+  for (const char c : name) limit.type.push_back(static_cast<char>(std::toupper(c)));
+  std::erase_if(limits, [&](const ResourceLimit& known) { return known.type == limit.type; });
+  limits.push_back(std::move(limit));
+  return {};
+}
+
+Status ApplySecurityOption(std::string_view text, RunOptions& options) {
+  const size_t separator = text.find_first_of("=:");
+  const std::string_view name = text.substr(0, separator);
+  const std::string value(separator == std::string_view::npos ? "" : text.substr(separator + 1));
+  if (name == "seccomp" && !value.empty()) {
+    options.seccomp = value;
+  } else if (name == "no-new-privileges" &&
+             (value.empty() || value == "true" || value == "false")) {
+    options.no_new_privileges = value != "false";
+  } else {
+    return Fail(ErrorCode::kInvalidArgument,
+                "--security-opt " + Quoted(text) +
+                    ": is none of seccomp=FILE, seccomp=unconfined and no-new-privileges");
+  }
+  return {};
 }
 
 Result<std::pair<std::string, std::string>> ParseLabel(std::string_view text) {

@@ -3,6 +3,7 @@
 // Values and functions of values; thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -35,6 +36,14 @@ struct TmpfsOption {
   bool operator==(const TmpfsOption&) const = default;
 };
 
+// --ulimit: a limit of setrlimit(2), as the runtime's configuration names it.
+struct ResourceLimit {
+  std::string type;  // "RLIMIT_NOFILE"
+  uint64_t soft = 0;
+  uint64_t hard = 0;
+  bool operator==(const ResourceLimit&) const = default;
+};
+
 enum class NetworkMode { kHost, kNone };
 
 struct RunOptions {
@@ -52,6 +61,10 @@ struct RunOptions {
   bool interactive = false;
   bool terminal = false;
   std::map<std::string, std::string> labels;
+  std::vector<ResourceLimit> limits;
+  // The profile by which system calls are filtered: a file, "unconfined", or empty: the default.
+  std::string seccomp;
+  bool no_new_privileges = false;
 };
 
 // "/a//b/./c/.." → "/a/b". Not absolute, or empty: kInvalidArgument with the text.
@@ -61,6 +74,10 @@ Result<std::string> CleanAbsolutePath(std::string_view path);
 Result<VolumeOption> ParseVolumeOption(std::string_view text);
 // "DST[:OPTION[,OPTION…]]". Docker's own options come first: noexec, nosuid, nodev.
 Result<TmpfsOption> ParseTmpfsOption(std::string_view text);
+// "NAME=SOFT[:HARD]", -1 for no limit; the last of a name counts.
+Status AddUlimit(std::string_view text, std::vector<ResourceLimit>& limits);
+// --security-opt: "seccomp=FILE", "seccomp=unconfined", "no-new-privileges[=true|false]".
+Status ApplySecurityOption(std::string_view text, RunOptions& options);
 // "KEY" or "KEY=VALUE".
 Result<std::pair<std::string, std::string>> ParseLabel(std::string_view text);
 

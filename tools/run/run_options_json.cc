@@ -54,6 +54,21 @@ Status ReadTmpfs(const Json& json, RunOptions& options) {
   return {};
 }
 
+Status ReadLimits(const Json& json, RunOptions& options) {
+  LAYERFS_TRY(list, JsonOptionalArray(json, "limits"));
+  if (list == nullptr) return {};
+  for (const Json& item : *list) {
+    ResourceLimit limit;
+    LAYERFS_CHECK_OK(ReadString(item, "type", limit.type));
+    LAYERFS_TRY(soft, JsonUint(item, "soft"));
+    LAYERFS_TRY(hard, JsonUint(item, "hard"));
+    limit.soft = soft;
+    limit.hard = hard;
+    options.limits.push_back(std::move(limit));
+  }
+  return {};
+}
+
 }  // namespace
 
 Json EncodeRunOptions(const RunOptions& options) {
@@ -67,6 +82,8 @@ Json EncodeRunOptions(const RunOptions& options) {
                {"readOnly", options.read_only},
                {"interactive", options.interactive},
                {"terminal", options.terminal},
+               {"seccomp", options.seccomp},
+               {"noNewPrivileges", options.no_new_privileges},
                {"labels", options.labels}};
   if (options.entrypoint.has_value()) json["entrypoint"] = *options.entrypoint;
   json["volumes"] = Json::array();
@@ -80,6 +97,10 @@ Json EncodeRunOptions(const RunOptions& options) {
   json["tmpfs"] = Json::array();
   for (const TmpfsOption& tmpfs : options.tmpfs) {
     json["tmpfs"].push_back({{"destination", tmpfs.destination}, {"options", tmpfs.options}});
+  }
+  json["limits"] = Json::array();
+  for (const ResourceLimit& limit : options.limits) {
+    json["limits"].push_back({{"type", limit.type}, {"soft", limit.soft}, {"hard", limit.hard}});
   }
   return json;
 }
@@ -97,6 +118,9 @@ Result<RunOptions> DecodeRunOptions(const Json& json) {
   options.read_only = ReadFlag(json, "readOnly");
   options.interactive = ReadFlag(json, "interactive");
   options.terminal = ReadFlag(json, "terminal");
+  LAYERFS_CHECK_OK(ReadString(json, "seccomp", options.seccomp));
+  options.no_new_privileges = ReadFlag(json, "noNewPrivileges");
+  LAYERFS_CHECK_OK(ReadLimits(json, options));
   if (json.contains("entrypoint")) {
     LAYERFS_TRY(entrypoint, JsonString(json, "entrypoint"));
     options.entrypoint = entrypoint;

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -13,13 +15,64 @@
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "index/base/file.h"
 #include "index/base/json.h"
+#include "index/base/log.h"
 #include "tools/run/child_process.h"
 
 namespace layerfs {
 namespace {
+
+constexpr char kUnifiedCgroups[] = "/sys/fs/cgroup/unified";
+
+// crun refuses machines that have version 2 control groups beside version 1. For as long as this
+// lives, this thread and what it starts have a mount namespace without them; what is mounted
+// outside is seen here as well.
+class LegacyCgroupView {
+ public:
+  static Result<LegacyCgroupView> Enter() {
+    LegacyCgroupView view;
+    LAYERFS_TRY(outside, OpenFile("/proc/thread-self/ns/mnt", O_RDONLY));
+    LAYERFS_TRY(directory, OpenFile(".", O_PATH | O_DIRECTORY));
+    view.outside_ = std::move(outside);
+    view.directory_ = std::move(directory);
+    if (::unshare(CLONE_NEWNS) != 0) return FailErrno("a mount namespace for crun", errno);
+    view.inside_ = true;
+    if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0 ||
+        ::umount2(kUnifiedCgroups, MNT_DETACH) != 0) {
+      return Fail(ErrorCode::kUnsupported,
+                  std::string("crun refuses machines that have ") + kUnifiedCgroups +
+                      ", and it cannot be hidden from it here; install runc, or boot with "
+                      "systemd.unified_cgroup_hierarchy=1");
+    }
+    return view;
+  }
+  LegacyCgroupView(LegacyCgroupView&& other) noexcept
+      : outside_(std::move(other.outside_)),
+        directory_(std::move(other.directory_)),
+        inside_(std::exchange(other.inside_, false)) {}
+  LegacyCgroupView& operator=(LegacyCgroupView&& other) noexcept {
+    std::swap(outside_, other.outside_);
+    std::swap(directory_, other.directory_);
+    std::swap(inside_, other.inside_);
+    return *this;
+  }
+  ~LegacyCgroupView() {
+    if (!inside_) return;
+    if (::setns(outside_.get(), CLONE_NEWNS) != 0 || ::fchdir(directory_.get()) != 0) {
+      LogWarning(ErrnoError("the way back from crun's mount namespace", errno).context);
+    }
+  }
+
+ private:
+  LegacyCgroupView() = default;
+
+  UniqueFd outside_;
+  UniqueFd directory_;  // going back leaves one at the root
+  bool inside_ = false;
+};
 
 constexpr uint64_t kMaxLogBytes = uint64_t{1} << 20;
 
@@ -64,7 +117,7 @@ CgroupMode DetectCgroups() {
   const auto root = FileSystemType("/sys/fs/cgroup");
   if (root == CGROUP2_SUPER_MAGIC) return CgroupMode::kUnified;
   if (root != TMPFS_MAGIC) return CgroupMode::kNone;
-  if (FileSystemType("/sys/fs/cgroup/unified") == CGROUP2_SUPER_MAGIC) return CgroupMode::kHybrid;
+  if (FileSystemType(kUnifiedCgroups) == CGROUP2_SUPER_MAGIC) return CgroupMode::kHybrid;
   return CgroupMode::kLegacy;
 }
 
@@ -96,15 +149,11 @@ Result<std::string> ChooseRuntime(const std::string& wanted, const FoundRuntimes
     if (auto path = FindProgram(wanted)) return *path;
     return Fail(ErrorCode::kNotFound, "--runtime " + wanted + ": is not on PATH");
   }
-  const bool crun_works = cgroups != CgroupMode::kHybrid;
-  if (found.crun.has_value() && crun_works && wanted != "runc") return *found.crun;
-  if (found.runc.has_value() && wanted != "crun") return *found.runc;
-  if (found.crun.has_value() && wanted != "runc") {
-    return Fail(ErrorCode::kUnsupported,
-                "crun refuses machines whose version 2 control groups lie beside version 1 "
-                "(/sys/fs/cgroup/unified); install runc, or boot with "
-                "systemd.unified_cgroup_hierarchy=1");
+  const bool prefers_runc = cgroups == CgroupMode::kHybrid && found.runc.has_value();
+  if (found.crun.has_value() && wanted != "runc" && (wanted == "crun" || !prefers_runc)) {
+    return *found.crun;
   }
+  if (found.runc.has_value() && wanted != "crun") return *found.runc;
   return Fail(ErrorCode::kNotFound, (wanted.empty() ? "neither crun nor runc" : "no " + wanted) +
                                         " is on PATH; install one: apt-get install runc");
 }
@@ -114,6 +163,12 @@ Result<int> Runtime::Call(const std::vector<std::string>& arguments, const Stdio
   options.arguments = {program_, "--root", state_};
   options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
   options.descriptors = {{stdio.in, 0}, {stdio.out, 1}, {stdio.err, 2}};
+  const bool is_crun = program_.substr(program_.rfind('/') + 1) == "crun";
+  std::optional<LegacyCgroupView> view;
+  if (is_crun && DetectCgroups() == CgroupMode::kHybrid) {
+    LAYERFS_TRY(entered, LegacyCgroupView::Enter());
+    view = std::move(entered);
+  }
   LAYERFS_TRY(child, ChildProcess::Start(options));
   return child.Wait();
 }

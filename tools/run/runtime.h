@@ -30,7 +30,8 @@ struct FoundRuntimes {
 FoundRuntimes FindRuntimes();
 
 // `wanted`: empty, a name or a path. By itself crun, which starts faster, where it takes this
-// machine's control groups; else runc. kUnsupported says what is missing and what would help.
+// machine's control groups as they are; else runc where there is one. kNotFound says what is
+// missing and what would help.
 Result<std::string> ChooseRuntime(const std::string& wanted, const FoundRuntimes& found,
                                   CgroupMode cgroups);
 

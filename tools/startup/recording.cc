@@ -4,34 +4,48 @@
 #include <unistd.h>
 
 #include "index/base/file.h"
-#include "tools/startup/mount_child.h"
+#include "tools/run/mount_process.h"
+#include "tools/startup/scratch_directory.h"
 #include "tools/startup/startup_task.h"
+#include "tools/state_option.h"
 
 namespace layerfs {
+namespace {
+
+// What ran on the mount may take a moment to be gone; only the mount's own end writes the trace.
+constexpr std::chrono::milliseconds kUnmountPatience{10'000};
+
+Status RunUntilReady(const RecordOptions& options, const Json& config, const std::string& root) {
+  LAYERFS_TRY(spec, TaskSpec::Make(config, options.command, root));
+  LAYERFS_TRY(task, StartupTask::Start(spec));
+  return task->WaitReady(options.ready, options.timeout);
+}
+
+}  // namespace
 
 Result<Trace> RecordStartup(const RecordOptions& options, const ServiceOptions& services) {
   if (::geteuid() != 0) {
     return Fail(ErrorCode::kPermission, "recording runs the image's program and needs root");
   }
   LAYERFS_TRY(scratch, ScratchDirectory::Make("layerfs-record"));
-  const std::string mount_point = scratch.path() + "/image";
   const std::string trace_path = scratch.path() + "/trace";
-  LAYERFS_CHECK_OK(MakeDirectories(mount_point));
-  std::vector<std::string> words = {"--record", trace_path, "--fill", "off"};
+  MountProcess::Options mount_options;
+  LAYERFS_TRY(program, OwnProgram());
+  mount_options.program = program;
+  mount_options.image = options.image;
+  mount_options.mount_point = scratch.path() + "/image";
+  mount_options.own_session = false;
+  mount_options.words = {"--record", trace_path, "--fill", "off"};
   if (!options.platform.empty()) {
-    words.emplace_back("--platform");
-    words.push_back(options.platform);
+    mount_options.words.insert(mount_options.words.end(), {"--platform", options.platform});
   }
-  services.AppendWords(words);
-  LAYERFS_TRY(mount, MountChild::Start(options.image, mount_point, words));
-  LAYERFS_TRY(spec, TaskSpec::Make(mount->config(), options.command));
-  spec.root = mount_point;
-  LAYERFS_TRY(task, StartupTask::Start(spec));
-  const Status ready = task->WaitReady(options.ready, options.timeout);
-  task->Stop();
-  const Status stopped = mount->Stop();
+  services.AppendWords(mount_options.words);
+  LAYERFS_CHECK_OK(MakeDirectories(mount_options.mount_point));
+  LAYERFS_TRY(mount, MountProcess::Start(mount_options));
+  const Status ready = RunUntilReady(options, mount.image_config(), mount_options.mount_point);
+  const Status ended = mount.End(kUnmountPatience);
   LAYERFS_CHECK_OK_IN(ready, options.image);
-  LAYERFS_CHECK_OK(stopped);
+  LAYERFS_CHECK_OK(ended);
   LAYERFS_TRY(text, ReadFile(trace_path, kMaxTraceBytes));
   return Trace::Parse(AsText(text));
 }

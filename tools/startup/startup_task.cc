@@ -2,6 +2,7 @@
 #include "tools/startup/startup_task.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -17,6 +18,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "tools/run/bundle.h"
+#include "tools/run/image_defaults.h"
+#include "tools/run/root_directory.h"
+#include "tools/run/run_options.h"
+
 namespace layerfs {
 namespace {
 
@@ -24,16 +30,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll{5};
 constexpr size_t kLastWords = 2000;
-
-Result<std::vector<std::string>> Words(const Json& object, const char* key) {
-  std::vector<std::string> words;
-  LAYERFS_TRY(array, JsonOptionalArray(object, key));
-  if (array == nullptr) return words;
-  for (const Json& word : *array) {
-    if (word.is_string()) words.push_back(word.get<std::string>());
-  }
-  return words;
-}
 
 // What follows runs in the new process: async-signal-safe as far as it matters, one thread.
 [[noreturn]] void Die(const char* what) {
@@ -47,6 +43,23 @@ void Mount(const char* source, const std::string& target, const char* type, unsi
   if (::mount(source, target.c_str(), type, flags, data.c_str()) != 0) Die(target.c_str());
 }
 
+// This machine's file, where it has one and the image a directory for it.
+void LendFile(const std::string& file, const std::string& root) {
+  const UniqueFd place(
+      ::open((root + file).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!place.valid() || ::access(file.c_str(), R_OK) != 0) return;
+  ::mount(file.c_str(), (root + file).c_str(), nullptr, MS_BIND, nullptr);
+}
+
+// Made where it is missing.
+void EnterDirectory(const std::string& path) {
+  for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1)) {
+    ::mkdir(path.substr(0, at).c_str(), 0755);
+  }
+  ::mkdir(path.c_str(), 0755);
+  if (::chdir(path.c_str()) != 0) Die(path.c_str());
+}
+
 void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
   if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) Die("mount namespace");
   Mount("tmpfs", scratch, "tmpfs", 0, "mode=755");
@@ -57,9 +70,19 @@ void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
   Mount("overlay", merged, "overlay", 0,
         "lowerdir=" + spec.root + ",upperdir=" + upper + ",workdir=" + work);
   Mount("proc", merged + "/proc", "proc", 0, "");
-  Mount("/dev", merged + "/dev", nullptr, MS_BIND | MS_REC, "");
+  for (const char* directory : {"/dev", "/sys"}) {
+    Mount(directory, merged + directory, nullptr, MS_BIND | MS_REC, "");
+  }
+  for (const char* file : {"/etc/hosts", "/etc/resolv.conf"}) LendFile(file, merged);
   if (::chroot(merged.c_str()) != 0) Die("chroot");
-  if (::chdir(spec.directory.c_str()) != 0 && ::chdir("/") != 0) Die("chdir");
+  EnterDirectory(spec.directory);
+}
+
+void BecomeUser(const ImageUser& user) {
+  if (::setgroups(user.groups.size(), user.groups.data()) != 0 || ::setgid(user.gid) != 0 ||
+      ::setuid(user.uid) != 0) {
+    Die("user");
+  }
 }
 
 [[noreturn]] void Execute(const TaskSpec& spec) {
@@ -83,6 +106,7 @@ void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
   if (first == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     EnterRoot(spec, scratch);
+    BecomeUser(spec.user);
     Execute(spec);
   }
   int status = 0;
@@ -93,25 +117,22 @@ void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
 
 }  // namespace
 
-Result<TaskSpec> TaskSpec::Make(const Json& document, const std::vector<std::string>& command) {
+Result<TaskSpec> TaskSpec::Make(const Json& config, const std::vector<std::string>& command,
+                                const std::string& root) {
+  LAYERFS_TRY(image, ImageDefaults::FromConfig(config));
+  LAYERFS_TRY(directory, RootDirectory::Open(root));
+  RunOptions options;
+  options.command = command;
   TaskSpec spec;
-  LAYERFS_TRY(config, JsonOptionalObject(document, "config"));
-  if (config != nullptr) {
-    LAYERFS_TRY(entrypoint, Words(*config, "Entrypoint"));
-    LAYERFS_TRY(words, Words(*config, "Cmd"));
-    LAYERFS_TRY(environment, Words(*config, "Env"));
-    LAYERFS_TRY(directory, JsonOptionalString(*config, "WorkingDir", "/"));
-    spec.arguments = std::move(entrypoint);
-    const auto& tail = command.empty() ? words : command;
-    spec.arguments.insert(spec.arguments.end(), tail.begin(), tail.end());
-    spec.environment = std::move(environment);
-    if (!directory.empty()) spec.directory = directory;
-  } else {
-    spec.arguments = command;
-  }
-  if (spec.arguments.empty()) {
-    return Fail(ErrorCode::kInvalidArgument,
-                "the image names no program; give a command behind --");
+  spec.root = root;
+  LAYERFS_TRY(arguments, MakeArguments(image, options));
+  spec.arguments = std::move(arguments);
+  LAYERFS_TRY(user, directory.FindUser(image.user));
+  spec.user = std::move(user);
+  spec.environment = MakeEnvironment(image, options, {"localhost", spec.user.home});
+  if (!image.working_directory.empty()) {
+    LAYERFS_TRY_IN(path, CleanAbsolutePath(image.working_directory), "working directory");
+    spec.directory = path;
   }
   return spec;
 }

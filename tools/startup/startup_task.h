@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // StartupTask: an image's program, run over a root directory to see when it is ready: in PID and
 // mount namespaces of its own, on a scratch layer in memory (kernel overlayfs), with this machine's
-// /dev, /proc and network. For measuring and recording; `layerfs run` is for running.
-// Needs root. One thread at a time.
+// /dev, /proc, /sys, name servers and network. For measuring and recording; `layerfs run` is for
+// running. Needs root. One thread at a time.
 #pragma once
 
 #include <chrono>
@@ -11,9 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "fetch/manifest.h"
 #include "index/base/error.h"
 #include "index/base/file.h"
+#include "index/base/json.h"
+#include "tools/run/image_user.h"
 #include "tools/startup/ready_condition.h"
 
 namespace layerfs {
@@ -23,8 +24,11 @@ struct TaskSpec {
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
   std::string directory = "/";
-  // What the image's config says, with `command` in the place of its Cmd where it is not empty.
-  static Result<TaskSpec> Make(const Json& config, const std::vector<std::string>& command);
+  ImageUser user;
+  // What `layerfs run` makes of the image's config, mounted or unpacked at `root`; with `command`
+  // in the place of its Cmd where it is not empty.
+  static Result<TaskSpec> Make(const Json& config, const std::vector<std::string>& command,
+                               const std::string& root);
 };
 
 class StartupTask {

@@ -184,5 +184,43 @@ TEST(RuntimeSpec, SaysWhoAndWhere) {
   EXPECT_EQ(MakeRuntimeSpec(spec).dump(), document.dump()) << "not deterministic";
 }
 
+TEST(RuntimeSpec, SaysLimitsPrivilegesAndSystemCalls) {
+  BundleSpec spec;
+  spec.root = "/root";
+  EXPECT_FALSE(MakeRuntimeSpec(spec)["linux"].contains("seccomp"));
+  spec.limits = {{"RLIMIT_NOFILE", 10, 20}};
+  spec.no_new_privileges = true;
+  spec.seccomp = {{"defaultAction", "SCMP_ACT_ALLOW"}};
+  const Json document = MakeRuntimeSpec(spec);
+  EXPECT_EQ(document["process"]["rlimits"],
+            (Json::array({{{"type", "RLIMIT_NOFILE"}, {"soft", 10}, {"hard", 20}}})));
+  EXPECT_EQ(document["process"]["noNewPrivileges"], true);
+  EXPECT_EQ(document["linux"]["seccomp"], spec.seccomp);
+}
+
+const Json* FindMount(const Json& document, const char* destination) {
+  for (const Json& mount : document["mounts"]) {
+    if (mount["destination"] == destination) return &mount;
+  }
+  return nullptr;
+}
+
+TEST(RuntimeSpec, OfAnOrdinaryUserAsksForNothingThatOnlyRootMayHave) {
+  BundleSpec spec;
+  spec.root = "/root";
+  spec.platform.rootless = true;
+  spec.platform.has_cgroups = false;
+  spec.platform.has_tty_group = false;
+  const Json with_host_network = MakeRuntimeSpec(spec);
+  EXPECT_EQ((*FindMount(with_host_network, "/sys"))["type"], "bind");
+  EXPECT_EQ(FindMount(with_host_network, "/sys/fs/cgroup"), nullptr);
+  for (const Json& option : (*FindMount(with_host_network, "/dev/pts"))["options"]) {
+    EXPECT_NE(option, "gid=5");
+  }
+  spec.network = NetworkMode::kNone;
+  const Json with_own_network = MakeRuntimeSpec(spec);
+  EXPECT_EQ((*FindMount(with_own_network, "/sys"))["type"], "sysfs");
+}
+
 }  // namespace
 }  // namespace layerfs

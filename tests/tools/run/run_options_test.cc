@@ -130,5 +130,77 @@ TEST(RunOptions, SurviveTheWayThroughJson) {
   EXPECT_FALSE(DecodeRunOptions(Json{{"network", 3}}).has_value());
 }
 
+struct UlimitCase {
+  const char* text;
+  std::optional<ResourceLimit> expected;
+};
+
+TEST(Ulimit, IsParsedAsDockerDoes) {
+  const UlimitCase cases[] = {
+      {"nofile=1024:2048", ResourceLimit{"RLIMIT_NOFILE", 1024, 2048}},
+      {"nproc=5", ResourceLimit{"RLIMIT_NPROC", 5, 5}},
+      {"core=0:-1", ResourceLimit{"RLIMIT_CORE", 0, UINT64_MAX}},
+      {"memlock=-1", ResourceLimit{"RLIMIT_MEMLOCK", UINT64_MAX, UINT64_MAX}},
+      {"nofile=2:1", std::nullopt},
+      {"nofile=-1:1", std::nullopt},
+      {"nofile", std::nullopt},
+      {"nofile=", std::nullopt},
+      {"nofile=1:2:3", std::nullopt},
+      {"nofile=-2", std::nullopt},
+      {"nofile=1k", std::nullopt},
+      {"files=1", std::nullopt},
+      {"NOFILE=1", std::nullopt},
+      {"", std::nullopt},
+  };
+  for (const UlimitCase& test : cases) {
+    std::vector<ResourceLimit> limits;
+    const Status added = AddUlimit(test.text, limits);
+    ASSERT_EQ(added.has_value(), test.expected.has_value()) << test.text;
+    if (test.expected.has_value()) {
+      EXPECT_EQ(limits, std::vector{*test.expected}) << test.text;
+    } else {
+      EXPECT_EQ(added.error().code, ErrorCode::kInvalidArgument);
+    }
+  }
+}
+
+TEST(Ulimit, TheLastOfANameCounts) {
+  std::vector<ResourceLimit> limits;
+  for (const char* text : {"nofile=1", "nproc=2", "nofile=3"}) {
+    ASSERT_TRUE(AddUlimit(text, limits).has_value());
+  }
+  EXPECT_EQ(limits, (std::vector{ResourceLimit{"RLIMIT_NPROC", 2, 2},
+                                 ResourceLimit{"RLIMIT_NOFILE", 3, 3}}));
+}
+
+TEST(SecurityOption, IsParsedAsDockerDoes) {
+  RunOptions options;
+  ASSERT_TRUE(ApplySecurityOption("seccomp=/a=b", options).has_value());
+  EXPECT_EQ(options.seccomp, "/a=b");
+  ASSERT_TRUE(ApplySecurityOption("seccomp:unconfined", options).has_value());
+  EXPECT_EQ(options.seccomp, "unconfined");
+  ASSERT_TRUE(ApplySecurityOption("no-new-privileges", options).has_value());
+  EXPECT_TRUE(options.no_new_privileges);
+  ASSERT_TRUE(ApplySecurityOption("no-new-privileges=false", options).has_value());
+  EXPECT_FALSE(options.no_new_privileges);
+  for (const char* text : {"", "seccomp", "seccomp=", "apparmor=x", "no-new-privileges=maybe"}) {
+    const Status applied = ApplySecurityOption(text, options);
+    ASSERT_FALSE(applied.has_value()) << text;
+    EXPECT_EQ(applied.error().code, ErrorCode::kInvalidArgument) << text;
+  }
+}
+
+TEST(RunOptionsJson, KeepsLimitsAndSecurity) {
+  RunOptions options;
+  options.limits = {{"RLIMIT_CORE", 0, UINT64_MAX}};
+  options.seccomp = "/profile.json";
+  options.no_new_privileges = true;
+  const auto decoded = DecodeRunOptions(EncodeRunOptions(options));
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().context;
+  EXPECT_EQ(decoded->limits, options.limits);
+  EXPECT_EQ(decoded->seccomp, options.seccomp);
+  EXPECT_TRUE(decoded->no_new_privileges);
+}
+
 }  // namespace
 }  // namespace layerfs
