@@ -206,7 +206,7 @@ Status StartupLoader::TakePiece(const PackPart& part, ZstdStreamDecoder& decoder
   if (size != pages.size() || rest != 0 || !input.empty()) {
     return Fail(ErrorCode::kCorrupt, "startup pack: a piece that does not yield its pages");
   }
-  LAYERFS_CHECK_OK(pack_->Append(pages));
+  LAYERFS_CHECK_OK(pack_->Append(std::move(pages)));
   parts_.on_event("pages", pack_->available());
   return {};
 }

@@ -15,6 +15,9 @@ constexpr int kRoundsToOvertake = 4;
 // A rate from less time than this is a guess, and a wait shorter than that not worth a request.
 constexpr std::chrono::milliseconds kLeastMeasured{20};
 constexpr std::chrono::milliseconds kWorthOvertaking{100};
+// A stream that is silent for less than this may be at a lost packet (the least retransmission
+// timeout of Linux is 200 ms), or at a machine that is busy: a request of its own would wait too.
+constexpr std::chrono::milliseconds kFallenSilent{1000};
 
 double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -111,10 +114,25 @@ bool StartupPack::IsLate(uint64_t end) const {
   const double own = kRoundsToOvertake * Seconds(download.first_byte) +
                      2 * static_cast<double>(kFetchBytes) / rate;
   const double silent = Seconds(clock_.Now() - download.last);
-  return std::max(arrives, silent) > std::max(own, Seconds(kWorthOvertaking));
+  return arrives > std::max(own, Seconds(kWorthOvertaking)) ||
+         silent > std::max(own, Seconds(kFallenSilent));
 }
 
 StartupPack::Wait StartupPack::WhenThere(uint64_t position, uint64_t size, Done done) {
+  const Wait wait = Ask(position, size, std::move(done));
+  asked_.With([&](Asked& asked) {
+    asked.ready += wait == Wait::kReady ? 1 : 0;
+    asked.waited += wait == Wait::kWaiting ? 1 : 0;
+    asked.late += wait == Wait::kLate ? 1 : 0;
+  });
+  return wait;
+}
+
+StartupPack::Asked StartupPack::asked() const {
+  return asked_.With([](const Asked& asked) { return asked; });
+}
+
+StartupPack::Wait StartupPack::Ask(uint64_t position, uint64_t size, Done done) {
   const uint64_t end = position + size;
   if (end <= available()) return Wait::kReady;
   if (ended() || IsLate(end)) return Wait::kLate;
@@ -128,15 +146,32 @@ StartupPack::Wait StartupPack::WhenThere(uint64_t position, uint64_t size, Done 
 }
 
 Status StartupPack::Read(uint64_t position, MutableByteSpan out) const {
-  return object_->Read(position, out);
+  const Recent recent = recent_.With([](const Recent& r) { return r; });
+  if (recent.pages == nullptr || position < recent.position) {
+    // What begins in the object may end in memory.
+    const uint64_t in_object =
+        recent.pages == nullptr ? out.size() : std::min(out.size(), recent.position - position);
+    LAYERFS_CHECK_OK(object_->Read(position, out.first(in_object)));
+    out = out.subspan(in_object);
+    position += in_object;
+  }
+  if (out.empty()) return {};
+  const uint64_t begin = position - recent.position;
+  if (begin + out.size() > recent.pages->size()) return object_->Read(position, out);
+  std::ranges::copy(ByteSpan(*recent.pages).subspan(begin, out.size()), out.begin());
+  return {};
 }
 
-Status StartupPack::Append(ByteSpan pages) {
+// With the last pages the object hashes all of itself, which nobody should wait for: each piece has
+// been verified.
+Status StartupPack::Append(Bytes pages) {
   const uint64_t at = available();
-  LAYERFS_CHECK_OK_IN(object_->Write(at, pages), "startup pack");
-  available_ = at + pages.size();
-  Release(at + pages.size());
+  const auto kept = std::make_shared<const Bytes>(std::move(pages));
+  recent_.With([&](Recent& recent) { recent = {at, kept}; });
+  available_ = at + kept->size();
+  Release(at + kept->size());
   Tell();
+  LAYERFS_CHECK_OK_IN(object_->Write(at, *kept), "startup pack");
   return {};
 }
 
@@ -155,6 +190,7 @@ void StartupPack::NoteDownload(uint64_t blob_bytes, Duration first_byte) {
 
 void StartupPack::End() {
   ended_ = true;
+  if (object_ != nullptr && object_->whole()) recent_.With([](Recent& recent) { recent = {}; });
   Release(available());
   const auto left = waiting_.With([](Waiting& waiting) { return std::exchange(waiting, {}); });
   for (const auto& [end, done] : left.by_end) done(false);

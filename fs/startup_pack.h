@@ -4,7 +4,7 @@
 // Thread-safe.
 //
 // Invariants:
-//   1. Pages before available() are verified and in the object.
+//   1. Pages before available() are verified, and in the object or (the last that came) in memory.
 //   2. Each waiter is called exactly once: when its pages are there, or when no more will come.
 #pragma once
 
@@ -51,6 +51,13 @@ class StartupPack {
   Wait WhenThere(uint64_t position, uint64_t size, Done done);
   // What is there.
   Status Read(uint64_t position, MutableByteSpan out) const;
+  // How often each answer of WhenThere has been given.
+  struct Asked {
+    uint64_t ready = 0;
+    uint64_t waited = 0;
+    uint64_t late = 0;
+  };
+  Asked asked() const;
 
   const std::vector<PackRun>& runs() const { return runs_; }  // with pages, then without
   const PackHead& head() const { return head_; }
@@ -60,8 +67,9 @@ class StartupPack {
   bool through() const { return available() == total_bytes(); }
   uint64_t total_bytes() const { return uint64_t{head_.page_count} * kPackPageBytes; }
 
-  // For whoever brings the pages. The next ones, verified:
-  Status Append(ByteSpan pages);
+  // For whoever brings the pages, one thread. The next ones, verified: whoever waits for them has
+  // them before the disk has.
+  Status Append(Bytes pages);
   // As bytes come: how many of the whole blob there are, decoded or not, and the time that the
   // request took to its first byte. It is what kLate is judged by.
   void NoteDownload(uint64_t blob_bytes, Duration first_byte);
@@ -88,6 +96,11 @@ class StartupPack {
   struct Waiting {
     std::multimap<uint64_t, Done> by_end;
   };
+  struct Recent {
+    uint64_t position = 0;
+    std::shared_ptr<const Bytes> pages;
+  };
+  Wait Ask(uint64_t position, uint64_t size, Done done);
   const Place* FindPlace(InodeNumber inode, uint64_t page) const;
   bool IsLate(uint64_t end) const;
   void Release(uint64_t available);
@@ -104,6 +117,8 @@ class StartupPack {
   std::atomic<bool> ended_{false};
   Synchronized<Download> download_;
   Synchronized<Waiting> waiting_;
+  Synchronized<Recent> recent_;
+  Synchronized<Asked> asked_;
   // Held while the watcher is called, so that Unwatch waits for it; taken before no other lock.
   std::mutex watch_lock_;
   std::function<void()> watcher_;

@@ -58,6 +58,18 @@ Json FetchToJson(const SchedulerStatistics& fetch) {
           {"lastError", EscapeForTerminal(fetch.last_error)}};
 }
 
+Json StartupToJson(const StartupPack* pack) {
+  if (pack == nullptr) return {{"state", "none"}};
+  const StartupPack::Asked asked = pack->asked();
+  const char* state = pack->through() ? "through" : (pack->ended() ? "given up" : "streaming");
+  return {{"state", state},
+          {"bytes", pack->total_bytes()},
+          {"availableBytes", pack->available()},
+          {"readyReads", asked.ready},
+          {"waitedReads", asked.waited},
+          {"overtakingReads", asked.late}};
+}
+
 Json FillToJson(const Fill* fill) {
   if (fill == nullptr) return {{"state", "off"}};
   const FillProgress progress = fill->progress();
@@ -136,6 +148,7 @@ Json MountStatus::ToJson() const {
           {"ioUring", abilities.io_uring},
           {"waitingReads", reader_.waiting_reads()},
           {"reads", ReadsToJson(reads_.Take(), reader_.paths())},
+          {"startup", StartupToJson(reader_.image().startup().get())},
           {"fetch", FetchToJson(scheduler_.Statistics())},
           {"fill", FillToJson(fill_)}};
 }
@@ -234,6 +247,7 @@ void PrintMountStatus(const Json& status, std::FILE* out) {
   const Json& reads = part("reads");
   const Json& fetch = part("fetch");
   const Json& fill = part("fill");
+  const Json& startup = part("startup");
   std::fprintf(out, "image:    %s\n", TextOf(status, "image").c_str());
   std::fprintf(out, "mount:    %s, %.0f s, passthrough %s, io_uring %s\n",
                TextOf(status, "mountPoint").c_str(), Number(status.value("seconds", Json(0))),
@@ -242,6 +256,15 @@ void PrintMountStatus(const Json& status, std::FILE* out) {
   std::fprintf(out, "cached:   %s of %s (fill: %s)\n",
                FormatBytes(Count(fill, "cachedBytes")).c_str(),
                FormatBytes(Count(fill, "imageBytes")).c_str(), TextOf(fill, "state").c_str());
+  if (TextOf(startup, "state") != "none") {
+    std::fprintf(out,
+                 "startup:  %s of %s (%s); reads: %" PRIu64 " at once, %" PRIu64 " waited, %" PRIu64
+                 " overtook it\n",
+                 FormatBytes(Count(startup, "availableBytes")).c_str(),
+                 FormatBytes(Count(startup, "bytes")).c_str(), TextOf(startup, "state").c_str(),
+                 Count(startup, "readyReads"), Count(startup, "waitedReads"),
+                 Count(startup, "overtakingReads"));
+  }
   std::fprintf(out,
                "fetched:  %s in %" PRIu64 " requests:", FormatBytes(Count(fetch, "bytes")).c_str(),
                Count(fetch, "requests"));

@@ -128,15 +128,31 @@ TEST_F(StartupPackTest, WhatIsBeingDecodedIsWaitedForHoweverLongThatTakes) {
   pack_->End();
 }
 
-TEST_F(StartupPackTest, AStreamThatHasFallenSilentIsOvertaken) {
+TEST_F(StartupPackTest, AStreamThatHasFallenSilentIsOvertakenAndOneThatPausesIsNot) {
   pack_->NoteDownload(head_.EncodedSize() + 20, std::chrono::milliseconds(10));
   clock_.Advance(std::chrono::milliseconds(50));
   pack_->NoteDownload(head_.EncodedSize() + 20 + (1U << 20), std::chrono::milliseconds(10));
   std::vector<int> answers;
+  clock_.Advance(std::chrono::milliseconds(400));
   EXPECT_EQ(Ask(2, answers), StartupPack::Wait::kWaiting);
   clock_.Advance(std::chrono::seconds(2));
   EXPECT_EQ(Ask(3, answers), StartupPack::Wait::kLate);
+  EXPECT_EQ(pack_->asked().waited, 1U);
+  EXPECT_EQ(pack_->asked().late, 1U);
   pack_->End();
+}
+
+TEST_F(StartupPackTest, PagesThatTheDiskDoesNotTakeAreReadAllTheSame) {
+  ASSERT_TRUE(pack_->Append(Pages(0, 2)).has_value());
+  // The object finds that it is not what it should be; the pieces are all verified.
+  EXPECT_FALSE(pack_->Append(Pages(8, 2)).has_value());
+  EXPECT_EQ(pack_->available(), 4 * kPage);
+  Bytes read(2 * kPage);
+  ASSERT_TRUE(pack_->Read(kPage, read).has_value());
+  Bytes expected = Pages(1, 1);
+  const Bytes last = Pages(8, 1);
+  expected.insert(expected.end(), last.begin(), last.end());
+  EXPECT_EQ(read, expected);
 }
 
 TEST_F(StartupPackTest, BeforeTheFirstBytesNothingIsLate) {
