@@ -11,9 +11,14 @@
 
 #include "fetch/cache_eviction.h"
 #include "fetch/cache_object_lock.h"
+#include "index/base/uncached_read.h"
 
 namespace layerfs {
 namespace {
+
+// A read as large as this comes from a reader that goes through the file: the kernel holds what it
+// is given, and a copy in the page cache of our file would be the second. Small reads share pages.
+constexpr size_t kDropBehindBytes = size_t{64} << 10;
 
 constexpr size_t kCheckBytes = size_t{1} << 20;
 
@@ -60,7 +65,8 @@ Status DiskObject::Read(uint64_t offset, MutableByteSpan out) const {
     return Fail(Describe(ErrorCode::kNotFound, "range is not in the cache"));
   }
   if (out.empty()) return {};
-  Status read = ReadFullAt(fd(), offset, out);
+  const auto read_at = out.size() >= kDropBehindBytes ? ReadFullAtUncached : ReadFullAt;
+  Status read = read_at(fd(), offset, out);
   if (!read.has_value()) return Fail(Describe(std::move(read).error()));
   return {};
 }
