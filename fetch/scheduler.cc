@@ -98,7 +98,9 @@ void Scheduler::Impl::LogFailure(const Actions::Failure& failure) {
   const std::string reader = failure.reader ? failure.reader() : failure.reason;
   if (!reader.empty()) error = std::move(error).In(reader);
   if (!failure.blob->image.empty()) error = std::move(error).In("image " + failure.blob->image);
-  LogError(error.context);
+  LogError(error.context, {{"image", failure.blob->image},
+                           {"blob", failure.blob->digest.ToString()},
+                           {"reader", reader}});
 }
 
 void Scheduler::Impl::Run(Actions actions) {

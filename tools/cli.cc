@@ -37,6 +37,10 @@ std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
     entry.app->add_flag("--debug", log.debug, "Say everything");
     entry.app->add_option("--log", log.file, "Append the log to a file instead of stderr")
         ->type_name("FILE");
+    entry.app
+        ->add_option("--log-format", log.format, "A line of the log as text or as a JSON object")
+        ->check(CLI::IsMember({"text", "json"}))
+        ->type_name("text|json");
     entries.push_back(std::move(entry));
   }
   return entries;
@@ -89,10 +93,11 @@ int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
 }
 
 Status StartLog(const LogOptions& log) {
-  LogLevel level = LogLevel::kWarning;
-  if (!log.file.empty() || log.verbose) level = LogLevel::kInfo;
-  if (log.debug) level = LogLevel::kDebug;
-  return ConfigureLog(level, log.file);
+  LogSettings settings{.path = log.file};
+  if (!log.file.empty() || log.verbose) settings.level = LogLevel::kInfo;
+  if (log.debug) settings.level = LogLevel::kDebug;
+  if (log.format == "json") settings.format = LogFormat::kJson;
+  return ConfigureLog(settings);
 }
 
 int RunCommand(Entry& entry, const LogOptions& log, CommandIo& io) {

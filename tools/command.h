@@ -60,6 +60,7 @@ struct LogOptions {
   bool verbose = false;
   bool debug = false;
   std::string file;
+  std::string format = "text";
 };
 
 std::unique_ptr<Command> MakeAttachCommand();

@@ -5,7 +5,10 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <ctime>
 #include <memory>
+
+#include "index/base/json.h"
 
 namespace layerfs {
 namespace {
@@ -28,41 +31,83 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::info;
 }
 
-std::shared_ptr<spdlog::logger> MakeStderrLogger() {
-  auto logger = std::make_shared<spdlog::logger>("layerfs",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern("layerfs: %l: %v");
-  logger->set_level(spdlog::level::warn);
-  return logger;
+std::string Name(LogLevel level) {
+  const auto name = spdlog::level::to_string_view(ToSpdlog(level));
+  return {name.data(), name.size()};
+}
+
+struct Sink {
+  std::shared_ptr<spdlog::logger> logger;
+  LogFormat format = LogFormat::kText;
+};
+
+Sink MakeSink(spdlog::sink_ptr output, const LogSettings& settings) {
+  Sink sink{std::make_shared<spdlog::logger>("layerfs", std::move(output)), settings.format};
+  if (settings.format == LogFormat::kJson) {
+    sink.logger->set_pattern("%v");
+  } else if (settings.path.empty()) {
+    sink.logger->set_pattern("layerfs: %l: %v");
+  } else {
+    sink.logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  }
+  sink.logger->set_level(ToSpdlog(settings.level));
+  if (!settings.path.empty()) sink.logger->flush_on(spdlog::level::info);
+  return sink;
 }
 
 // The process's one log; replaced only by ConfigureLog, before threads are started.
-std::shared_ptr<spdlog::logger>& Logger() {
-  static std::shared_ptr<spdlog::logger> logger = MakeStderrLogger();
-  return logger;
+Sink& TheSink() {
+  static Sink sink = MakeSink(std::make_shared<spdlog::sinks::stderr_sink_mt>(), {});
+  return sink;
+}
+
+// RFC 3339 with milliseconds, in UTC.
+std::string TimeNow() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm broken_down{};
+  ::gmtime_r(&now.tv_sec, &broken_down);
+  std::string text(64, '\0');
+  text.resize(std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &broken_down));
+  const std::string milliseconds = std::to_string(1000 + now.tv_nsec / 1'000'000);
+  return text + "." + milliseconds.substr(1) + "Z";
+}
+
+std::string JsonLine(LogLevel level, std::string_view message, LogFields fields) {
+  Json line;
+  line["time"] = TimeNow();
+  line["level"] = Name(level);
+  line["message"] = message;
+  for (const LogField& field : fields) line[std::string(field.name)] = field.value;
+  // Names in an image are bytes; what is not UTF-8 is replaced.
+  return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace
 
-Status ConfigureLog(LogLevel level, const std::string& path) {
-  if (!path.empty()) {
-    try {
-      Logger() = std::make_shared<spdlog::logger>(
-          "layerfs", std::make_shared<spdlog::sinks::basic_file_sink_mt>(path));
-    } catch (const spdlog::spdlog_ex& error) {
-      return Fail(ErrorCode::kIo, "log file " + path + ": " + error.what());
+Status ConfigureLog(const LogSettings& settings) {
+  try {
+    spdlog::sink_ptr output = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    if (!settings.path.empty()) {
+      output = std::make_shared<spdlog::sinks::basic_file_sink_mt>(settings.path);
     }
-    Logger()->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
-    Logger()->flush_on(spdlog::level::info);
+    TheSink() = MakeSink(std::move(output), settings);
+  } catch (const spdlog::spdlog_ex& error) {
+    return Fail(ErrorCode::kIo, "log file " + settings.path + ": " + error.what());
   }
-  Logger()->set_level(ToSpdlog(level));
   return {};
 }
 
-bool LogEnabled(LogLevel level) { return Logger()->should_log(ToSpdlog(level)); }
+bool LogEnabled(LogLevel level) { return TheSink().logger->should_log(ToSpdlog(level)); }
 
-void Log(LogLevel level, std::string_view message) {
-  Logger()->log(ToSpdlog(level), "{}", message);
+void Log(LogLevel level, std::string_view message, LogFields fields) {
+  if (!LogEnabled(level)) return;
+  const Sink& sink = TheSink();
+  if (sink.format == LogFormat::kJson) {
+    sink.logger->log(ToSpdlog(level), "{}", JsonLine(level, message, fields));
+  } else {
+    sink.logger->log(ToSpdlog(level), "{}", message);
+  }
 }
 
 }  // namespace layerfs

@@ -61,7 +61,7 @@ class SilentRegistryTest : public testing::Test {
     // The documents come into the cache from the layout.
     Mount(image_->reference());
     mounted_.reset();
-    ASSERT_TRUE(ConfigureLog(LogLevel::kWarning, image_->directory() + "/log").has_value());
+    ASSERT_TRUE(ConfigureLog({.path = image_->directory() + "/log"}).has_value());
     const auto manifest = OciLayout(image_->directory() + "/lazy").FindTag("latest");
     ASSERT_TRUE(manifest.has_value());
     Mount("docker://127.0.0.1:" + std::to_string(server_.port()) + "/a/b@" +
@@ -69,7 +69,7 @@ class SilentRegistryTest : public testing::Test {
   }
   void TearDown() override {
     mounted_.reset();
-    ASSERT_TRUE(ConfigureLog(LogLevel::kWarning).has_value());
+    ASSERT_TRUE(ConfigureLog({}).has_value());
   }
 
   void Mount(const std::string& reference) {
