@@ -34,8 +34,9 @@ class Notifier {
   virtual ~Notifier() = default;
   virtual void InvalidateEntry(NodeId parent, std::string_view name) = 0;
   virtual void InvalidateNode(NodeId node, int64_t offset, int64_t size) = 0;
-  // Puts bytes into the kernel's page cache of `node`.
-  virtual void Store(NodeId node, uint64_t offset, ByteSpan bytes) = 0;
+  // Puts bytes into the kernel's page cache of `node`, over what is there. False where the kernel
+  // does not know the node. Waits for pages that are being read.
+  virtual bool Store(NodeId node, uint64_t offset, ByteSpan bytes) = 0;
   // Registers a file for passthrough: an id > 0, or -errno. The id goes into OpenReply.
   virtual int RegisterBackingFile(int fd) = 0;
   virtual void UnregisterBackingFile(int backing_id) = 0;

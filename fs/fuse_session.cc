@@ -75,7 +75,7 @@ class SessionNotifier final : public Notifier {
   void InvalidateNode(NodeId node, int64_t offset, int64_t size) override {
     fuse_lowlevel_notify_inval_inode(session_, node, offset, size);
   }
-  void Store(NodeId node, uint64_t offset, ByteSpan bytes) override {
+  bool Store(NodeId node, uint64_t offset, ByteSpan bytes) override {
     // libfuse would splice it through a pipe, and print what the kernel says of a node that it has
     // forgotten. The message is the kernel's (linux/fuse.h, FUSE_NOTIFY_STORE).
     fuse_notify_store_out store{};
@@ -88,8 +88,7 @@ class SessionNotifier final : public Notifier {
     const iovec parts[] = {{&header, sizeof header},
                            {&store, sizeof store},
                            {const_cast<uint8_t*>(bytes.data()), bytes.size()}};
-    // ENOENT: the kernel does not know the node (any more), and will ask for what it wants.
-    [[maybe_unused]] const ssize_t sent = ::writev(fuse_session_fd(session_), parts, 3);
+    return ::writev(fuse_session_fd(session_), parts, 3) >= 0 || errno != ENOENT;
   }
   int RegisterBackingFile(int fd) override {
     BackingMap map{fd, 0, 0};

@@ -49,7 +49,9 @@ struct ImageFileSystem::State {
         tree(image->tree()),
         reader(reader_in),
         options(std::move(options_in)) {
-    if (image->startup() != nullptr) pusher.emplace(image->startup(), tree);
+    if (image->startup() != nullptr) {
+      pusher.emplace(image->startup(), [this](InodeNumber file) { return tree.Get(file).size; });
+    }
   }
 
   std::shared_ptr<Image> image;
@@ -269,6 +271,7 @@ void ImageFileSystem::ReadDirectory(const Caller& /*caller*/, NodeId node, uint6
   for (; room && position < inode.entry_count; ++position) {
     const Dirent entry = state_->tree.EntryAt(directory, static_cast<uint32_t>(position));
     room = buffer.Add(entry.name, state_->Entry(entry.inode), position + kFirstEntryOffset + 1);
+    if (room && buffer.plus() && state_->pusher.has_value()) state_->pusher->OnKnown(entry.inode);
   }
   reply.Directory(buffer);
 }

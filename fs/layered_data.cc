@@ -23,6 +23,13 @@ bool Writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TR
 }  // namespace
 
 void LayeredFileSystem::Open(const Caller&, NodeId id, int flags, Reply reply) {
+  if (!Writes(flags)) return OpenNow(id, flags, std::move(reply));
+  // std::function wants what can be copied, and a Reply cannot.
+  const auto shared = std::make_shared<Reply>(std::move(reply));
+  state_->BeforeChange(id, [this, id, flags, shared] { OpenNow(id, flags, std::move(*shared)); });
+}
+
+void LayeredFileSystem::OpenNow(NodeId id, int flags, Reply reply) {
   const auto node = state_->Node(id);
   if (!node.has_value()) return reply.Fail(node.error());
   if (!(*node)->is_regular()) return reply.Errno((*node)->is_directory() ? EISDIR : ENXIO);
@@ -34,6 +41,7 @@ void LayeredFileSystem::Open(const Caller&, NodeId id, int flags, Reply reply) {
   auto use = std::make_shared<OpenFiles::Use>(state_->files.Acquire(*node));
   const auto content = state_->files.Content(*node);
   if (!content.has_value()) return reply.Fail(content.error());
+  if (content->layer == nullptr) state_->OnKnownBelow(**node);
   if (!truncate) {
     OpenReply opened;
     state_->files.Open(*node, *content, Writes(flags), opened);
@@ -163,9 +171,16 @@ void LayeredFileSystem::Sync(const Caller&, NodeId id, uint64_t, bool data_only,
   ReplyStatus(content->layer->Sync(data_only), reply);
 }
 
-// All but the size is changed at once; a change of the size comes first, and may wait.
 void LayeredFileSystem::SetAttributes(const Caller&, NodeId id, const AttributeChange& change,
                                       uint64_t, Reply reply) {
+  if (!change.size) return ChangeAttributes(id, change, std::move(reply));
+  const auto shared = std::make_shared<Reply>(std::move(reply));
+  state_->BeforeChange(
+      id, [this, id, change, shared] { ChangeAttributes(id, change, std::move(*shared)); });
+}
+
+// All but the size is changed at once; a change of the size comes first, and may wait.
+void LayeredFileSystem::ChangeAttributes(NodeId id, const AttributeChange& change, Reply reply) {
   const auto found = state_->Node(id);
   if (!found.has_value()) return reply.Fail(found.error());
   const NodePtr node = *found;

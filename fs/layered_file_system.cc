@@ -96,9 +96,17 @@ SessionWishes LayeredFileSystem::Wishes() const {
 void LayeredFileSystem::Start(const SessionAbilities& abilities, Notifier& notifier) {
   state_->notifier = &notifier;
   state_->files.Start(&notifier, abilities.passthrough && state_->options.passthrough);
+  if (state_->options.pusher != nullptr) state_->options.pusher->Start(notifier);
 }
 
-void LayeredFileSystem::Stop() { state_->interrupts.InterruptAll(); }
+void LayeredFileSystem::Stop() {
+  // First the reads: a push may wait for a page that is being read, and an open for a push.
+  state_->interrupts.InterruptAll();
+  if (state_->options.pusher == nullptr) return;
+  state_->options.pusher->Stop();
+  state_->interrupts.InterruptAll();
+}
+
 void LayeredFileSystem::Interrupt(uint64_t token) { state_->interrupts.Interrupt(token); }
 
 void LayeredFileSystem::Lookup(const Caller&, NodeId parent, std::string_view name, Reply reply) {
@@ -118,8 +126,9 @@ void LayeredFileSystem::Lookup(const Caller&, NodeId parent, std::string_view na
     negative.entry_seconds = state_->options.timeout_seconds;
     return reply.Entry(negative);
   }
-  state_->ReplyEntry(state_->tree->Adopt(*child), reply,
-                     child->upper.has_value() ? &*child->upper : nullptr);
+  const NodePtr node = state_->tree->Adopt(*child);
+  state_->ReplyEntry(node, reply, child->upper.has_value() ? &*child->upper : nullptr);
+  if (!node->has_upper) state_->OnKnownBelow(*node);
 }
 
 void LayeredFileSystem::Forget(NodeId node, uint64_t lookups) {

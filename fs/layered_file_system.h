@@ -16,6 +16,8 @@
 
 namespace layerfs {
 
+class StartupPusher;  // fs/startup_pusher.h
+
 class LayeredFileSystem final : public FileSystem {
  public:
   struct Options {
@@ -30,6 +32,9 @@ class LayeredFileSystem final : public FileSystem {
     IdMap uids;
     IdMap gids;
     double timeout_seconds = kForeverSeconds;  // of entries and attributes
+    // Pushes pages of files that are as the one source, an image, has them. Outlives it; may be
+    // null.
+    StartupPusher* pusher = nullptr;
   };
   // `sources`: the topmost first. Without `layer` the file system is read-only.
   static Result<std::unique_ptr<LayeredFileSystem>> Make(
@@ -94,6 +99,8 @@ class LayeredFileSystem final : public FileSystem {
   struct State;
 
  private:
+  void OpenNow(NodeId node, int flags, Reply reply);
+  void ChangeAttributes(NodeId node, const AttributeChange& change, Reply reply);
   void ReplyCreated(LayerTree::Made made, const Result<EntryReply>& entry, Reply& reply);
   explicit LayeredFileSystem(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

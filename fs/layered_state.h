@@ -3,6 +3,7 @@
 // Thread-safe, where nothing else is said.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -13,6 +14,7 @@
 #include "fs/layer_tree.h"
 #include "fs/layered_file_system.h"
 #include "fs/open_files.h"
+#include "fs/startup_pusher.h"
 
 namespace layerfs {
 
@@ -61,6 +63,19 @@ struct LayeredFileSystem::State {
 
   // Under the exclusive lock.
   Status ClearForeignSetgid(const Caller& caller, const LayerNode& node) const;
+
+  // The kernel knows a file that is as the image has it.
+  void OnKnownBelow(const LayerNode& node) const {
+    if (options.pusher == nullptr || !node.is_regular() || node.id > UINT32_MAX) return;
+    options.pusher->OnKnown(ToInode(node.id));
+  }
+  // Before the content of a file changes that may be as the image has it.
+  void BeforeChange(NodeId node, std::function<void()> change) const {
+    if (options.pusher == nullptr || node > UINT32_MAX) return change();
+    options.pusher->Forbid(ToInode(node), std::move(change));
+  }
+  // Of a file of the image; others have ids of more bits.
+  static InodeNumber ToInode(NodeId node) { return InodeNumber{static_cast<uint32_t>(node)}; }
 
   // A token for what may wait, and the reply that several may want to answer.
   struct Waiting {

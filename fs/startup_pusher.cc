@@ -4,17 +4,22 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
+#include <utility>
 
 namespace layerfs {
 namespace {
 
 constexpr uint64_t kPushBytes = uint64_t{1} << 20;
+// A lookup has been answered before the kernel has made its inode: that takes it microseconds.
+constexpr int kPushAttempts = 5;
+constexpr std::chrono::microseconds kFirstWait{100};
 
 }  // namespace
 
-StartupPusher::StartupPusher(std::shared_ptr<StartupPack> pack, const Index& tree)
-    : pack_(std::move(pack)), tree_(tree) {
+StartupPusher::StartupPusher(std::shared_ptr<StartupPack> pack, SizeOf size_of)
+    : pack_(std::move(pack)), size_of_(std::move(size_of)) {
   uint64_t position = 0;
   for (uint32_t i = 0; i < pack_->head().run_count; ++i) {
     positions_.push_back(position);
@@ -48,6 +53,17 @@ void StartupPusher::OnKnown(InodeNumber inode) {
   });
 }
 
+void StartupPusher::Forbid(InodeNumber inode, std::function<void()> done) {
+  const bool parked = work_.With([&](Work& work) {
+    if (!runs_of_.contains(ToUint(inode))) return false;
+    work.forbidden.insert(ToUint(inode));
+    if (work.pushing != ToUint(inode)) return false;
+    work.after_push.push_back(std::move(done));
+    return true;
+  });
+  if (!parked) done();
+}
+
 void StartupPusher::Run() {
   while (true) {
     const auto file = work_.WaitThen(
@@ -79,29 +95,62 @@ void StartupPusher::PushNewRuns() {
       // A fresh file's runs are all pushed when its turn comes.
       return work.known.contains(inode) && std::ranges::find(work.fresh, inode) == work.fresh.end();
     });
-    if (wanted) PushRun(next_run_);
+    if (wanted) PushRunSoon(next_run_);
     ++next_run_;
   }
 }
 
 void StartupPusher::PushFile(uint32_t inode) {
   for (const size_t run : runs_of_[inode]) {
-    if (run >= next_run_) return;
-    PushRun(run);
+    if (run >= next_run_ || !PushRunSoon(run)) return;
   }
 }
 
-void StartupPusher::PushRun(size_t index) {
+// False where the kernel does not know the file, and does not get to know it in the time that a
+// lookup takes: it has forgotten it.
+bool StartupPusher::PushRunSoon(size_t run) {
+  auto wait = kFirstWait;
+  for (int attempt = 1; !PushRun(run); ++attempt) {
+    if (attempt == kPushAttempts) {
+      const uint32_t inode = ToUint(pack_->runs()[run].inode);
+      work_.With([&](Work& work) { work.known.erase(inode); });
+      return false;
+    }
+    std::this_thread::sleep_for(wait);
+    wait *= 2;
+  }
+  return true;
+}
+
+// False where the kernel does not know the file.
+bool StartupPusher::PushRun(size_t index) {
   const PackRun& run = pack_->runs()[index];
   const uint64_t begin = run.first_page * kPackPageBytes;
   // Up to the file's end and no further: a store beyond it would make the file longer.
-  const uint64_t end = std::min(begin + run.pages * kPackPageBytes, tree_.Get(run.inode).size);
+  const uint64_t end = std::min(begin + run.pages * kPackPageBytes, size_of_(run.inode));
   Bytes bytes;
   for (uint64_t at = begin; at < end; at += kPushBytes) {
     bytes.resize(std::min(end - at, kPushBytes));
-    if (!pack_->Read(positions_[index] + (at - begin), bytes).has_value()) return;
-    notifier_->Store(ToUint(run.inode), at, bytes);
+    if (!pack_->Read(positions_[index] + (at - begin), bytes).has_value()) return true;
+    if (!Push(run.inode, at, bytes)) return false;
   }
+  return true;
+}
+
+bool StartupPusher::Push(InodeNumber inode, uint64_t offset, ByteSpan bytes) {
+  const bool may = work_.With([&](Work& work) {
+    if (work.stop || work.forbidden.contains(ToUint(inode))) return false;
+    work.pushing = ToUint(inode);
+    return true;
+  });
+  if (!may) return true;
+  const bool known = notifier_->Store(ToUint(inode), offset, bytes);
+  const auto after = work_.With([](Work& work) {
+    work.pushing.reset();
+    return std::exchange(work.after_push, {});
+  });
+  for (const auto& done : after) done();
+  return known;
 }
 
 }  // namespace layerfs

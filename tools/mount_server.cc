@@ -17,6 +17,7 @@
 #include "fs/image_source.h"
 #include "fs/layered_file_system.h"
 #include "fs/startup_phase.h"
+#include "fs/startup_pusher.h"
 #include "index/base/log.h"
 #include "tools/startup/access_recorder.h"
 
@@ -140,6 +141,12 @@ Status MountServer::ServeWritable(const std::shared_ptr<Image>& image,
   sources.push_back(MakeImageSource(image, *session.reader));
   LayeredFileSystem::Options options;
   options.passthrough = !options_.no_passthrough;
+  std::optional<StartupPusher> pusher;
+  if (image->startup() != nullptr) {
+    pusher.emplace(image->startup(),
+                   [&image](InodeNumber file) { return image->tree().Get(file).size; });
+    options.pusher = &*pusher;
+  }
   LAYERFS_TRY(file_system, LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
   return RunSession(*file_system, session);
 }
