@@ -95,22 +95,31 @@ void StartupPusher::PushNewRuns() {
       // A fresh file's runs are all pushed when its turn comes.
       return work.known.contains(inode) && std::ranges::find(work.fresh, inode) == work.fresh.end();
     });
-    if (wanted) PushRun(next_run_);
+    if (wanted) PushRunSoon(next_run_);
     ++next_run_;
   }
 }
 
 void StartupPusher::PushFile(uint32_t inode) {
-  auto wait = kFirstWait;
-  int attempts = kPushAttempts;
   for (const size_t run : runs_of_[inode]) {
-    if (run >= next_run_) return;
-    while (!PushRun(run)) {
-      if (--attempts == 0) return;
-      std::this_thread::sleep_for(wait);
-      wait *= 2;
-    }
+    if (run >= next_run_ || !PushRunSoon(run)) return;
   }
+}
+
+// False where the kernel does not know the file, and does not get to know it in the time that a
+// lookup takes: it has forgotten it.
+bool StartupPusher::PushRunSoon(size_t run) {
+  auto wait = kFirstWait;
+  for (int attempt = 1; !PushRun(run); ++attempt) {
+    if (attempt == kPushAttempts) {
+      const uint32_t inode = ToUint(pack_->runs()[run].inode);
+      work_.With([&](Work& work) { work.known.erase(inode); });
+      return false;
+    }
+    std::this_thread::sleep_for(wait);
+    wait *= 2;
+  }
+  return true;
 }
 
 // False where the kernel does not know the file.

@@ -56,6 +56,7 @@ class StartupPusher {
   void Run();
   void PushNewRuns();
   void PushFile(uint32_t inode);
+  bool PushRunSoon(size_t run);
   bool PushRun(size_t run);
   bool Push(InodeNumber inode, uint64_t offset, ByteSpan bytes);
 

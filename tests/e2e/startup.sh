@@ -2,14 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Startup packs from end to end: a recorded start, the image with its pack for layerfs and for
-# everybody else, what a cold mount asks the registry for, and packs that lie.
+# everybody else, what a cold mount asks the registry for, what is pushed into the kernel's page
+# cache, and packs that lie.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
-require docker-registry jq skopeo podman umoci
+require docker-registry jq skopeo podman umoci containerd ctr
 start_registry
 readonly M=$WORK/mnt
+
+# With nothing in its store; its process is CONTAINERD.
+start_containerd() {
+  mkdir -p "$WORK/ctd"
+  printf '%s\n' 'version = 2' "root = \"$WORK/ctd/root\"" "state = \"$WORK/ctd/state\"" \
+    'disabled_plugins = ["io.containerd.grpc.v1.cri"]' '[grpc]' "address = \"$WORK/ctd/socket\"" >"$WORK/ctd/config.toml"
+  containerd --config "$WORK/ctd/config.toml" >"$WORK/ctd/log" 2>&1 &
+  CONTAINERD=$!
+  PIDS+=("$CONTAINERD")
+  local i
+  for ((i = 0; i < 100; ++i)); do
+    ctr -a "$WORK/ctd/socket" version >/dev/null 2>&1 && return
+    sleep 0.1
+  done
+  fail "containerd does not start: $(tail -3 "$WORK/ctd/log")"
+}
+
 convert "oci:$IMAGES/app:latest" app
 
 fact "record writes what the start reads, and its order, as text"
@@ -54,6 +72,8 @@ sleep 0.2
 requests GET /v2/ | sed 's/^/  /'
 (($(requests GET /manifests/ | wc -l) == 1)) || fail "more than the image index was asked for"
 (($(requests GET /blobs/ | wc -l) <= 2)) || fail "more blobs were asked for than the pack"
+expect_equal "the pack" through "$("$LAYERFS" stat --json "$M" | jq -r .startup.state)"
+expect_equal "reads that overtook the pack" 0 "$("$LAYERFS" stat --json "$M" | jq .startup.overtakingReads)"
 expect_same_tree "$IMAGES/app-tree" "$M"
 unmount_image "$M"
 
@@ -62,6 +82,38 @@ forget_requests
 mount_image "$SOURCE" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
 expect_equal "blob requests" 0 "$(requests GET /blobs/ | wc -l)"
+unmount_image "$M"
+
+fact "a cold start out of a writable mount waits for the pack, too, and overtakes it nowhere"
+rm -rf "$WORK/cache"
+forget_requests
+mount_image "$SOURCE" "$M" --container-layer "$WORK/layer" --fill off
+chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
+expect_equal "reads that overtook the pack" 0 "$("$LAYERFS" stat --json "$M" | jq .startup.overtakingReads)"
+unmount_image "$M"
+
+fact "a writable mount's pages are pushed where the image has them: nobody asks for them"
+mount_image "$SOURCE" "$M" --container-layer "$WORK/layer" --fill off --trace-log "$WORK/reads"
+stat "$M/app/main.py" "$M/app/data/noise.bin" >/dev/null
+sleep 0.3
+cmp "$IMAGES/app-tree/app/main.py" "$M/app/main.py"
+cmp "$IMAGES/app-tree/app/data/noise.bin" "$M/app/data/noise.bin"
+! grep -q '"/app/main.py"' "$WORK/reads" || fail "pages of the pack were asked for: $(grep /app/main.py "$WORK/reads")"
+
+fact "what has changed is never pushed over"
+cp "$IMAGES/app-tree/app/data/noise.bin" "$WORK/noise"
+for file in "$M/app/data/noise.bin" "$WORK/noise"; do
+  printf changed | dd of="$file" bs=1 seek=5000 conv=notrunc status=none
+done
+cmp "$WORK/noise" "$M/app/data/noise.bin"
+truncate -s 7 "$M/app/main.py"
+expect_equal "size" 7 "$(stat -c %s "$M/app/main.py")"
+unmount_image "$M"
+mount_image "$SOURCE" "$M" --container-layer "$WORK/layer" --fill off
+stat "$M/app/main.py" "$M/app/data/noise.bin" >/dev/null
+sleep 0.3
+cmp "$WORK/noise" "$M/app/data/noise.bin"
+expect_equal "size" 7 "$(stat -c %s "$M/app/main.py")"
 unmount_image "$M"
 
 fact "--no-startup mounts the same tree from the layers"
@@ -75,6 +127,12 @@ skopeo copy -q --src-tls-verify=false "$SOURCE" "oci:$WORK/copied:latest"
 expect_equal "config" "$(manifest_of "$IMAGES/app" | jq -r .config.digest)" "$(manifest_of "$WORK/copied" | jq -r .config.digest)"
 podman --root "$WORK/p" --runroot "$WORK/r" pull -q --tls-verify=false "${SOURCE#docker://}" >/dev/null
 podman --root "$WORK/p" --runroot "$WORK/r" rmi -a -f >/dev/null
+
+fact "containerd pulls it"
+start_containerd
+ctr -a "$WORK/ctd/socket" images pull --plain-http "${SOURCE#docker://}" >/dev/null
+kill "$CONTAINERD"
+wait "$CONTAINERD" || true
 
 fact "a copy by skopeo keeps the pack, whatever that drops of the index"
 skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false "$SOURCE" "docker://$REGISTRY/test/app:copied"
