@@ -55,7 +55,13 @@ StatusMeaning Meaning(int status) {
 std::string DescribeErrorBody(std::string_view body) {
   constexpr uint64_t kMaxBodyBytes = 64 * 1024;
   const auto json = ParseJson(AsBytes(body), kMaxBodyBytes);
-  if (!json || !json->is_object()) return "";
+  if (!json || !json->is_object()) {
+    // What Go's servers (most registries) say to plain http; nginx says it in HTML.
+    const bool wants_tls =
+        body.find("HTTP request to an HTTPS server") != std::string_view::npos ||
+        body.find("plain HTTP request was sent to HTTPS") != std::string_view::npos;
+    return wants_tls ? "it speaks https: name its authority with --ca FILE" : "";
+  }
   const auto errors = json->find("errors");
   std::string text;
   if (errors != json->end() && errors->is_array()) {

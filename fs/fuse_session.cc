@@ -2,6 +2,7 @@
 #define FUSE_USE_VERSION 314
 #include "fs/fuse_session.h"
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <sys/ioctl.h>
@@ -132,6 +133,23 @@ std::string EscapeOptionValue(const std::string& value) {
   return escaped;
 }
 
+// What to do about a mount that failed; empty where libfuse's message has to do.
+std::string_view MountRemedy(std::string_view message) {
+  constexpr char kDevice[] = "/dev/fuse";
+  if (::access(kDevice, F_OK) != 0) {
+    return ": load the module with 'modprobe fuse', or give the device to the container "
+           "(--device /dev/fuse)";
+  }
+  if (::faccessat(AT_FDCWD, kDevice, R_OK | W_OK, AT_EACCESS) != 0) {
+    return ": let this user open it ('chmod 0666 /dev/fuse', which is what udev sets), or mount as "
+           "root";
+  }
+  if (::geteuid() != 0 && message.find("fusermount3") != std::string_view::npos) {
+    return ": users mount by the setuid program fusermount3 of the package fuse3; is it installed?";
+  }
+  return "";
+}
+
 bool HasOption(const FuseOptions& options, std::string_view wanted) {
   for (const std::string& given : options.options) {
     for (size_t begin = 0; begin <= given.size();) {
@@ -212,8 +230,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
     const std::string message = LastFuseMessage().With([](FuseMessages& messages) {
       return messages.line.empty() ? messages.last : messages.line;
     });
-    return Fail(ErrorCode::kIo, "mount " + options.mount_point + ": " +
-                                    (message.empty() ? std::string(what) : message));
+    std::string said = message.empty() ? std::string(what) : message;
+    return Fail(ErrorCode::kIo,
+                "mount " + options.mount_point + ": " + said.append(MountRemedy(said)));
   };
   impl->session = fuse_session_new(impl->arguments.get(), &kFuseOperations, sizeof kFuseOperations,
                                    &impl->context);

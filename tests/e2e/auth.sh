@@ -31,6 +31,10 @@ mkdir -p "$HOME/.docker"
 fact "with the authority and the password, it converts"
 "$LAYERFS" convert -q --ca "$WORK/ca.crt" --authfile "$WORK/auth.json" "$SOURCE" "docker://$REGISTRY/test/app:converted"
 
+fact "a server that speaks https where plain http is tried is told"
+expect_error '[1-9][0-9]*' "https: .*--ca" "$LAYERFS" inspect --authfile "$WORK/auth.json" "$SOURCE"
+expect_error '[1-9][0-9]*' "no-such" "$LAYERFS" inspect --ca "$WORK/no-such.crt" --authfile "$WORK/auth.json" "$SOURCE"
+
 fact "credentials come from REGISTRY_AUTH_FILE, and from Docker's own file"
 REGISTRY_AUTH_FILE=$WORK/auth.json "$LAYERFS" inspect --ca "$WORK/ca.crt" "$SOURCE" >/dev/null
 cp "$WORK/auth.json" "$HOME/.docker/config.json"
@@ -51,6 +55,8 @@ fact "without them the error says what is missing"
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=stranger \
   -keyout "$WORK/stranger.key" -out "$WORK/stranger.crt" 2>/dev/null
 expect_error '[1-9][0-9]*' "certificate|--ca|TLS|SSL" "$LAYERFS" inspect --ca "$WORK/stranger.crt" --authfile "$WORK/auth.json" "$SOURCE"
+# Beside what --ca names, the system's authorities hold, wherever SSL_CERT_FILE says those are.
+SSL_CERT_FILE=$WORK/ca.crt "$LAYERFS" inspect --ca "$WORK/stranger.crt" --authfile "$WORK/auth.json" "$SOURCE" >/dev/null
 expect_error '[1-9][0-9]*' "login|credential|auth|401" "$LAYERFS" inspect --ca "$WORK/ca.crt" "$SOURCE"
 expect_error '[1-9][0-9]*' "login|credential|auth|401" "$LAYERFS" inspect --ca "$WORK/ca.crt" --authfile "$WORK/wrong.json" "$SOURCE"
 

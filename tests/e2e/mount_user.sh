@@ -46,3 +46,10 @@ as_user "$WORK/layerfs" umount "$M"
 fact "a directory that is not the user's cannot be covered"
 mkdir "$WORK/roots"
 expect_error '[1-9][0-9]*' "write access|permi" as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$WORK/roots"
+
+fact "who may not open /dev/fuse, and where there is none, is told what to do"
+mknod -m 0600 "$WORK/closed" c 10 229
+in_namespace() { unshare --mount --propagation private bash -ec "$1"' && exec "${@:1}"' "$WORK" "${@:2}"; }
+expect_error 1 "/dev/fuse.*chmod 0666" in_namespace 'mount --bind "$0/closed" /dev/fuse' \
+  setpriv --reuid 65534 --regid 65534 --clear-groups env -u LAYERFS_CACHE HOME="$WORK/home" "$WORK/layerfs" mount "oci:$WORK/app:latest" "$M"
+expect_error 1 "/dev/fuse.*modprobe" in_namespace 'mount -t tmpfs none /dev' "$WORK/layerfs" mount "oci:$WORK/app:latest" "$M"

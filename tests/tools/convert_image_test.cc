@@ -251,6 +251,25 @@ TEST_F(ConvertImageTest, AHardLinkToNowhereIsToldAndLeavesNoImage) {
   ExpectNoImage("out");
 }
 
+// A nondistributable layer: the source may hold its bytes, or leave them to another server.
+TEST_F(ConvertImageTest, ANondistributableLayerIsConvertedWhereItIsAndElseItsPlaceIsTold) {
+  const std::string url = "https://example.com/base.tar.gz";
+  const LayoutImage::Layer layer = {
+      .tar = SmallTar("a"),
+      .media_type = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+      .urls = {url}};
+  source_.Tag("latest", source_.AddImage({.layers = {layer}}));
+  MustConvert(Options());
+  EXPECT_TRUE(ReadManifest().layers[0].urls.empty());
+
+  std::filesystem::remove(source_.layout().BlobPath(source_.AddLayer(layer).digest));
+  const auto report = Convert(Options("other"));
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(report.error().context, HasSubstr(url));
+  ExpectNoImage("other");
+}
+
 TEST_F(ConvertImageTest, TheCompressionThatIsAskedForComesOut) {
   source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
   MustConvert(Options());

@@ -45,11 +45,13 @@ class LayoutImage {
     Bytes tar;
     std::string media_type = media_type::kOciLayerGzip;
     std::map<std::string, std::string> annotations = {};
+    std::vector<std::string> urls = {};
   };
   Descriptor AddLayer(const Layer& layer) const {
     const bool is_gzip = layer.media_type.ends_with("gzip");
     Descriptor descriptor = AddBlob(layer.media_type, is_gzip ? Gzipped(layer.tar) : layer.tar);
     descriptor.annotations = layer.annotations;
+    descriptor.urls = layer.urls;
     return descriptor;
   }
 

@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "index/base/log.h"
 #include "tools/convert/converted_documents.h"
@@ -110,7 +112,7 @@ Status LayerPlacer::Read(const LayerTask& task,
                          const std::function<Status(ByteSpan)>& consume) const {
   const OnBytes report = Reporter(task, LayerStage::kConverting, task.source.size);
   uint64_t done = 0;
-  return parts_.reader.ReadBlob(task.source, [&](ByteSpan bytes) -> Status {
+  Status read = parts_.reader.ReadBlob(task.source, [&](ByteSpan bytes) -> Status {
     if (parts_.cancelled.load(std::memory_order_relaxed)) {
       return Fail(ErrorCode::kCancelled, "cancelled");
     }
@@ -119,6 +121,13 @@ Status LayerPlacer::Read(const LayerTask& task,
     report(done);
     return {};
   });
+  const std::vector<std::string>& urls = task.source.urls;
+  if (!read.has_value() && read.error().code == ErrorCode::kNotFound && !urls.empty()) {
+    return Fail(std::move(read).error().In(
+        "a nondistributable layer, which its registry leaves to " + urls.front() +
+        " (skopeo copy DOCKER-REFERENCE docker-archive:FILE fetches it from there; convert that)"));
+  }
+  return read;
 }
 
 Status LayerPlacer::Write(const LayerTask& task, const Digest& digest, uint64_t size,
