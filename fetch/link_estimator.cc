@@ -10,8 +10,13 @@ namespace {
 // with each round trip while the link is faster than that.
 constexpr uint64_t kFirstWindowBytes = 256 * 1024;
 constexpr uint64_t kFirstBridgeBytes = 32 * 1024;
-// BBR's gain: enough to notice that a link has become faster, little enough to wait behind.
-constexpr double kProbingGain = 1.25;
+// Enough to notice that a link has become faster, and for threads that wake up late on a busy
+// machine; half a round trip for a demand read to wait behind. BBR keeps twice the product.
+constexpr double kProbingGain = 1.5;
+// While the rate still grows by a quarter in so many round trips, as BBR does at its start.
+constexpr double kStartingGain = 2;
+constexpr double kGrowth = 1.25;
+constexpr int kRoundsOfNoGrowth = 3;
 // From seeing that the link has room to the request on the wire: threads, a busy machine.
 constexpr double kReactionSeconds = 0.001;
 // A request shall be worth this much of the link's time: it costs either end some 0.1 ms.
@@ -30,18 +35,24 @@ Duration FromSeconds(double seconds) {
 
 void LinkEstimator::OnTransfer(const TransferResult& result, TimePoint started, TimePoint ended,
                                uint64_t link_bytes) {
-  if (result.body_bytes == 0) return;
   const double first_byte = Seconds(result.first_byte);
-  if (first_byte > 0) {
-    if (result.new_connection) {
-      first_byte_with_connecting_ = first_byte;
-    } else {
-      first_byte_.Add(first_byte, ended);
-    }
-    recent_first_bytes_[recent_count_++ % recent_first_bytes_.size()] = first_byte;
+  // Nothing, or something that was there already.
+  if (result.body_bytes == 0 || first_byte <= 0) return;
+  if (result.new_connection) {
+    first_byte_with_connecting_ = first_byte;
+  } else {
+    first_byte_.Add(first_byte, ended);
   }
+  recent_first_bytes_[recent_count_++ % recent_first_bytes_.size()] = first_byte;
   const double seconds = Seconds(ended - started);
-  if (seconds > 0) rate_.Add(static_cast<double>(link_bytes) / seconds, ended);
+  if (seconds <= 0) return;
+  rate_.Add(static_cast<double>(link_bytes) / seconds, ended);
+  measured_bytes_.Add(static_cast<double>(link_bytes), ended);
+  if (rate_.value() >= kGrowth * grown_rate_) {
+    grown_rate_ = rate_.value();
+    grown_at_ = ended;
+  }
+  growing_ = ended - grown_at_ < kRoundsOfNoGrowth * round_trip().value_or(Duration::zero());
 }
 
 std::optional<Duration> LinkEstimator::round_trip() const {
@@ -63,8 +74,11 @@ std::optional<Duration> LinkEstimator::first_byte_p95() const {
 uint64_t LinkEstimator::window_bytes(bool beside_demand) const {
   const std::optional<Duration> trip = round_trip();
   if (!trip.has_value() || bytes_per_second() <= 0) return kFirstWindowBytes;
-  const double gain = beside_demand ? 1 : kProbingGain;
-  return static_cast<uint64_t>(bytes_per_second() * (Seconds(*trip) * gain + kReactionSeconds));
+  const double gain = beside_demand ? 1 : growing_ ? kStartingGain : kProbingGain;
+  const auto window =
+      static_cast<uint64_t>(bytes_per_second() * (Seconds(*trip) * gain + kReactionSeconds));
+  // What a small transfer took says of the link only that it is no slower.
+  return measured_bytes_.value() < kFirstWindowBytes ? std::max(window, kFirstWindowBytes) : window;
 }
 
 uint64_t LinkEstimator::piece_bytes() const {

@@ -30,7 +30,8 @@ class LinkEstimator {
 
   // With fewer bytes than this on their way, the next request is due: its answer begins as the
   // others end. Beside a demand read it is what keeps the link full, and nothing that queues up;
-  // else a quarter more, which finds out whether the link carries more than it seemed to.
+  // else half as much more, which finds out whether the link carries more than it seemed to, and
+  // twice as much while each round trip shows that it does.
   uint64_t window_bytes(bool beside_demand) const;
   // What a request should bring at least so that requests do not cost more than bytes; and a part
   // of the window, so that several connections carry it.
@@ -59,7 +60,12 @@ class LinkEstimator {
 
   // Long enough to span quiet moments, short enough to notice that the link has changed.
   Extreme rate_{true, std::chrono::seconds(5)};
+  Extreme measured_bytes_{true, std::chrono::seconds(5)};  // by one transfer and those beside it
   Extreme first_byte_{false, std::chrono::seconds(15)};
+  // The rate when it was last seen to grow, and until when it is taken to be growing.
+  double grown_rate_ = 0;
+  bool growing_ = true;
+  TimePoint grown_at_{};
   double first_byte_with_connecting_ = 0;  // seconds; while there is no better sample
   std::array<double, 64> recent_first_bytes_{};
   size_t recent_count_ = 0;

@@ -30,6 +30,7 @@ Status RangeFilter::CheckHead(const HttpHead& head) {
                    std::to_string(blob_size_));
     }
     skip_ = offset_;
+    unasked_whole_ = size_ != blob_size_;
     return {};
   }
   if (head.status != 206)

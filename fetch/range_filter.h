@@ -26,6 +26,8 @@ class RangeFilter {
   // The wanted part of the next bytes of the body; empty where there is none.
   ByteSpan Take(ByteSpan data);
 
+  // After CheckHead: whether the answer to a part of the blob is all of it.
+  bool unasked_whole() const { return unasked_whole_; }
   uint64_t taken() const { return taken_; }
   bool complete() const { return taken_ == size_; }
   // "the body ended after 5 of 10 bytes", once it has ended.
@@ -37,6 +39,7 @@ class RangeFilter {
   const uint64_t blob_size_;
   uint64_t skip_ = 0;  // bytes of the body before the range
   uint64_t taken_ = 0;
+  bool unasked_whole_ = false;
 };
 
 }  // namespace layerfs

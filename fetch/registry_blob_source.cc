@@ -2,9 +2,12 @@
 #include "fetch/registry_blob_source.h"
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "fetch/range_filter.h"
+#include "fetch/whole_blob.h"
+#include "index/base/log.h"
 
 namespace layerfs {
 namespace {
@@ -30,11 +33,59 @@ struct RegistryBlobSource::Shared {
     TransferId next_id = 1;
     std::map<TransferId, std::shared_ptr<RangeTransfer>> running;
     std::deque<Brought> brought;
+    // Blobs from servers that know no ranges.
+    std::map<Digest, std::shared_ptr<WholeBlob>> wholes;
+    bool keeps_wholes = true;  // until the disk does not take one
   };
+  std::shared_ptr<WholeBlob> FindWhole(const Digest& blob) {
+    return state.With([&](State& s) {
+      const auto found = s.wholes.find(blob);
+      return found != s.wholes.end() ? found->second : nullptr;
+    });
+  }
+  std::shared_ptr<WholeBlob> FindOrMakeWhole(const BlobRange& range);
+  void DropWhole(const Digest& blob);
+  void NoteBrought(const BlobRange& range, size_t member) {
+    state.With([&](State& s) {
+      s.brought.push_back({range, member});
+      if (s.brought.size() > kRangesRemembered) s.brought.pop_front();
+    });
+  }
+
+  RegistryContext* context = nullptr;  // outlives every call
   std::shared_ptr<RegistryMembers> members;
   Clock* clock = nullptr;
   Synchronized<State> state;
 };
+
+// Null where it cannot be kept: then each range streams the blob for itself.
+std::shared_ptr<WholeBlob> RegistryBlobSource::Shared::FindOrMakeWhole(const BlobRange& range) {
+  return state.With([&](State& s) -> std::shared_ptr<WholeBlob> {
+    std::shared_ptr<WholeBlob>& whole = s.wholes[range.blob];
+    if (whole != nullptr || !s.keeps_wholes) return whole;
+    auto made = WholeBlob::Create(range.blob_size);
+    if (made.has_value()) {
+      whole = std::move(*made);
+    } else {
+      s.keeps_wholes = false;
+      LogWarning("blob " + range.blob.ToString() +
+                 ": the server sends all of it for each part, and it cannot be kept: " +
+                 made.error().context + "; set TMPDIR to a directory with room");
+    }
+    return whole;
+  });
+}
+
+void RegistryBlobSource::Shared::DropWhole(const Digest& blob) {
+  const auto dropped = state.With([&](State& s) {
+    const auto found = s.wholes.find(blob);
+    if (found == s.wholes.end()) return std::shared_ptr<WholeBlob>();
+    auto whole = std::move(found->second);
+    s.wholes.erase(found);
+    return whole;
+  });
+  if (dropped != nullptr) dropped->Abandon();
+}
 
 // One range on its way: an attempt at each member in turn until one answers.
 // The callbacks are the HTTP loop thread's; Begin and Cancel may be anybody's.
@@ -52,7 +103,14 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
 
   void Begin(std::vector<size_t> order) {
     order_ = std::move(order);
-    Attempt();
+    const auto whole = shared_->FindWhole(range_.blob);
+    const bool posted =
+        whole != nullptr && shared_->context->Post([self = shared_from_this(), whole] {
+          // Cancelled meanwhile, it has its end from Detach.
+          if (!whole->Serves(self->range_.offset + self->range_.size)) return self->Attempt();
+          self->Attach(whole);
+        });
+    if (!posted) Attempt();
   }
 
   void Cancel() {
@@ -60,7 +118,10 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
       r.cancelled = true;
       return r;
     });
-    if (running.host != nullptr) running.host->Cancel(running.call);
+    if (running.host != nullptr && !running.attached) return running.host->Cancel(running.call);
+    const auto whole = shared_->FindWhole(range_.blob);
+    if (whole == nullptr) return;
+    shared_->context->Post([id = id_, whole] { whole->Detach(id); });
   }
 
   const BlobRange& range() const { return range_; }
@@ -75,6 +136,7 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
     RegistryHost::CallId call = 0;
     size_t attempt = 0;
     std::optional<size_t> silent;
+    bool attached = false;  // to a WholeBlob
     bool cancelled = false;
   };
 
@@ -112,17 +174,65 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
   }
 
   bool OnHead(const HttpHead& head) {
-    running_.With([](Running& r) { r.silent.reset(); });
-    if (Status checked = filter_->CheckHead(head); !checked) failure_ = std::move(checked).error();
-    return !failure_;
+    const bool cancelled = running_.With([](Running& r) {
+      r.silent.reset();
+      return r.cancelled;
+    });
+    if (cancelled) return false;
+    if (Status checked = filter_->CheckHead(head); !checked) {
+      failure_ = std::move(checked).error();
+      return false;
+    }
+    if (!filter_->unasked_whole()) return true;
+    const auto whole = shared_->FindOrMakeWhole(range_);
+    if (whole == nullptr) return true;
+    // Where another answer brings the blob already, this one is not needed.
+    left_to_ = whole;
+    carries_ = !whole->carried();
+    if (carries_) whole->BeginCarrying();
+    Attach(whole);
+    return carries_;
+  }
+
+  // The range comes from there, and with it this transfer's end.
+  void Attach(const std::shared_ptr<WholeBlob>& whole) {
+    const bool cancelled = running_.With([](Running& r) {
+      r.attached = true;
+      return r.cancelled;
+    });
+    whole->Attach(id_, {.offset = range_.offset,
+                        .end = range_.offset + range_.size,
+                        .on_data =
+                            [self = shared_from_this()](ByteSpan data) {
+                              self->NoteDelivery();
+                              return self->sink_.on_data(data);
+                            },
+                        .on_done =
+                            [self = shared_from_this()](const Status& status) {
+                              // Without times: it had no answer of its own.
+                              TransferResult result;
+                              result.status = status;
+                              result.body_bytes = status ? self->range_.size : 0;
+                              self->Finish(std::move(result), self->order_[self->attempt_]);
+                            }});
+    if (cancelled) whole->Detach(id_);
+  }
+
+  // Before the bytes are handed on: they may be found wrong before their answer has ended.
+  void NoteDelivery() {
+    if (std::exchange(delivered_, true) || shared_->members->size() == 1) return;
+    shared_->NoteBrought(range_, order_[attempt_]);
   }
 
   BodyFlow OnData(ByteSpan data) {
+    if (left_to_ != nullptr) return left_to_->OnData(data) ? BodyFlow::kTaken : BodyFlow::kStop;
     const ByteSpan wanted = filter_->Take(data);
-    delivered_ = delivered_ || !wanted.empty();
-    if (!wanted.empty() && !sink_.on_data(wanted)) {
-      failure_ = Error{ErrorCode::kCancelled, "the read was stopped"};
-      return BodyFlow::kStop;
+    if (!wanted.empty()) {
+      NoteDelivery();
+      if (!sink_.on_data(wanted)) {
+        failure_ = Error{ErrorCode::kCancelled, "the read was stopped"};
+        return BodyFlow::kStop;
+      }
     }
     // A whole blob, or more than was asked for: the rest need not come. An
     // exact answer goes on to its own end, which keeps the connection.
@@ -131,8 +241,9 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
   }
 
   void OnDone(const RegistryResult& result) {
-    const Status status = Outcome(result);
     const size_t member = order_[attempt_];
+    if (left_to_ != nullptr) return EndCarrying(result, member);
+    const Status status = Outcome(result);
     if (status) {
       shared_->members->NoteSuccess(member);
     } else {
@@ -146,30 +257,40 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
         return Attempt();
       }
     }
-    Finish(status, member, result);
-  }
-
-  void Finish(const Status& status, size_t member, const RegistryResult& result) {
     TransferResult transfer;
     transfer.status = status;
-    if (!status) {
-      Error error = status.error().In(name_);
-      // What one member would not give, another may.
-      const bool mirror = member != order_.back() || order_.size() < shared_->members->size();
-      if (mirror && error.code != ErrorCode::kCancelled) error.retryable = true;
-      transfer.status = Fail(std::move(error));
-    }
     transfer.retry_after = result.retry_after;
     transfer.first_byte = result.http.first_byte;
     transfer.total = result.http.total;
     transfer.body_bytes = result.http.body_bytes;
     transfer.new_connection = result.http.new_connection;
-    shared_->state.With([&](Shared::State& state) {
-      state.running.erase(id_);
-      if (!delivered_ || shared_->members->size() == 1) return;
-      state.brought.push_back({range_, member});
-      if (state.brought.size() > kRangesRemembered) state.brought.pop_front();
-    });
+    Finish(std::move(transfer), member);
+  }
+
+  // The answer has ended that brought a whole blob, or would have brought it a second time.
+  void EndCarrying(const RegistryResult& result, size_t member) {
+    if (!carries_) return;
+    const Status& status = result.http.status;
+    if (status) {
+      shared_->members->NoteSuccess(member);
+    } else {
+      shared_->members->NoteFailure(member, status.error(), shared_->clock->Now());
+    }
+    left_to_->EndCarrying(status);
+    if (!left_to_->disk_failed()) return;
+    shared_->state.With([](Shared::State& state) { state.keeps_wholes = false; });
+    shared_->DropWhole(range_.blob);
+  }
+
+  void Finish(TransferResult transfer, size_t member) {
+    if (!transfer.status) {
+      Error error = transfer.status.error().In(name_);
+      // What one member would not give, another may.
+      const bool mirror = member != order_.back() || order_.size() < shared_->members->size();
+      if (mirror && error.code != ErrorCode::kCancelled) error.retryable = true;
+      transfer.status = Fail(std::move(error));
+    }
+    shared_->state.With([&](Shared::State& state) { state.running.erase(id_); });
     sink_.on_done(transfer);
   }
 
@@ -193,16 +314,27 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
   std::optional<RangeFilter> filter_;
   std::optional<Error> failure_;
   bool delivered_ = false;
+  std::shared_ptr<WholeBlob> left_to_;  // where the answer's body goes
+  bool carries_ = false;
 };
 
 RegistryBlobSource::RegistryBlobSource(std::shared_ptr<RegistryContext> context,
                                        std::shared_ptr<RegistryMembers> members, std::string name)
     : context_(std::move(context)), name_(std::move(name)), shared_(std::make_shared<Shared>()) {
+  shared_->context = context_.get();
   shared_->members = std::move(members);
   shared_->clock = &context_->clock();
 }
 
-RegistryBlobSource::~RegistryBlobSource() = default;
+RegistryBlobSource::~RegistryBlobSource() {
+  const auto wholes = shared_->state.With([](Shared::State& state) {
+    state.keeps_wholes = false;
+    return state.wholes;
+  });
+  for (const auto& [blob, whole] : wholes) {
+    if (whole != nullptr) whole->Abandon();
+  }
+}
 
 BlobSource::TransferId RegistryBlobSource::Start(const BlobRange& range, FetchClass fetch_class,
                                                  BlobSink sink) {
@@ -237,6 +369,7 @@ void RegistryBlobSource::Cancel(TransferId transfer) {
 }
 
 void RegistryBlobSource::Distrust(const BlobRange& range) {
+  shared_->DropWhole(range.blob);
   const auto member = shared_->state.With([&](Shared::State& state) -> std::optional<size_t> {
     for (auto it = state.brought.rbegin(); it != state.brought.rend(); ++it) {
       if (Covers(it->range, range)) return it->member;

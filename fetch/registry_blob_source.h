@@ -4,6 +4,7 @@
 // it. A mirror that fails before the first byte is stepped over at once; one
 // that fails later is remembered, and the next range goes elsewhere. So does a
 // range that is asked for again while its first request has not been answered.
+// A blob whose server answers a range with all of it comes once, for all ranges.
 // Thread-safe.
 #pragma once
 

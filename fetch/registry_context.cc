@@ -37,6 +37,8 @@ RegistryContext::RegistryContext(StoreOptions options, RegistryTuning tuning,
 
 RegistryContext::~RegistryContext() { Shutdown(); }
 
+bool RegistryContext::Post(std::function<void()> task) { return http_->Post(std::move(task)); }
+
 void RegistryContext::Shutdown() {
   hosts_.With([](auto& hosts) {
     for (auto& [name, host] : hosts) host->CancelAll();

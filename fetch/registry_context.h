@@ -4,6 +4,7 @@
 // Thread-safe.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,6 +49,8 @@ class RegistryContext {
   Result<std::vector<Member>> MembersOf(const std::string& registry, const std::string& repository);
   const StoreOptions& options() const { return options_; }
   Clock& clock() const { return *tuning_.clock; }
+  // Runs `task` on the thread that all calls' callbacks run on; false after Shutdown.
+  bool Post(std::function<void()> task);
   // Ends every call with kCancelled; later ones fail with it at once.
   void Shutdown();
 

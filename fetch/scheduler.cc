@@ -189,7 +189,7 @@ bool Scheduler::Impl::OnData(const TransferPointer& transfer, ByteSpan data) {
   const uint64_t room_at = link.room_at.load();
   if (before < room_at && before + data.size() >= room_at) wake.Notify();
   while (!data.empty() && transfer->assembling < transfer->parts.size()) {
-    const TransferPart& part = transfer->parts[transfer->assembling];
+    TransferPart& part = transfer->parts[transfer->assembling];
     const uint64_t stored = part.flight->chunk.stored_size;
     if (position < part.offset) {
       const uint64_t gap = std::min<uint64_t>(part.offset - position, data.size());
@@ -198,8 +198,11 @@ bool Scheduler::Impl::OnData(const TransferPointer& transfer, ByteSpan data) {
       continue;
     }
     Bytes& buffer = transfer->buffer;
-    // What an index claims to be long gets its memory as it comes.
-    if (buffer.empty()) buffer.reserve(std::min<uint64_t>(stored, kMaxChunkBytes));
+    if (buffer.empty()) {
+      buffer = std::exchange(part.prefix, {});
+      // What an index claims to be long gets its memory as it comes.
+      buffer.reserve(std::min<uint64_t>(stored, kMaxChunkBytes));
+    }
     const uint64_t take = std::min<uint64_t>(stored - buffer.size(), data.size());
     buffer.insert(buffer.end(), data.begin(), data.begin() + static_cast<ptrdiff_t>(take));
     position += take;

@@ -8,7 +8,8 @@
 //   1. A flight that is not done is queued, delayed, elsewhere, decoding or in a transfer.
 //   2. Each waiter's `done` is in exactly one Actions.
 //   3. Bytes held (from the start of a transfer until they are decoded) are at most
-//      Limits::held_bytes, and half of that for all but demand, or one chunk.
+//      Limits::held_bytes, and half of that for all but demand, or one chunk; beside them what
+//      broken transfers have left, less than a chunk each.
 #pragma once
 
 #include <functional>
@@ -142,6 +143,7 @@ class SchedulerCore {
   TransferPointer MakeTransfer(const std::shared_ptr<Link>& link,
                                std::vector<FlightPointer> flights);
   void CancelUnwanted(const Flight* flight, Actions& actions);
+  static bool KeepWhatCame(Transfer& transfer);
   void OnUndelivered(const FlightPointer& flight, const Error& error, bool progress, Link& link,
                      TimePoint now, Actions& actions);
   static void Cancel(Transfer& transfer, Actions& actions);

@@ -68,6 +68,7 @@ struct Flight {
   bool done = false;
   int transfers = 0;
   uint64_t held_bytes = 0;  // in memory until decoded
+  Bytes prefix;             // what a transfer that broke had brought of it
   TimePoint elsewhere_since;
 
   // Changed under the lock, read without it when the cache is asked.
@@ -84,8 +85,9 @@ struct Link;
 
 struct TransferPart {
   FlightPointer flight;
-  uint64_t offset = 0;  // in the transfer
+  uint64_t offset = 0;  // in the transfer, of what is to come of it
   bool arrived = false;
+  Bytes prefix;  // what is there already; while the transfer runs the source's thread's
 };
 
 struct Transfer {

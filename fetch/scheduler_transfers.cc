@@ -27,6 +27,10 @@ constexpr int kFailuresUntilPause = 3;
 // make a link that is slow as a whole slower.
 constexpr uint64_t kRequestsPerHedge = 20;
 
+// A broken transfer that brought so much of a chunk is asked on at once; less may be a server that
+// never brings more.
+constexpr size_t kProgressBytes = size_t{16} << 10;
+
 bool IsOurCancel(const Transfer& transfer, const TransferResult& result) {
   return transfer.cancelled && !result.status.has_value() &&
          result.status.error().code == ErrorCode::kCancelled;
@@ -91,7 +95,7 @@ TransferPointer SchedulerCore::MakeTransfer(const std::shared_ptr<Link>& link,
   for (FlightPointer& flight : flights) {
     ++flight->transfers;
     transfer->fetch_class = std::min(transfer->fetch_class, flight->fetch_class);
-    transfer->parts.push_back({std::move(flight), 0, false});
+    transfer->parts.push_back({.flight = std::move(flight)});
   }
   Shape(*transfer);
   const bool demand = transfer->fetch_class == FetchClass::kDemand;
@@ -103,10 +107,10 @@ TransferPointer SchedulerCore::MakeTransfer(const std::shared_ptr<Link>& link,
 // Computes what follows from the parts, and counts it.
 void SchedulerCore::Shape(Transfer& transfer) {
   const Flight& first = *transfer.parts.front().flight;
-  const uint64_t begin = first.begin();
+  const uint64_t begin = first.begin() + transfer.parts.front().prefix.size();
   uint64_t end = begin;
   for (TransferPart& part : transfer.parts) {
-    part.offset = part.flight->begin() - begin;
+    part.offset = part.flight->begin() + part.prefix.size() - begin;
     end = std::max(end, part.flight->end());
   }
   transfer.range = {first.blob->digest, first.blob->size, begin, end - begin};
@@ -126,7 +130,8 @@ bool SchedulerCore::Admit(const TransferPointer& transfer, const std::vector<Cac
     const FlightPointer flight = transfer->parts[i].flight;
     NoteClaim(flight, answers[i], actions);
     if (!flight->done && !flight->decoding && answers[i] == CacheAnswer::kFetch) {
-      kept.push_back(transfer->parts[i]);
+      kept.push_back(std::move(transfer->parts[i]));
+      kept.back().prefix = std::exchange(flight->prefix, {});
       continue;
     }
     --flight->transfers;
@@ -191,8 +196,7 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
   statistics_.body_bytes += result.body_bytes;
   link.estimator.OnTransfer(result, transfer->started, now,
                             link.received.load() - transfer->link_bytes_before);
-  const bool progress = std::any_of(transfer->parts.begin(), transfer->parts.end(),
-                                    [](const TransferPart& part) { return part.arrived; });
+  const bool progress = KeepWhatCame(*transfer);
   if (progress) {
     link.failures = 0;
   } else if (!IsOurCancel(*transfer, result)) {
@@ -221,6 +225,26 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
   transfer->link.reset();
 }
 
+// Leaves to the flights what there is of them, so that only the rest is asked for. Whether the
+// transfer got anywhere.
+bool SchedulerCore::KeepWhatCame(Transfer& transfer) {
+  bool progress = false;
+  for (size_t i = 0; i < transfer.parts.size(); ++i) {
+    TransferPart& part = transfer.parts[i];
+    progress = progress || part.arrived;
+    if (part.arrived) continue;
+    if (i == transfer.assembling && !transfer.buffer.empty()) {
+      part.prefix = std::move(transfer.buffer);
+      const size_t came = std::min<uint64_t>(part.prefix.size(), transfer.received.load());
+      progress = progress || came >= kProgressBytes;
+    }
+    Flight& flight = *part.flight;
+    const bool wanted = !flight.done && !flight.decoding && flight.transfers == 1;
+    if (wanted && part.prefix.size() > flight.prefix.size()) flight.prefix = std::move(part.prefix);
+  }
+  return progress;
+}
+
 void SchedulerCore::OnUndelivered(const FlightPointer& flight, const Error& error, bool progress,
                                   Link& link, TimePoint now, Actions& actions) {
   if (flight->done || flight->decoding || flight->queued || flight->transfers > 0) return;
@@ -229,7 +253,9 @@ void SchedulerCore::OnUndelivered(const FlightPointer& flight, const Error& erro
   ++statistics_.retries;
   flight->error = error;
   flight->failures = progress ? 0 : flight->failures + 1;
-  if (flight->failures == 0) return Enqueue(flight);
+  // A connection that broke is no news of the link; one that breaks again may be.
+  const bool odd = flight->failures == 1 && link.failures <= 1;
+  if (flight->failures == 0 || odd) return Enqueue(flight);
   Delay(flight, std::max(now + Backoff(link, flight->failures), link.paused_until));
 }
 

@@ -13,6 +13,13 @@ ChunkMap::SegmentPtr ChunkMap::FindSegment(uint32_t number) {
   });
 }
 
+void ChunkMap::Need(uint32_t segment, SegmentSet& held, std::vector<uint32_t>& missing) {
+  const auto [place, is_new] = held.try_emplace(segment, nullptr);
+  if (!is_new) return;
+  place->second = FindSegment(segment);
+  if (place->second == nullptr) missing.push_back(segment);
+}
+
 Result<uint32_t> ChunkMap::SegmentOf(LayerNumber layer, uint64_t tar_offset) const {
   const auto number = image_->tree().FindSegment(layer, tar_offset);
   if (number.has_value()) return *number;
@@ -26,27 +33,34 @@ Result<std::vector<uint32_t>> ChunkMap::FindSegments(InodeNumber number, uint64_
   const Index& tree = image_->tree();
   const Inode inode = tree.Get(number);
   std::vector<uint32_t> missing;
-  const auto need = [&](uint32_t segment) {
-    const auto [place, is_new] = held.try_emplace(segment, nullptr);
-    if (!is_new) return;
-    place->second = FindSegment(segment);
-    if (place->second == nullptr) missing.push_back(segment);
-  };
   const std::vector<DataExtent> extents = tree.DataExtents(number, offset, size);
   if (extents.empty()) return missing;
   if (!tree.IsSparse(number)) {
     // Where the file begins stands whether it has an object of its own.
     LAYERFS_TRY(first, SegmentOf(inode.layer, inode.data_offset));
-    need(first);
+    Need(first, held, missing);
   }
   for (const DataExtent& extent : extents) {
     LAYERFS_TRY(begin, SegmentOf(inode.layer, extent.tar_offset));
     LAYERFS_TRY(end, SegmentOf(inode.layer, extent.tar_offset + extent.size - 1));
     for (uint32_t segment = begin; segment <= end; ++segment) {
-      need(segment);
+      Need(segment, held, missing);
       if (held.size() <= kMaxSegmentsPerRead) continue;
       return Fail(ErrorCode::kCorrupt, "its chunk table is cut into too many segments");
     }
+  }
+  return missing;
+}
+
+Result<std::vector<uint32_t>> ChunkMap::FindSegmentsOfTar(LayerNumber layer, uint64_t begin,
+                                                          uint64_t end, SegmentSet& held) {
+  std::vector<uint32_t> missing;
+  const uint64_t limit = std::min(end, image_->tree().layers()[ToUint(layer)].tar_size);
+  if (begin >= limit) return missing;
+  LAYERFS_TRY(first, SegmentOf(layer, begin));
+  LAYERFS_TRY(last, SegmentOf(layer, limit - 1));
+  for (uint32_t segment = first; segment <= last && held.size() < kMaxSegmentsPerRead; ++segment) {
+    Need(segment, held, missing);
   }
   return missing;
 }
@@ -80,6 +94,18 @@ std::optional<Content> ChunkMap::FindContent(const Inode& inode, const ChunkTabl
   return *content;
 }
 
+bool ChunkMap::PlaceInContent(const std::optional<Content>& content, const Chunk& chunk,
+                              ReadPiece& piece) const {
+  if (!content.has_value() || chunk.tar_offset < content->tar_offset) return false;
+  const uint64_t offset = chunk.tar_offset - content->tar_offset;
+  if (!RangeFits(offset, chunk.ref.size, content->size) || offset % kCachePageBytes != 0) {
+    return false;
+  }
+  piece.object = ObjectId{content->digest, content->size, image_->scope()};
+  piece.object_offset = offset;
+  return true;
+}
+
 Result<std::vector<ReadPiece>> ChunkMap::Map(InodeNumber number, uint64_t offset, uint64_t size,
                                              const SegmentSet& held) const {
   const Inode inode = image_->tree().Get(number);
@@ -107,14 +133,27 @@ Result<std::vector<ReadPiece>> ChunkMap::Map(InodeNumber number, uint64_t offset
       piece.buffer_offset = extent.file_offset + done - offset;
       piece.size = std::min<uint64_t>(extent.size - done, chunk->ref.size - piece.chunk_offset);
       piece.object = ObjectId{chunk->ref.digest, chunk->ref.size, {}};
-      if (content.has_value() && chunk->tar_offset >= content->tar_offset &&
-          RangeFits(chunk->tar_offset - content->tar_offset, chunk->ref.size, content->size) &&
-          (chunk->tar_offset - content->tar_offset) % kCachePageBytes == 0) {
-        piece.object = ObjectId{content->digest, content->size, image_->scope()};
-        piece.object_offset = chunk->tar_offset - content->tar_offset;
-      }
+      PlaceInContent(content, *chunk, piece);
       done += piece.size;
       pieces.push_back(piece);
+    }
+  }
+  return pieces;
+}
+
+std::vector<ReadPiece> ChunkMap::ChunksOfTar(LayerNumber layer, uint64_t begin, uint64_t end,
+                                             const SegmentSet& held) const {
+  std::vector<ReadPiece> pieces;
+  std::optional<Content> content;
+  for (const auto& [number, segment] : held) {
+    for (const Chunk& chunk : segment->chunks()) {
+      if (chunk.tar_offset + chunk.ref.size <= begin) continue;
+      if (chunk.tar_offset >= end) break;
+      if (const Content* const starts = segment->FindContent(chunk.tar_offset)) content = *starts;
+      ReadPiece piece{layer, chunk.ref,     ObjectId{chunk.ref.digest, chunk.ref.size, {}}, 0, 0,
+                      0,     chunk.ref.size};
+      const bool own = PlaceInContent(content, chunk, piece);
+      if (own || chunk.ref.size >= kCachePageBytes) pieces.push_back(piece);
     }
   }
   return pieces;

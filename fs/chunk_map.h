@@ -53,17 +53,29 @@ class ChunkMap {
   // it takes.
   Result<std::vector<ReadPiece>> Map(InodeNumber inode, uint64_t offset, uint64_t size,
                                      const SegmentSet& held) const;
+  // The same for [begin, end) of a layer's tar that begins behind a file, whatever files lie there:
+  // its chunks in whole. What holds nothing but tar headers is left out.
+  Result<std::vector<uint32_t>> FindSegmentsOfTar(LayerNumber layer, uint64_t begin, uint64_t end,
+                                                  SegmentSet& held);
+  std::vector<ReadPiece> ChunksOfTar(LayerNumber layer, uint64_t begin, uint64_t end,
+                                     const SegmentSet& held) const;
   // The object that holds the whole file and nothing else; nothing where there is none or its
   // segment is not known.
   std::optional<ObjectId> OwnObject(InodeNumber inode);
 
  private:
   SegmentPtr FindSegment(uint32_t number);
+  // Puts it into `held`, or its number into `missing`.
+  void Need(uint32_t segment, SegmentSet& held, std::vector<uint32_t>& missing);
   Result<uint32_t> SegmentOf(LayerNumber layer, uint64_t tar_offset) const;
   // The number of the segment in which a file begins that may have an object of its own.
   std::optional<uint32_t> FirstSegment(InodeNumber number, const Inode& inode) const;
   // `first` is that segment, or null.
   static std::optional<Content> FindContent(const Inode& inode, const ChunkTableSegment* first);
+
+  // Where the chunk is part of the content: the piece belongs to the content's object.
+  bool PlaceInContent(const std::optional<Content>& content, const Chunk& chunk,
+                      ReadPiece& piece) const;
 
   // A segment of a thousand chunks takes some 70 KiB decoded.
   static constexpr size_t kSegmentsKept = 64;

@@ -9,6 +9,7 @@
 #include "fetch/clock.h"
 #include "fs/chunk_map.h"
 #include "fs/lru_map.h"
+#include "fs/read_streams.h"
 #include "fs/recent_failures.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
@@ -18,23 +19,12 @@ namespace {
 
 // Descriptors of cache objects that are kept open; a process has 20,000 at the very least.
 constexpr size_t kObjectsKept = 2048;
-// Files whose readers are watched for reading in order.
-constexpr size_t kStreamsKept = 512;
-// The window ahead of a sequential reader doubles from the size of its reads to this.
-constexpr uint64_t kMaxReadaheadBytes = uint64_t{8} << 20;
-// Only a read that begins exactly where the last one ended, this often in a row, is sequential.
-constexpr uint32_t kSequentialReads = 2;
+// Set in the space of a sparse file's stream, whose positions are the file's own.
+constexpr uint64_t kSparseSpace = uint64_t{1} << 32;
 
 std::unexpected<Error> Cancelled() {
   return Fail(ErrorCode::kCancelled, "the reader was interrupted");
 }
-
-struct Stream {
-  uint64_t next_offset = 0;
-  uint64_t ahead_until = 0;  // what has been asked for already
-  uint64_t window = 0;
-  uint32_t sequential = 0;
-};
 
 }  // namespace
 
@@ -98,7 +88,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   std::vector<Observer> observers;
   ChunkMap map;
   Synchronized<Objects> objects{Objects(kObjectsKept)};
-  Synchronized<LruMap<uint32_t, Stream>> streams{LruMap<uint32_t, Stream>(kStreamsKept)};
+  ReadStreams streams;
   Synchronized<std::unordered_map<ReadId, Announced>> waiting;
   RecentFailures recent_failures;
   std::once_flag warned_uncached;
@@ -323,30 +313,41 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     Finish(operation, ByteSpan(operation->buffer));
   }
 
-  // What a reader that goes through the file in order will want next; nothing for others.
-  DataExtent NextWindow(InodeNumber inode, uint64_t offset, uint64_t size, uint64_t file_size) {
+  // What a reader that goes on in order, in the file or from file to file, will want next.
+  void FollowReader(InodeNumber number, uint64_t offset, uint64_t size) {
     // What start-up reads comes anyway, and the link is its.
     const auto startup = image->startup();
-    if (startup != nullptr && !startup->ended()) return DataExtent{};
-    return streams.With([&](auto& kept) {
-      Stream* stream = kept.Find(ToUint(inode));
-      if (stream == nullptr) stream = &kept.Put(ToUint(inode), Stream{});
-      const bool in_order = offset == stream->next_offset;
-      stream->next_offset = offset + size;
-      if (!in_order) {
-        *stream = Stream{offset + size, 0, 0, 0};
-        return DataExtent{};
-      }
-      if (++stream->sequential < kSequentialReads) return DataExtent{};
-      stream->window = std::min(std::max(2 * stream->window, size), kMaxReadaheadBytes);
-      const uint64_t begin = std::max(stream->next_offset, stream->ahead_until);
-      const uint64_t end = std::min(stream->next_offset + stream->window, file_size);
-      // Ask again when half of the window has been read, so that requests stay large.
-      if (end <= begin || (end - begin < stream->window / 2 && end < file_size))
-        return DataExtent{};
-      stream->ahead_until = end;
-      return DataExtent{begin, 0, end - begin};
-    });
+    if (startup != nullptr && !startup->ended()) return;
+    const Inode inode = image->tree().Get(number);
+    const bool sparse = image->tree().IsSparse(number);
+    const uint64_t space = sparse ? kSparseSpace | ToUint(number) : ToUint(inode.layer);
+    const uint64_t file = sparse ? 0 : inode.data_offset;
+    const uint64_t file_end = file + inode.size;
+    const StreamRun ahead =
+        streams.OnRead({space, file + offset, file + offset + size, file, file_end});
+    if (ahead.empty()) return;
+    const SchedulerStatistics link = scheduler.Statistics();
+    streams.SetLinkWindow(static_cast<uint64_t>(link.bytes_per_second * link.round_trip_ms / 1000));
+    if (ahead.begin < file_end) {
+      ReadAhead(number, ahead.begin - file, std::min(ahead.end, file_end) - ahead.begin,
+                FetchClass::kReadahead);
+    }
+    if (ahead.end > file_end) {
+      ReadAheadOfTar(number, inode.layer, {std::max(ahead.begin, file_end), ahead.end});
+    }
+  }
+
+  // Of the files behind `reader` in its layer.
+  void ReadAheadOfTar(InodeNumber reader, LayerNumber layer, StreamRun run) {
+    ChunkMap::SegmentSet held;
+    auto missing = map.FindSegmentsOfTar(layer, run.begin, run.end, held);
+    if (!missing.has_value()) return;
+    FetchSegments(reader, *missing, std::move(held), FetchClass::kReadahead,
+                  [self = shared_from_this(), layer, run](const Result<ChunkMap::SegmentSet>& got) {
+                    if (!got.has_value()) return;
+                    self->FetchAhead(self->map.ChunksOfTar(layer, run.begin, run.end, *got),
+                                     FetchClass::kReadahead);
+                  });
   }
 
   void ReadAhead(InodeNumber inode, uint64_t offset, uint64_t size, FetchClass fetch_class) {
@@ -356,15 +357,14 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     FetchSegments(inode, *missing, std::move(held), fetch_class,
                   [self = shared_from_this(), inode, offset, size,
                    fetch_class](const Result<ChunkMap::SegmentSet>& got) {
-                    if (got.has_value()) self->FetchAhead(inode, offset, size, *got, fetch_class);
+                    if (!got.has_value()) return;
+                    const auto mapped = self->map.Map(inode, offset, size, *got);
+                    if (mapped.has_value()) self->FetchAhead(*mapped, fetch_class);
                   });
   }
 
-  void FetchAhead(InodeNumber inode, uint64_t offset, uint64_t size,
-                  const ChunkMap::SegmentSet& held, FetchClass fetch_class) {
-    auto mapped = map.Map(inode, offset, size, held);
-    if (!mapped.has_value()) return;
-    for (const ReadPiece& piece : *mapped) {
+  void FetchAhead(const std::vector<ReadPiece>& pieces, FetchClass fetch_class) {
+    for (const ReadPiece& piece : pieces) {
       std::shared_ptr<CachedObject> object = OpenObject(piece.object);
       if (object == nullptr || object->Contains(piece.object_offset, piece.chunk.size)) continue;
       ChunkRequest request = Request(image->layer_blob(piece.layer), piece.chunk, fetch_class);
@@ -411,9 +411,7 @@ void FileReader::Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size
   if (cancelled) return impl_->Finish(operation, Cancelled());
   if (clipped == 0) return impl_->Finish(operation, ByteSpan());
   impl_->Start(operation);
-  const DataExtent ahead = impl_->NextWindow(inode, offset, clipped, file_size);
-  if (ahead.size > 0)
-    impl_->ReadAhead(inode, ahead.file_offset, ahead.size, FetchClass::kReadahead);
+  impl_->FollowReader(inode, offset, clipped);
 }
 
 void FileReader::Prefetch(InodeNumber inode, uint64_t offset, uint64_t size) {

@@ -3,6 +3,8 @@
 // the source makes of it.
 #include <gmock/gmock.h>
 
+#include <thread>
+
 #include "tests/fetch/registry_testing.h"
 
 namespace layerfs {
@@ -189,7 +191,7 @@ TEST_F(RegistryRange, RetryAfterIsHandedOn) {
   EXPECT_EQ(Fetch(*source, &bytes).retry_after, std::nullopt);
 }
 
-TEST_F(RegistryRange, AWholeBlobInPlaceOfTheRangeStopsAfterIt) {
+TEST_F(RegistryRange, AWholeBlobInPlaceOfTheRangeEndsItWithItsBytes) {
   const std::string big = Pattern(20'000'000, 3);
   const Digest digest = registry_.AddBlob(big);
   registry_.IgnoreRanges();
@@ -331,6 +333,94 @@ TEST_F(RegistryRange, ARedirectOnTheSameServerKeepsTheToken) {
   std::string bytes;
   const TransferResult result = Fetch(*Source(), &bytes);
   EXPECT_TRUE(result.status.has_value()) << result.status.error().context;
+}
+
+// A server that knows no ranges sends the blob, and need not send it twice.
+class WholeBlobTest : public RegistryTest {
+ protected:
+  static constexpr uint64_t kPart = 10'000;
+  FakeResponse Whole() const { return {.body = Content()}; }
+  BlobRange Part(uint64_t i) const { return {digest_, Content().size(), i * kPart, kPart}; }
+  void ExpectPart(BlobSource& source, uint64_t i) {
+    std::string bytes;
+    const TransferResult result = FetchRange(source, Part(i), &bytes);
+    EXPECT_TRUE(result.status.has_value()) << result.status.error().context;
+    EXPECT_EQ(bytes, Content().substr(i * kPart, kPart)) << i;
+  }
+  size_t requests() { return registry_.server().Count("GET", "/v2/app/blobs/"); }
+  const Digest digest_ = registry_.AddBlob(Content());
+};
+
+TEST_F(WholeBlobTest, ComesOnceForAllRanges) {
+  registry_.IgnoreRanges();
+  const auto source = Source();
+  for (const uint64_t i : {7, 2, 2, 9, 0}) ExpectPart(*source, i);
+  EXPECT_EQ(requests(), 1U);
+}
+
+TEST_F(WholeBlobTest, RangesThatWaitTogetherGetTheirBytesFromOneAnswer) {
+  FakeResponse slow = Whole();
+  slow.piece_bytes = 5'000;
+  slow.piece_delay = milliseconds(5);
+  registry_.IgnoreRanges();
+  registry_.Script("GET", "/v2/app/blobs/", {slow});
+  const auto source = Source();
+  TransferLog logs[10];
+  for (uint64_t i = 0; i < 10; ++i) source->Start(Part(9 - i), FetchClass::kFill, logs[i].Sink());
+  for (uint64_t i = 0; i < 10; ++i) {
+    EXPECT_TRUE(logs[i].Wait().status.has_value());
+    EXPECT_EQ(logs[i].bytes(), Content().substr((9 - i) * kPart, kPart));
+    EXPECT_EQ(logs[i].done_calls(), 1);
+  }
+  const size_t before = requests();
+  for (uint64_t i = 0; i < 10; ++i) ExpectPart(*source, i);
+  EXPECT_EQ(requests(), before) << "what came is kept";
+}
+
+TEST_F(WholeBlobTest, RangeThatIsCancelledLeavesTheOthersTheirs) {
+  FakeResponse slow = Whole();
+  slow.piece_bytes = 5'000;
+  slow.piece_delay = milliseconds(20);
+  registry_.Script("GET", "/v2/app/blobs/", {slow});
+  const auto source = Source();
+  TransferLog first;
+  TransferLog second;
+  const auto id = source->Start(Part(9), FetchClass::kFill, first.Sink());
+  source->Start(Part(8), FetchClass::kFill, second.Sink());
+  while (requests() == 0) std::this_thread::yield();
+  source->Cancel(id);
+  EXPECT_EQ(first.Wait().status.error().code, ErrorCode::kCancelled);
+  EXPECT_TRUE(second.Wait().status.has_value());
+  EXPECT_EQ(second.bytes(), Content().substr(8 * kPart, kPart));
+}
+
+TEST_F(WholeBlobTest, AnswerThatBreaksIsARetryAndWhatItBroughtStays) {
+  FakeResponse cut = Whole();
+  cut.cut_after = 45'000;
+  registry_.IgnoreRanges();
+  registry_.Script("GET", "/v2/app/blobs/", {cut});
+  const auto source = Source();
+  ExpectPart(*source, 3);
+  std::string bytes;
+  const TransferResult broken = FetchRange(*source, Part(4), &bytes);
+  EXPECT_EQ(bytes, Content().substr(4 * kPart, bytes.size()));
+  EXPECT_TRUE(broken.status.has_value() || broken.status.error().retryable);
+  for (const uint64_t i : {8, 4, 1}) ExpectPart(*source, i);
+  EXPECT_LE(requests(), 2U);
+}
+
+TEST_F(WholeBlobTest, WrongBytesAreNotKept) {
+  FakeResponse wrong = Whole();
+  wrong.body[25'000] ^= 1;
+  registry_.IgnoreRanges();
+  registry_.Script("GET", "/v2/app/blobs/", {wrong});
+  const auto source = Source();
+  std::string bytes;
+  EXPECT_TRUE(FetchRange(*source, Part(2), &bytes).status.has_value());
+  EXPECT_NE(bytes, Content().substr(2 * kPart, kPart));
+  source->Distrust(Part(2));
+  ExpectPart(*source, 2);
+  EXPECT_EQ(requests(), 2U);
 }
 
 }  // namespace

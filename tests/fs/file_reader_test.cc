@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "index/base/file.h"
 #include "index/base/zstd_codec.h"
@@ -33,10 +34,10 @@ struct ForgedLayer {
   Bytes blob;
   Digest diff_id;
   ChunkRef index;
+  std::vector<ObjectId> chunks;
 };
 
-ForgedLayer ForgeLayer(uint32_t chunk_bytes) {
-  const Bytes tar = TarWriter().File("file", FileContent()).Finish();
+ForgedLayer ForgeLayer(const Bytes& tar, uint32_t chunk_bytes) {
   ForgedLayer layer;
   layer.blob = tar;
   layer.diff_id = Digest::Of(tar);
@@ -46,6 +47,7 @@ ForgedLayer ForgeLayer(uint32_t chunk_bytes) {
     const Chunk chunk{
         {Digest::Of(ByteSpan(tar).subspan(begin, size)), begin, size, size, ChunkCodec::kStored},
         begin};
+    layer.chunks.push_back({chunk.ref.digest, size, {}});
     const Bytes encoded = ChunkTableSegment::Encode({&chunk, 1}, {});
     SegmentRef segment;
     segment.ref =
@@ -74,7 +76,10 @@ class FileReaderTest : public ::testing::Test {
  protected:
   // Opens an image of one layer whose every chunk of `chunk_bytes` has a segment of its own.
   void Open(uint32_t chunk_bytes) {
-    const ForgedLayer layer = ForgeLayer(chunk_bytes);
+    OpenLayer(ForgeLayer(TarWriter().File("file", FileContent()).Finish(), chunk_bytes));
+    file_ = File("file");
+  }
+  void OpenLayer(const ForgedLayer& layer) {
     const ImageReference reference =
         ImageReference::Parse("oci:" + (directory_ / "image:latest")).value();
     const auto writer = stores_.OpenWriter(reference).value();
@@ -91,7 +96,18 @@ class FileReaderTest : public ::testing::Test {
     auto image = Image::Load(reference, context_, {});
     ASSERT_TRUE(image.has_value()) << image.error().context;
     reader_ = std::make_unique<FileReader>(*image, context_, FileReader::Options{});
-    file_ = ResolvePath((*image)->tree(), "file", false).value();
+  }
+  InodeNumber File(const std::string& path) const {
+    return ResolvePath(reader_->image().tree(), path, false).value();
+  }
+  // Whether it is in the cache, before long.
+  bool IsCached(const ObjectId& chunk) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (cache_->FindWhole(chunk) == nullptr) {
+      if (std::chrono::steady_clock::now() > until) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
   }
 
   Descriptor Write(ImageWriter& writer, ByteSpan content, const char* type) {
@@ -144,6 +160,49 @@ TEST_F(FileReaderTest, ReadPastTheEndIsShort) {
   Open(64 * 1024);
   EXPECT_EQ(reader_->ReadAndWait(file_, kFileBytes - 10, 4096).value().size(), 10u);
   EXPECT_TRUE(reader_->ReadAndWait(file_, kFileBytes, 4096).value().empty());
+}
+
+// Sixty files of 16 KiB in chunks of 64 KiB.
+class SmallFilesTest : public FileReaderTest {
+ protected:
+  static constexpr size_t kFiles = 60;
+  static constexpr size_t kSmallBytes = 16 * 1024;
+  void SetUp() override {
+    TarWriter tar;
+    for (size_t i = 0; i < kFiles; ++i) {
+      tar.File("file" + std::to_string(i), FileContent().substr(i * 1000, kSmallBytes));
+    }
+    layer_ = ForgeLayer(tar.Finish(), 64 * 1024);
+    OpenLayer(layer_);
+  }
+  void ReadFile(size_t i) {
+    const auto got = reader_->ReadAndWait(File("file" + std::to_string(i)), 0, kSmallBytes);
+    ASSERT_TRUE(got.has_value());
+    EXPECT_TRUE(AsText(*got) == FileContent().substr(i * 1000, kSmallBytes)) << i;
+  }
+  ForgedLayer layer_;
+};
+
+TEST_F(SmallFilesTest, ReaderInOrderHasTheNextOnesFetchedAhead) {
+  for (size_t i = 0; i < 8; ++i) ReadFile(i);
+  // The eighth ends in the third chunk.
+  EXPECT_TRUE(IsCached(layer_.chunks[3]));
+  EXPECT_TRUE(IsCached(layer_.chunks[4]));
+  for (size_t i = 8; i < kFiles; ++i) ReadFile(i);
+}
+
+TEST_F(SmallFilesTest, ReaderInAnotherOrderGetsWhatItReads) {
+  for (size_t i = kFiles; i > 0; i -= 6) ReadFile(i - 1);
+  // Every sixth file, each in one or two chunks of its own: what was fetched is what was read.
+  uint64_t wanted = 0;
+  for (size_t i = kFiles; i > 0; i -= 6) {
+    const Inode inode = reader_->image().tree().Get(File("file" + std::to_string(i - 1)));
+    wanted +=
+        (inode.data_offset + inode.size - 1) / (64 * 1024) - inode.data_offset / (64 * 1024) + 1;
+  }
+  uint64_t cached = 0;
+  for (const ObjectId& chunk : layer_.chunks) cached += cache_->FindWhole(chunk) != nullptr ? 1 : 0;
+  EXPECT_EQ(cached, wanted);
 }
 
 }  // namespace
