@@ -250,9 +250,10 @@ Result<ContainerLayer> ContainerLayer::OpenExisting(const std::string& directory
   return Open(directory, binding);
 }
 
-Result<ContainerLayer> ContainerLayer::OpenPlain(const std::string& upper,
-                                                 const std::string& work) {
+Result<ContainerLayer> ContainerLayer::OpenPlain(const std::string& upper, const std::string& work,
+                                                 bool user_marks) {
   LAYERFS_TRY(layer, OpenParts(upper, work, false));
+  if (user_marks) layer.form_.trusted = false;
   layer.directory_ = upper;
   return layer;
 }

@@ -297,8 +297,8 @@ class MountCommand final : public Command {
     }
     std::optional<ContainerLayer> layer;
     if (!overlay.upper_directory.empty()) {
-      LAYERFS_TRY(opened,
-                  ContainerLayer::OpenPlain(overlay.upper_directory, overlay.work_directory));
+      LAYERFS_TRY(opened, ContainerLayer::OpenPlain(overlay.upper_directory, overlay.work_directory,
+                                                    overlay.user_marks));
       layer = std::move(opened);
     }
     LayeredFileSystem::Options options = overlay.file_system;
