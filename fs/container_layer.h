@@ -24,8 +24,8 @@ struct LayerBinding {
 class ContainerLayer {
  public:
   // Makes the directory where it is missing or empty, else checks that it is bound to the same
-  // manifest (kInvalidArgument naming both and the remedy). kBusy where somebody uses it. Removes
-  // what a killed daemon left in work/.
+  // manifest (kInvalidArgument naming both and the remedy). kBusy where somebody goes on using it.
+  // Removes what a killed daemon left in work/.
   static Result<ContainerLayer> Open(const std::string& directory, const LayerBinding& binding);
   // As it is bound, for tools; kNotFound where it is no container layer.
   static Result<ContainerLayer> OpenExisting(const std::string& directory);
