@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """container_layer_bench.py LAYERFS [WORK]: changes of names in a writable mount of directories, beside
 fuse-overlayfs and the kernel's overlayfs over the same directories, in one run: extracting a tar of
-10,000 files, making 10,000 small files, and `rm -rf` of a directory of 10,000 files from below. Each
-is measured ROUNDS times in turn; the median counts, and the ratio to each of the others. Needs root,
-fuse-overlayfs and a disk (not a tmpfs, not an overlayfs)."""
+10,000 files, making 10,000 small files, `git clone` of as many, a tree made as `npm ci` makes one (a
+directory for each package, files that get their name by rename, links to programs), and `rm -rf` of a
+directory of 10,000 files from below. Each is measured ROUNDS times in turn; the median counts, and the
+ratio to each of the others. Needs root, git, fuse-overlayfs and a disk (not a tmpfs, not an overlayfs)."""
 import os
 import shutil
 import statistics
@@ -54,6 +55,32 @@ def create(mounted, _):
             output.write(b"x" * 100)
 
 
+def clone(mounted, work):
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", f"{work}/repository", f"{mounted.at}/clone"], check=True)
+
+
+def packages(mounted, _):
+    modules = f"{mounted.at}/node_modules"
+    os.makedirs(f"{modules}/.bin")
+    for package in range(DIRECTORIES * 5):
+        at = f"{modules}/package-{package}"
+        os.makedirs(f"{at}/lib/util")
+        for name in ("package.json", "README.md", "index.js", "lib/a.js", "lib/util/b.js"):
+            with open(f"{at}/{name}.tmp", "wb") as output:
+                output.write(b"x" * 900)
+            os.chmod(f"{at}/{name}.tmp", 0o644)
+            os.utime(f"{at}/{name}.tmp", (500000000, 500000000))
+            os.rename(f"{at}/{name}.tmp", f"{at}/{name}")
+        os.symlink(f"../package-{package}/index.js", f"{modules}/.bin/program-{package}")
+
+
+def make_repository(work):
+    git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@example.com", "-C", f"{work}/repository"]
+    shutil.copytree(f"{work}/lower/below", f"{work}/repository")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "files"]):
+        subprocess.run(git + command, check=True)
+
+
 def remove(mounted, _):
     subprocess.run(["rm", "-rf", f"{mounted.at}/below"], check=True)
 
@@ -62,9 +89,10 @@ def main(layerfs, work=None):
     work = work or tempfile.mkdtemp(prefix="layerfs-bench-", dir="/var/tmp")
     make_tree(f"{work}/lower/below")
     subprocess.run(["tar", "-cf", f"{work}/tree.tar", "-C", f"{work}/lower/below", "."], check=True)
+    make_repository(work)
     kinds = ["layerfs", "fuse-overlayfs", "overlayfs"]
     print(f"{ROUNDS} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, kernel {os.uname().release}")
-    for name, call in (("tar x", extract), ("create", create), ("rm -rf", remove)):
+    for name, call in (("tar x", extract), ("create", create), ("clone", clone), ("npm ci", packages), ("rm -rf", remove)):
         times = {kind: [] for kind in kinds}
         for _ in range(ROUNDS):
             for kind in kinds:

@@ -24,7 +24,8 @@ struct Scheduler::Impl {
   explicit Impl(const Options& options);
   ~Impl();
 
-  WaiterId Fetch(ChunkRequest request, ChunkDone done);
+  WaiterId Submit(ChunkRequest request, ChunkDone done);
+  void Send();
   void Run(Actions actions);
   static void LogFailure(const Actions::Failure& failure);
   // Starts what may start. Not from a source's thread.
@@ -71,7 +72,8 @@ Scheduler::Impl::~Impl() {
   workers.reset();
 }
 
-Scheduler::WaiterId Scheduler::Impl::Fetch(ChunkRequest request, ChunkDone done) {
+// 0: it has been answered already.
+Scheduler::WaiterId Scheduler::Impl::Submit(ChunkRequest request, ChunkDone done) {
   const Status possible = CheckChunkRef(request.chunk, request.blob->size);
   if (!possible.has_value()) {
     done(Fail(possible.error().In("blob " + request.blob->digest.ToString())));
@@ -86,11 +88,13 @@ Scheduler::WaiterId Scheduler::Impl::Fetch(ChunkRequest request, ChunkDone done)
     }
   }
   const TimePoint now = clock.Now();
-  const WaiterId waiter = core.With(
+  return core.With(
       [&](SchedulerCore& c) { return c.Submit(std::move(request), std::move(done), now); });
+}
+
+void Scheduler::Impl::Send() {
   Pump();
   wake.Notify();
-  return waiter;
 }
 
 void Scheduler::Impl::LogFailure(const Actions::Failure& failure) {
@@ -317,7 +321,14 @@ Scheduler::Scheduler(Options options) : impl_(std::make_unique<Impl>(options)) {
 Scheduler::~Scheduler() = default;
 
 Scheduler::WaiterId Scheduler::Fetch(ChunkRequest request, ChunkDone done) {
-  return impl_->Fetch(std::move(request), std::move(done));
+  const WaiterId waiter = impl_->Submit(std::move(request), std::move(done));
+  if (waiter != 0) impl_->Send();
+  return waiter;
+}
+
+void Scheduler::FetchTogether(std::vector<Wanted> all) {
+  for (Wanted& wanted : all) impl_->Submit(std::move(wanted.request), std::move(wanted.done));
+  impl_->Send();
 }
 
 void Scheduler::Abandon(WaiterId waiter) {

@@ -83,6 +83,12 @@ class Scheduler {
 
   using WaiterId = uint64_t;
   WaiterId Fetch(ChunkRequest request, ChunkDone done);
+  // Several at once: neighbours among them can share a request from the first one on.
+  struct Wanted {
+    ChunkRequest request;
+    ChunkDone done;
+  };
+  void FetchTogether(std::vector<Wanted> all);
   // The waiter no longer wants it: `done` gets kCancelled at once (unless it has been called); the
   // fetch itself goes on for the others and the cache.
   void Abandon(WaiterId waiter);

@@ -65,6 +65,23 @@ Result<std::vector<uint32_t>> ChunkMap::FindSegmentsOfTar(LayerNumber layer, uin
   return missing;
 }
 
+void ChunkMap::JoinMissing(std::vector<uint32_t>& missing, SegmentSet& held) const {
+  if (missing.size() < 2) return;
+  const Index& tree = image_->tree();
+  std::ranges::sort(missing);
+  const uint32_t first = missing.front();
+  uint64_t between = 0;
+  for (uint32_t number = first; number < missing.back(); ++number) {
+    const SegmentRef segment = tree.Segment(number);
+    if (segment.layer != tree.Segment(first).layer) return;
+    if (!held.contains(number)) between += segment.ref.stored_size;
+    if (between > kMaxJoinedBytes) return;
+  }
+  for (uint32_t number = first; number < missing.back(); ++number) {
+    if (held.try_emplace(number, nullptr).second) missing.push_back(number);
+  }
+}
+
 ChunkRequest ChunkMap::SegmentRequest(uint32_t number) const {
   const SegmentRef segment = image_->tree().Segment(number);
   ChunkRequest request;

@@ -45,6 +45,9 @@ class ChunkMap {
   // than a sound writer's chunk table could make it.
   Result<std::vector<uint32_t>> FindSegments(InodeNumber inode, uint64_t offset, uint64_t size,
                                              SegmentSet& held);
+  // Adds the segments between two of `missing` where they are few bytes: they lie together in the
+  // blob, and one request for all is sooner there than two that take a connection each.
+  void JoinMissing(std::vector<uint32_t>& missing, SegmentSet& held) const;
   // How to get a segment; its decompressed bytes go to AddSegment.
   ChunkRequest SegmentRequest(uint32_t number) const;
   Result<SegmentPtr> AddSegment(uint32_t number, ByteSpan bytes);
@@ -82,6 +85,10 @@ class ChunkMap {
   // A segment has a thousand chunks, and a read is 8 MiB at most: with chunks of 4 KiB, the
   // smallest that convert takes, that is four.
   static constexpr size_t kMaxSegmentsPerRead = 32;
+
+  // Less than what a link of 100 Mbit/s carries in a round trip of 30 ms; the first and the last
+  // segment of a file of 1 GiB are so far apart.
+  static constexpr uint64_t kMaxJoinedBytes = 384 << 10;
 
   std::shared_ptr<Image> image_;
   Synchronized<LruMap<uint32_t, SegmentPtr>> segments_{LruMap<uint32_t, SegmentPtr>(kSegmentsKept)};

@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "index/base/log.h"
@@ -19,6 +21,9 @@ namespace {
 constexpr std::string_view kFormatLine = "layerfs-container-layer 1";
 constexpr uint64_t kMaxBindingBytes = 65536;
 constexpr mode_t kPrivateMode = 0700;
+// umount(8) returns before the daemon has ended, which may take it a moment on a busy machine.
+constexpr std::chrono::milliseconds kLockPatience{3000};
+constexpr std::chrono::milliseconds kLockPoll{20};
 
 struct CloseDirectory {
   void operator()(DIR* stream) const { ::closedir(stream); }
@@ -42,14 +47,21 @@ Result<UniqueFd> MakeAndOpen(int directory_fd, const std::string& name, mode_t m
   return OpenDirectoryAt(directory_fd, name);
 }
 
-Result<UniqueFd> Lock(int directory_fd, const std::string& directory) {
-  LAYERFS_TRY_IN(lock, OpenFileAt(directory_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600),
-                 directory);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return FailErrno(directory + "/lock", errno);
+std::unexpected<Error> FailInUse(const std::string& directory) {
   return Fail(ErrorCode::kBusy, directory +
                                     ": the container layer is in use by another mount or command; "
                                     "unmount it first, or give each container a layer of its own");
+}
+
+Result<UniqueFd> Lock(int directory_fd, const std::string& directory) {
+  LAYERFS_TRY_IN(lock, OpenFileAt(directory_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600),
+                 directory);
+  for (auto waited = kLockPoll; ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0; waited += kLockPoll) {
+    if (errno != EWOULDBLOCK) return FailErrno(directory + "/lock", errno);
+    if (waited > kLockPatience) return FailInUse(directory);
+    std::this_thread::sleep_for(kLockPoll);
+  }
+  return lock;
 }
 
 std::string Encode(const LayerBinding& binding) {
@@ -250,9 +262,10 @@ Result<ContainerLayer> ContainerLayer::OpenExisting(const std::string& directory
   return Open(directory, binding);
 }
 
-Result<ContainerLayer> ContainerLayer::OpenPlain(const std::string& upper,
-                                                 const std::string& work) {
+Result<ContainerLayer> ContainerLayer::OpenPlain(const std::string& upper, const std::string& work,
+                                                 bool user_marks) {
   LAYERFS_TRY(layer, OpenParts(upper, work, false));
+  if (user_marks) layer.form_.trusted = false;
   layer.directory_ = upper;
   return layer;
 }

@@ -24,13 +24,15 @@ struct LayerBinding {
 class ContainerLayer {
  public:
   // Makes the directory where it is missing or empty, else checks that it is bound to the same
-  // manifest (kInvalidArgument naming both and the remedy). kBusy where somebody uses it. Removes
-  // what a killed daemon left in work/.
+  // manifest (kInvalidArgument naming both and the remedy). kBusy where somebody goes on using it.
+  // Removes what a killed daemon left in work/.
   static Result<ContainerLayer> Open(const std::string& directory, const LayerBinding& binding);
   // As it is bound, for tools; kNotFound where it is no container layer.
   static Result<ContainerLayer> OpenExisting(const std::string& directory);
-  // U and W of a mount of plain directories; binding() is scratch.
-  static Result<ContainerLayer> OpenPlain(const std::string& upper, const std::string& work);
+  // U and W of a mount of plain directories; binding() is scratch. `user_marks`: in the user form
+  // even where the daemon may write the trusted one.
+  static Result<ContainerLayer> OpenPlain(const std::string& upper, const std::string& work,
+                                          bool user_marks = false);
 
   // What DIR/image says, without opening the layer. kNotFound where there is none.
   static Result<LayerBinding> ReadBinding(const std::string& directory);

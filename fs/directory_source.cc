@@ -36,9 +36,13 @@ class DirectorySource final : public LowerSource {
                                            std::string_view name) const override {
     std::string path = Join(*directory.path, name);
     struct stat attributes{};
+    if (name.starts_with(kWhiteoutPrefix)) return std::nullopt;
     if (::fstatat(root_.get(), path.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG) return std::nullopt;
-      return FailErrno(Describe(path), errno);
+      if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG) {
+        return FailErrno(Describe(path), errno);
+      }
+      if (!HasWhiteoutFile(root_.get(), path)) return std::nullopt;
+      return LowerEntry{.object = At(std::move(path)), .whiteout = true};
     }
     LAYERFS_TRY(whiteout, IsWhiteout(*directory.path, path, attributes));
     LAYERFS_CHECK_OK(ApplyOverride(path, attributes));
@@ -59,6 +63,12 @@ class DirectorySource final : public LowerSource {
       if (entry == nullptr) return {};
       const std::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;
+      if (name.starts_with(kWhiteoutPrefix)) {
+        const std::string_view hidden = NameOfWhiteoutFile(name);
+        LowerEntry whiteout{.object = At(Join(*directory.path, hidden)), .whiteout = true};
+        if (!hidden.empty() && !each(hidden, whiteout)) return {};
+        continue;
+      }
       // What may be a whiteout or has no type has to be looked at.
       LowerEntry found{
           At(Join(*directory.path, name)), TypeOf(entry->d_type), false, entry->d_ino, device_, 0};
@@ -86,7 +96,10 @@ class DirectorySource final : public LowerSource {
     const ObjectPath path = Proc(*directory.path);
     LowerMarks marks;
     LAYERFS_TRY(opaque, ReadOpaque(path));
-    marks.opaque = opaque == OpaqueMark::kOpaque;
+    struct stat file{};
+    marks.opaque = opaque == OpaqueMark::kOpaque ||
+                   ::fstatat(root_.get(), Join(*directory.path, kOpaqueFile).c_str(), &file,
+                             AT_SYMLINK_NOFOLLOW) == 0;
     LAYERFS_TRY(redirect, ReadRedirect(path));
     marks.redirect = std::move(redirect);
     return marks;
@@ -105,17 +118,17 @@ class DirectorySource final : public LowerSource {
 
   Result<std::optional<std::string>> GetXattr(const LowerObject& object,
                                               std::string_view name) const override {
-    if (IsPrivateXattr(name)) return std::nullopt;
-    return ReadXattr(Proc(*object.path), std::string(name));
+    const auto stored = StoredXattrName(name);
+    if (!stored.has_value()) return std::nullopt;
+    return ReadXattr(Proc(*object.path), *stored);
   }
   Result<std::vector<std::string>> ListXattrs(const LowerObject& object) const override {
-    LAYERFS_TRY(names, ReadXattrNames(Proc(*object.path)));
-    std::erase_if(names, [](const std::string& name) { return IsPrivateXattr(name); });
-    return names;
+    return ReadShownXattrNames(Proc(*object.path));
   }
 
   Result<std::shared_ptr<LowerFile>> Open(const LowerObject& file) const override {
     LAYERFS_TRY(fd, OpenUnnoticed(file.path->c_str(), O_NOFOLLOW | O_NONBLOCK));
+    LAYERFS_CHECK_OK_IN(RefuseMetacopy(fd.get()), Describe(*file.path));
     return MakeDirectoryLowerFile(std::move(fd));
   }
   bool allows_partial() const override { return false; }

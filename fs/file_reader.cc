@@ -209,6 +209,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     if (!missing->empty()) {
       if (const auto failure = RecentFailure(*operation)) return FailPart(operation, *failure);
       operation->waited.store(true);
+      map.JoinMissing(*missing, held);
     }
     FetchSegments(
         operation->inode, *missing, std::move(held), FetchClass::kDemand,
@@ -233,6 +234,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     wait->missing = numbers.size();
     wait->held.With([&](auto& all) { all = std::move(held); });
     wait->done = std::move(done);
+    std::vector<Scheduler::Wanted> wanted;
     for (const uint32_t number : numbers) {
       ChunkRequest request = map.SegmentRequest(number);
       request.fetch_class = fetch_class;
@@ -241,23 +243,26 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
       request.reader = [self = shared_from_this(), inode] {
         return self->Describe(inode) + ": its chunk table";
       };
-      scheduler.Fetch(
-          std::move(request), [self = shared_from_this(), number, wait](Result<SharedBytes> bytes) {
-            Result<ChunkMap::SegmentPtr> added = bytes.has_value()
-                                                     ? self->map.AddSegment(number, **bytes)
-                                                     : Fail(std::move(bytes).error());
-            wait->held.With([&](auto& all) {
-              if (!added.has_value()) {
-                all = Fail(std::move(added).error());
-              } else if (all.has_value()) {
-                (*all)[number] = std::move(*added);
-              }
-            });
-            if (wait->missing.fetch_sub(1) == 1) {
-              wait->done(wait->held.With([](auto& all) { return std::move(all); }));
-            }
-          });
+      wanted.push_back({std::move(request),
+                        [self = shared_from_this(), number, wait](Result<SharedBytes> bytes) {
+                          self->AddSegment(number, std::move(bytes), *wait);
+                        }});
     }
+    scheduler.FetchTogether(std::move(wanted));
+  }
+
+  void AddSegment(uint32_t number, Result<SharedBytes> bytes, SegmentWait& wait) {
+    Result<ChunkMap::SegmentPtr> added =
+        bytes.has_value() ? map.AddSegment(number, **bytes) : Fail(std::move(bytes).error());
+    wait.held.With([&](auto& all) {
+      if (!added.has_value()) {
+        all = Fail(std::move(added).error());
+      } else if (all.has_value()) {
+        (*all)[number] = std::move(*added);
+      }
+    });
+    if (wait.missing.fetch_sub(1) != 1) return;
+    wait.done(wait.held.With([](auto& all) { return std::move(all); }));
   }
 
   void ReadPieces(const OperationPtr& operation, uint64_t offset, uint64_t size,

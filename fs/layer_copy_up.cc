@@ -130,8 +130,9 @@ Status LayerTree::CopyAttributes(const LayerNode& node, const struct stat& attri
   LAYERFS_TRY(names, source.ListXattrs(node.lowers[0].object));
   for (const std::string& name : names) {
     LAYERFS_TRY(value, source.GetXattr(node.lowers[0].object, name));
-    if (!value.has_value()) continue;
-    const Status set = WriteXattr(target, name, *value);
+    const auto stored = StoredXattrName(name);
+    if (!value.has_value() || !stored.has_value()) continue;
+    const Status set = WriteXattr(target, *stored, *value);
     if (!set.has_value() && !MayLeaveOut(name, set.error().system_errno)) return set;
   }
   const Status origin = WriteXattr(target, form.Own("origin"), std::to_string(node.st_ino));

@@ -32,11 +32,13 @@ void LayerTree::CountSubdirectory(LayerNode& parent, int change) {
 // The parent is in the upper directory from here on; EEXIST where something shows.
 Result<LayerTree::Target> LayerTree::NewName(const NodePtr& parent, std::string_view name) {
   if (parent->dead) return FailErrno(name, ENOENT);
+  // It would say that another name is not there.
+  if (!image_below() && name.starts_with(kWhiteoutPrefix)) return FailErrno(name, EPERM);
   LAYERFS_CHECK_OK(CopyUp(parent, nullptr, false));
   LAYERFS_TRY(child, Lookup(parent, name));
   if (child.exists) return FailErrno(name, EEXIST);
   LAYERFS_TRY(directory, DirectoryFd(*parent));
-  return Target{std::move(directory), std::string(name), child.whiteout};
+  return Target{std::move(directory), std::string(name), child.whiteout, child.hides};
 }
 
 // The umask counts where the directory has no default ACL (acl(5)); the kernel leaves it to us.
@@ -65,7 +67,10 @@ Status LayerTree::MakeObject(const Caller& caller, int directory, const std::str
   } else if (S_ISLNK(object.mode)) {
     result = ::symlinkat(std::string(object.target).c_str(), directory, terminated);
   } else {
-    result = ::mknodat(directory, terminated, object.mode, object.device);
+    // Only files can carry the mark that says what it is.
+    result = layer_->form().override_stat
+                 ? ::mknodat(directory, terminated, S_IFREG | (object.mode & 07777), 0)
+                 : ::mknodat(directory, terminated, object.mode, object.device);
   }
   if (result < 0) return FailErrno(name, errno);
   return {};
@@ -127,10 +132,21 @@ Status LayerTree::SetOpaque(const ObjectPath& directory) const {
   return WriteXattr(directory, layer_->form().Overlay("opaque"), "y");
 }
 
-Result<NodePtr> LayerTree::AdoptNew(const NodePtr& parent, const Target& target) {
-  LAYERFS_TRY(child, Lookup(parent, target.name));
-  if (!child.exists) return FailErrno(target.name, ENOENT);
-  return nodes_->Adopt(child.made);
+// Just made there: it has no marks, and nothing below shows through it.
+Status LayerTree::AdoptNew(const NodePtr& parent, const Target& target, mode_t type, Made& made) {
+  if (::fstatat(target.directory->get(), target.name.c_str(), &made.upper, AT_SYMLINK_NOFOLLOW) !=
+      0) {
+    return FailErrno(target.name, errno);
+  }
+  auto node = std::make_shared<LayerNode>();
+  node->type = type;
+  node->has_upper = true;
+  node->st_ino = UpperKey(made.upper);
+  node->id = IdOf(node->st_ino);
+  node->parent = parent;
+  node->name = target.name;
+  made.node = nodes_->Adopt(node);
+  return {};
 }
 
 Result<LayerTree::Made> LayerTree::Create(const Caller& caller, const NodePtr& parent,
@@ -143,15 +159,14 @@ Result<LayerTree::Made> LayerTree::Create(const Caller& caller, const NodePtr& p
   masked.mode = mode;
   Made made;
   FailPoint("create");
-  if (target.whiteout || layer_->form().override_stat) {
+  if (target.whiteout || target.hides || layer_->form().override_stat) {
     LAYERFS_CHECK_OK(Replace(caller, target, masked, &made.file));
   } else {
     LAYERFS_CHECK_OK(MakeObject(caller, target.directory->get(), target.name, masked, &made.file));
   }
   FailPoint("create.done");
   if (S_ISDIR(object.mode)) CountSubdirectory(*parent, 1);
-  LAYERFS_TRY(node, AdoptNew(parent, target));
-  made.node = std::move(node);
+  LAYERFS_CHECK_OK(AdoptNew(parent, target, object.mode & S_IFMT, made));
   return made;
 }
 
@@ -177,11 +192,10 @@ Result<LayerTree::Made> LayerTree::CreateUnnamed(const Caller& caller, const Nod
                                 EncodeOverrideStat(shown)));
   }
   LAYERFS_TRY(pinned, OpenFile(PathOfDescriptor(made.file.get()).path, O_PATH));
-  struct stat attributes{};
-  if (::fstat(made.file.get(), &attributes) != 0) return FailErrno("temporary file", errno);
+  if (::fstat(made.file.get(), &made.upper) != 0) return FailErrno("temporary file", errno);
   auto node = std::make_shared<LayerNode>();
   node->type = S_IFREG;
-  node->st_ino = UpperKey(attributes);
+  node->st_ino = UpperKey(made.upper);
   node->id = IdOf(node->st_ino);
   node->has_upper = true;
   node->dead = true;
@@ -290,10 +304,11 @@ Status LayerTree::DropPrivileges(const LayerNode& node, bool also_setuid) {
 
 Status LayerTree::SetXattr(const LayerNode& node, const std::string& name, std::string_view value,
                            int flags) {
-  if (IsPrivateXattr(name)) return FailErrno(name, EPERM);
+  const auto stored = StoredXattrName(name);
+  if (!stored.has_value()) return FailErrno(name, EPERM);
   LAYERFS_TRY(place, Place(node));
   FailPoint("xattr");
-  LAYERFS_CHECK_OK(WriteXattr(place.path(), name, value, flags));
+  LAYERFS_CHECK_OK(WriteXattr(place.path(), *stored, value, flags));
   FailPoint("xattr.done");
   if (name == kDefaultAcl) {
     const_cast<LayerNode&>(node).default_acl = LayerNode::Known::kUnknown;
@@ -302,12 +317,12 @@ Status LayerTree::SetXattr(const LayerNode& node, const std::string& name, std::
 }
 
 Status LayerTree::RemoveXattr(const LayerNode& node, const std::string& name) {
-  if (IsPrivateXattr(name)) return FailErrno(name, ENODATA);
   LAYERFS_TRY(present, GetXattr(node, name));
-  if (!present.has_value()) return FailErrno(name, ENODATA);
+  const auto stored = StoredXattrName(name);
+  if (!present.has_value() || !stored.has_value()) return FailErrno(name, ENODATA);
   LAYERFS_TRY(place, Place(node));
   FailPoint("xattr.remove");
-  LAYERFS_CHECK_OK(DropXattr(place.path(), name));
+  LAYERFS_CHECK_OK(DropXattr(place.path(), *stored));
   if (name == kDefaultAcl) {
     const_cast<LayerNode&>(node).default_acl = LayerNode::Known::kUnknown;
   }

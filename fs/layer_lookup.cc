@@ -115,7 +115,7 @@ Result<bool> LayerTree::ShowsBelow(const LayerNode& parent, std::string_view nam
 
 Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) const {
   Child child;
-  if (parent->dead) return child;
+  if (parent->dead || (!image_below() && name.starts_with(kWhiteoutPrefix))) return child;
   if (parent->has_upper) {
     LAYERFS_TRY(directory, DirectoryFd(*parent));
     struct stat attributes{};
@@ -131,6 +131,9 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
       return child;
     }
     if (errno != ENOENT) return FailErrno(name, errno);
+    child.hides =
+        !image_below() && !parent->lowers.empty() && HasWhiteoutFile(directory->get(), name);
+    if (child.hides) return child;
   }
   if (!parent->lowers.empty()) LAYERFS_CHECK_OK(FillLower(parent, name, child));
   return child;
@@ -162,6 +165,12 @@ Status LayerTree::FillUpper(const LayerNode& parent, std::string_view name,
   if (node.is_directory()) {
     LAYERFS_TRY(opaque, ReadOpaque(path));
     if (opaque == OpaqueMark::kOpaque) return {};
+    struct stat file{};
+    if (!image_below() &&
+        ::fstatat(directory->get(), (std::string(name) + "/" + kOpaqueFile).c_str(), &file,
+                  AT_SYMLINK_NOFOLLOW) == 0) {
+      return {};
+    }
     LAYERFS_TRY(redirect, ReadRedirect(path));
     if (parent.lowers.empty() && !redirect.starts_with('/')) return {};
     LowerEntry first;
@@ -230,6 +239,10 @@ Status LayerTree::List(const LayerNode& directory, const EachEntry& each) const 
     while (const dirent* entry = ::readdir(stream.get())) {
       const std::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;
+      if (!image_below() && name.starts_with(kWhiteoutPrefix)) {
+        seen.emplace(NameOfWhiteoutFile(name));
+        continue;
+      }
       if (merges) seen.emplace(name);
       // A number is another where the object came from below, and a device may be a whiteout.
       struct stat attributes{};
@@ -237,15 +250,23 @@ Status LayerTree::List(const LayerNode& directory, const EachEntry& each) const 
       LAYERFS_TRY(whiteout, IsUpperWhiteout(fd->get(), name, attributes));
       if (whiteout) continue;
       LAYERFS_TRY(origin, ReadOrigin(PathOfName(fd->get(), name)));
-      each({name, origin.value_or(UpperKey(attributes)), attributes.st_mode & S_IFMT});
+      if (layer_->form().override_stat && S_ISREG(attributes.st_mode)) {
+        LAYERFS_TRY(text, ReadXattr(PathOfName(fd->get(), name), kOverrideStatXattr));
+        if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, attributes), name);
+      }
+      if (!each({name, origin.value_or(UpperKey(attributes)), attributes.st_mode & S_IFMT})) {
+        return {};
+      }
     }
   }
-  for (const LowerRef& lower : directory.lowers) {
+  bool goes_on = true;
+  for (size_t i = 0; i < directory.lowers.size() && goes_on; ++i) {
+    const LowerRef& lower = directory.lowers[i];
     LAYERFS_CHECK_OK(sources_[lower.source]->List(
         lower.object, [&](std::string_view name, const LowerEntry& entry) {
           if (merges && !seen.emplace(name).second) return true;
-          if (!entry.whiteout) each({name, LowerKey(entry), entry.type});
-          return true;
+          if (!entry.whiteout) goes_on = each({name, LowerKey(entry), entry.type});
+          return goes_on;
         }));
   }
   return {};

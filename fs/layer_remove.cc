@@ -65,11 +65,29 @@ Status LayerTree::AfterLoss(const Loss& loss) {
   return {};
 }
 
+// A link costs no inode, neither now nor when it goes.
+Status LayerTree::LinkWhiteout(int directory, const std::string& name) const {
+  const int work = layer_->work();
+  for (const bool is_first : {true, false}) {
+    if (!shared_whiteout_.empty() &&
+        ::linkat(work, shared_whiteout_.c_str(), directory, name.c_str(), 0) == 0) {
+      return {};
+    }
+    if (!is_first || (!shared_whiteout_.empty() && errno == EEXIST)) break;
+    // None yet, or it has all the links that an inode may have.
+    if (!shared_whiteout_.empty()) ::unlinkat(work, shared_whiteout_.c_str(), 0);
+    shared_whiteout_ = TemporaryName();
+    if (::mknodat(work, shared_whiteout_.c_str(), S_IFCHR, 0) != 0) break;
+  }
+  if (::mknodat(directory, name.c_str(), S_IFCHR, 0) != 0) return FailErrno(name, errno);
+  return {};
+}
+
 Status LayerTree::MakeWhiteout(const LayerNode& parent, int directory,
                                const std::string& name) const {
   FailPoint("whiteout");
   if (layer_->form().devices) {
-    if (::mknodat(directory, name.c_str(), S_IFCHR, 0) != 0) return FailErrno(name, errno);
+    LAYERFS_CHECK_OK(LinkWhiteout(directory, name));
     FailPoint("whiteout.made");
     return {};
   }
@@ -109,7 +127,8 @@ Result<LayerTree::Removed> LayerTree::Unlink(const NodePtr& parent, std::string_
   if (!child.exists) return FailErrno(name, ENOENT);
   const NodePtr node = Known(child);
   if (node->is_directory()) return FailErrno(name, EISDIR);
-  LAYERFS_TRY(shows_below, ShowsBelow(*parent, name));
+  // What has no upper object came from below.
+  LAYERFS_TRY(shows_below, node->has_upper ? ShowsBelow(*parent, name) : Result<bool>(true));
   LAYERFS_TRY(loss, BeforeLoss(node, parent, name));
   LAYERFS_CHECK_OK(CopyUp(parent, nullptr, false));
   LAYERFS_TRY(directory, DirectoryFd(*parent));
@@ -131,7 +150,10 @@ Result<LayerTree::Removed> LayerTree::Unlink(const NodePtr& parent, std::string_
 
 Result<bool> LayerTree::IsEmpty(const LayerNode& directory) const {
   bool empty = true;
-  LAYERFS_CHECK_OK(List(directory, [&](const ListedEntry&) { empty = false; }));
+  LAYERFS_CHECK_OK(List(directory, [&](const ListedEntry&) {
+    empty = false;
+    return false;
+  }));
   return empty;
 }
 
@@ -156,7 +178,7 @@ Result<LayerTree::Removed> LayerTree::RemoveDirectory(const NodePtr& parent,
   if (!node->is_directory()) return FailErrno(name, ENOTDIR);
   LAYERFS_TRY(empty, IsEmpty(*node));
   if (!empty) return FailErrno(name, ENOTEMPTY);
-  LAYERFS_TRY(shows_below, ShowsBelow(*parent, name));
+  LAYERFS_TRY(shows_below, node->has_upper ? ShowsBelow(*parent, name) : Result<bool>(true));
   LAYERFS_TRY(loss, BeforeLoss(node, parent, name));
   LAYERFS_CHECK_OK(CopyUp(parent, nullptr, false));
   LAYERFS_TRY(directory, DirectoryFd(*parent));

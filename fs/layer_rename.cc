@@ -104,6 +104,7 @@ Result<LayerTree::Removed> LayerTree::Rename(const NodePtr& parent, std::string_
   LAYERFS_TRY(child, Lookup(parent, name));
   if (!child.exists) return FailErrno(name, ENOENT);
   if (new_parent->dead) return FailErrno(new_name, ENOENT);
+  if (!image_below() && new_name.starts_with(kWhiteoutPrefix)) return FailErrno(new_name, EPERM);
   LAYERFS_TRY(replaced, Lookup(new_parent, new_name));
   const NodePtr node = Known(child);
   const NodePtr new_node = Known(replaced);

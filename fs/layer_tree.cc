@@ -214,7 +214,10 @@ Result<uint64_t> LayerTree::CountSubdirectories(const LayerNode& node) const {
   const int64_t known = node.subdirectories.load();
   if (known >= 0) return static_cast<uint64_t>(known);
   uint64_t count = 0;
-  LAYERFS_CHECK_OK(List(node, [&](const ListedEntry& entry) { count += S_ISDIR(entry.type); }));
+  LAYERFS_CHECK_OK(List(node, [&](const ListedEntry& entry) {
+    count += S_ISDIR(entry.type);
+    return true;
+  }));
   const_cast<LayerNode&>(node).subdirectories = static_cast<int64_t>(count);
   return count;
 }
@@ -235,12 +238,13 @@ Result<std::string> LayerTree::ReadLink(const LayerNode& node) const {
 
 Result<std::optional<std::string>> LayerTree::GetXattr(const LayerNode& node,
                                                        std::string_view name) const {
-  if (IsPrivateXattr(name)) return std::nullopt;
   if (!node.has_upper) {
     return sources_[node.lowers.at(0).source]->GetXattr(node.lowers[0].object, name);
   }
+  const auto stored = StoredXattrName(name);
+  if (!stored.has_value()) return std::nullopt;
   LAYERFS_TRY(place, Place(node));
-  return ReadXattr(place.path(), std::string(name));
+  return ReadXattr(place.path(), *stored);
 }
 
 Result<std::vector<std::string>> LayerTree::ListXattrs(const LayerNode& node) const {
@@ -248,9 +252,7 @@ Result<std::vector<std::string>> LayerTree::ListXattrs(const LayerNode& node) co
     return sources_[node.lowers.at(0).source]->ListXattrs(node.lowers[0].object);
   }
   LAYERFS_TRY(place, Place(node));
-  LAYERFS_TRY(names, ReadXattrNames(place.path()));
-  std::erase_if(names, [](const std::string& name) { return IsPrivateXattr(name); });
-  return names;
+  return ReadShownXattrNames(place.path());
 }
 
 Result<std::shared_ptr<LowerFile>> LayerTree::OpenLower(const LayerNode& node) const {

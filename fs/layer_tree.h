@@ -41,7 +41,8 @@ struct UpperPlace {
 // What a name in a directory leads to.
 struct Child {
   bool exists = false;
-  bool whiteout = false;  // the upper directory says that it does not exist
+  bool whiteout = false;  // an upper object of that name says that it does not exist
+  bool hides = false;     // so does a file beside it (overlay_marks.h)
   NodePtr made;           // exists: a new node, not in the table
   std::optional<struct stat> upper;
 };
@@ -78,7 +79,8 @@ class LayerTree {
     uint64_t st_ino = 0;
     mode_t type = 0;
   };
-  using EachEntry = std::function<void(const ListedEntry& entry)>;
+  // Stops when `each` returns false.
+  using EachEntry = std::function<bool(const ListedEntry& entry)>;
   Status List(const LayerNode& directory, const EachEntry& each) const;
   Result<UpperPlace> Place(const LayerNode& node) const;
   Result<UniqueFd> OpenUpper(const LayerNode& node, int flags) const;
@@ -97,7 +99,8 @@ class LayerTree {
   // The new node, which the kernel knows from here on.
   struct Made {
     NodePtr node;
-    UniqueFd file;  // open for reading and writing, of Create
+    struct stat upper{};  // the upper object's own
+    UniqueFd file;        // open for reading and writing, of Create
   };
   struct NewObject {
     mode_t mode = 0;  // type and permissions, before the umask
@@ -176,6 +179,7 @@ class LayerTree {
     SharedFd directory;
     std::string name;
     bool whiteout = false;  // there is one in its place
+    bool hides = false;     // a file beside it is one
   };
   Result<Target> NewName(const NodePtr& parent, std::string_view name);
   Result<mode_t> Masked(const Caller& caller, const LayerNode& parent, mode_t mode) const;
@@ -185,8 +189,9 @@ class LayerTree {
                  UniqueFd* file) const;
   Status MoveIntoPlace(int from, const std::string& name, const Target& target,
                        bool is_directory) const;
-  Result<NodePtr> AdoptNew(const NodePtr& parent, const Target& target);
+  Status AdoptNew(const NodePtr& parent, const Target& target, mode_t type, Made& made);
   Status MakeWhiteout(const LayerNode& parent, int directory, const std::string& name) const;
+  Status LinkWhiteout(int directory, const std::string& name) const;
   Status CoverByWhiteout(const LayerNode& parent, int directory, const std::string& name,
                          bool is_directory) const;
   Status SetOpaque(const ObjectPath& directory) const;
@@ -226,6 +231,8 @@ class LayerTree {
   bool image_below_ = false;
   mutable std::atomic<bool> index_used_{false};
   mutable std::atomic<uint64_t> next_temporary_{0};
+  // All whiteouts are links to one in work/, as overlayfs makes them; under the exclusive lock.
+  mutable std::string shared_whiteout_;
   mutable Synchronized<std::vector<dev_t>> devices_;
   mutable Synchronized<LruMap<NodeId, SharedFd>> directory_fds_;
 };

@@ -69,7 +69,7 @@ void LayeredFileSystem::Create(const Caller& caller, NodeId parent, std::string_
     if (!directory.has_value()) return reply.Fail(directory.error());
     made = state_->tree->Create(caller, *directory, name, {S_IFREG | (mode & 07777), 0});
     if (!made.has_value()) return reply.Fail(made.error());
-    entry = state_->Entry(*made->node);
+    entry = state_->Entry(*made->node, &made->upper);
   }
   ReplyCreated(std::move(*made), entry, reply);
 }
@@ -84,7 +84,7 @@ void LayeredFileSystem::TemporaryFile(const Caller& caller, NodeId parent, mode_
     if (!directory.has_value()) return reply.Fail(directory.error());
     made = state_->tree->CreateUnnamed(caller, *directory, S_IFREG | (mode & 07777));
     if (!made.has_value()) return reply.Fail(made.error());
-    entry = state_->Entry(*made->node);
+    entry = state_->Entry(*made->node, &made->upper);
   }
   ReplyCreated(std::move(*made), entry, reply);
 }
@@ -149,9 +149,10 @@ void LayeredFileSystem::Write(const Caller&, NodeId id, uint64_t, uint64_t offse
 }
 
 void LayeredFileSystem::KillPrivileges(const Caller&, NodeId id) {
-  const State::ExclusiveLock guard(state_->tree->lock());
   const NodePtr node = state_->tree->Find(id);
-  if (node == nullptr || !node->has_upper) return;
+  // What is written has an upper object; what is going to be truncated gets it now.
+  if (node == nullptr || !state_->tree->EnsureUpper(node, true).has_value()) return;
+  const State::ExclusiveLock guard(state_->tree->lock());
   static_cast<void>(state_->tree->DropPrivileges(*node, true));
 }
 

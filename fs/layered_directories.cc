@@ -48,6 +48,7 @@ void LayeredFileSystem::ReadDirectory(const Caller&, NodeId id, uint64_t handle,
     auto made = std::make_shared<DirectorySnapshot>();
     const Status listed = state_->tree->List(*directory, [&](const LayerTree::ListedEntry& entry) {
       made->entries.push_back({std::string(entry.name), entry.st_ino, entry.type});
+      return true;
     });
     if (!listed.has_value()) return reply.Fail(listed.error());
     snapshot = std::move(made);

@@ -162,7 +162,7 @@ void LayeredFileSystem::MakeNode(const Caller& caller, NodeId parent, std::strin
   if ((mode & S_IFMT) == 0) mode |= S_IFREG;
   const auto made = state_->tree->Create(caller, *directory, name, {mode, device});
   if (!made.has_value()) return reply.Fail(made.error());
-  state_->ReplyEntry(made->node, reply);
+  state_->ReplyEntry(made->node, reply, &made->upper);
 }
 
 void LayeredFileSystem::MakeDirectory(const Caller& caller, NodeId parent, std::string_view name,
@@ -177,7 +177,7 @@ void LayeredFileSystem::Symlink(const Caller& caller, std::string_view target, N
   if (!directory.has_value()) return reply.Fail(directory.error());
   const auto made = state_->tree->Create(caller, *directory, name, {S_IFLNK | 0777, 0, target});
   if (!made.has_value()) return reply.Fail(made.error());
-  state_->ReplyEntry(made->node, reply);
+  state_->ReplyEntry(made->node, reply, &made->upper);
 }
 
 void LayeredFileSystem::Unlink(const Caller&, NodeId parent, std::string_view name, Reply reply) {
@@ -261,7 +261,7 @@ void LayeredFileSystem::SetXattr(const Caller& caller, NodeId id, std::string_vi
   if (!state_->options.posix_acl && name.starts_with("system.posix_acl_")) {
     return reply.Errno(EOPNOTSUPP);
   }
-  if (IsPrivateXattr(name)) return reply.Errno(EPERM);
+  if (!StoredXattrName(name).has_value()) return reply.Errno(EPERM);
   const auto node = state_->Node(id);
   if (!node.has_value()) return reply.Fail(node.error());
   const Status upper = state_->tree->EnsureUpper(*node);

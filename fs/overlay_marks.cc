@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/overlay_marks.h"
 
+#include <fcntl.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -16,6 +17,7 @@ constexpr std::string_view kTrustedOverlay = "trusted.overlay.";
 constexpr std::string_view kUserOverlay = "user.overlay.";
 constexpr std::string_view kTrustedOwn = "trusted.layerfs.";
 constexpr std::string_view kUserOwn = "user.layerfs.";
+constexpr std::string_view kEscape = "overlay.";
 // Most values are short; longer ones are asked for again with their size.
 constexpr size_t kFirstTryBytes = 256;
 constexpr size_t kMaxNamesBytes = 65536;  // XATTR_LIST_MAX
@@ -110,8 +112,42 @@ bool IsPrivateXattr(std::string_view name) {
          std::ranges::any_of(kPrefixes, [&](auto prefix) { return name.starts_with(prefix); });
 }
 
+std::optional<std::string> StoredXattrName(std::string_view shown) {
+  for (const std::string_view prefix : {kTrustedOverlay, kUserOverlay}) {
+    if (!shown.starts_with(prefix)) continue;
+    return std::string(prefix).append(kEscape).append(shown.substr(prefix.size()));
+  }
+  if (IsPrivateXattr(shown)) return std::nullopt;
+  return std::string(shown);
+}
+
+std::optional<std::string> ShownXattrName(std::string_view stored) {
+  for (const std::string_view prefix : {kTrustedOverlay, kUserOverlay}) {
+    if (!stored.starts_with(prefix)) continue;
+    const std::string_view rest = stored.substr(prefix.size());
+    if (!rest.starts_with(kEscape)) return std::nullopt;
+    return std::string(prefix).append(rest.substr(kEscape.size()));
+  }
+  if (IsPrivateXattr(stored)) return std::nullopt;
+  return std::string(stored);
+}
+
 bool IsWhiteoutDevice(const struct stat& attributes) {
   return S_ISCHR(attributes.st_mode) && attributes.st_rdev == makedev(0, 0);
+}
+
+std::string_view NameOfWhiteoutFile(std::string_view name) {
+  if (!name.starts_with(kWhiteoutPrefix)) return {};
+  name.remove_prefix(kWhiteoutPrefix.size());
+  return name.starts_with(kWhiteoutPrefix) ? std::string_view() : name;
+}
+
+bool HasWhiteoutFile(int directory_fd, std::string_view path) {
+  const size_t name = path.rfind('/') + 1;  // 0 where there is none
+  std::string whiteout(path);
+  whiteout.insert(name, kWhiteoutPrefix);
+  struct stat attributes{};
+  return ::fstatat(directory_fd, whiteout.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 ObjectPath PathOfName(int directory_fd, std::string_view name) {
@@ -172,6 +208,15 @@ Result<std::vector<std::string>> ReadXattrNames(const ObjectPath& object) {
   return found;
 }
 
+Result<std::vector<std::string>> ReadShownXattrNames(const ObjectPath& object) {
+  LAYERFS_TRY(names, ReadXattrNames(object));
+  std::vector<std::string> shown;
+  for (const std::string& name : names) {
+    if (auto as = ShownXattrName(name)) shown.push_back(*std::move(as));
+  }
+  return shown;
+}
+
 Result<OpaqueMark> ReadOpaque(const ObjectPath& directory) {
   LAYERFS_TRY(value, ReadEither(directory, "opaque", kTrustedOverlay, kUserOverlay));
   if (!value.has_value()) return OpaqueMark::kNone;
@@ -187,6 +232,17 @@ Result<std::string> ReadRedirect(const ObjectPath& directory) {
 Result<bool> HasWhiteoutXattr(const ObjectPath& file) {
   LAYERFS_TRY(value, ReadEither(file, "whiteout", kTrustedOverlay, kUserOverlay));
   return value.has_value();
+}
+
+Status RefuseMetacopy(int file) {
+  struct stat attributes{};
+  if (::fstat(file, &attributes) != 0) return FailErrno("file", errno);
+  if (attributes.st_size == 0 || attributes.st_blocks != 0) return {};
+  LAYERFS_TRY(value, ReadEither(PathOfDescriptor(file), "metacopy", kTrustedOverlay, kUserOverlay));
+  if (!value.has_value()) return {};
+  return Fail(ErrorCode::kIo,
+              "a metacopy file of overlayfs, whose data are not in this layer; copy them into it: "
+              "mount the layers with overlayfs, and touch the file");
 }
 
 Result<std::optional<uint64_t>> ReadOrigin(const ObjectPath& object) {

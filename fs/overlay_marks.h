@@ -27,10 +27,24 @@ struct MarkForm {
   std::string Own(std::string_view mark) const;      // "trusted.layerfs." + mark
 };
 
-// Whether a user of the mount must not see or change this attribute.
+// Whether this attribute of an object on disk is a mark, or another's attribute that is escaped.
 bool IsPrivateXattr(std::string_view name);
+// How an attribute is stored that a user of the mount calls `shown`: overlayfs's names are escaped
+// as overlayfs does it ("trusted.overlay.overlay.…"; Documentation/filesystems/overlayfs.rst,
+// "Nesting overlayfs mounts"). Nothing for our own: they cannot be had.
+std::optional<std::string> StoredXattrName(std::string_view shown);
+// The reverse; nothing for marks.
+std::optional<std::string> ShownXattrName(std::string_view stored);
 
 bool IsWhiteoutDevice(const struct stat& attributes);
+
+// Whiteouts and the opaque mark as files, as AUFS and fuse-overlayfs leave them in directories
+// where they could make no device: ".wh.NAME" and ".wh..wh..opq". They are read, never written.
+inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
+inline constexpr char kOpaqueFile[] = ".wh..wh..opq";
+// What such a file says is not there: empty for another name, and for what AUFS keeps for itself.
+std::string_view NameOfWhiteoutFile(std::string_view name);
+bool HasWhiteoutFile(int directory_fd, std::string_view path);
 
 // The xattr calls below take a path that leads to the object: "/proc/self/fd/N/NAME" for a name in
 // an open directory (not followed), "/proc/self/fd/N" for an open object itself.
@@ -49,6 +63,8 @@ Status WriteXattr(const ObjectPath& object, const std::string& name, std::string
 Status DropXattr(const ObjectPath& object, const std::string& name);
 // All, private ones too.
 Result<std::vector<std::string>> ReadXattrNames(const ObjectPath& object);
+// As a user of the mount sees them.
+Result<std::vector<std::string>> ReadShownXattrNames(const ObjectPath& object);
 
 // Marks are read in both forms.
 enum class OpaqueMark { kNone, kOpaque, kHasWhiteouts };
@@ -56,6 +72,8 @@ Result<OpaqueMark> ReadOpaque(const ObjectPath& directory);
 Result<std::string> ReadRedirect(const ObjectPath& directory);  // empty: none
 // For an empty regular file.
 Result<bool> HasWhiteoutXattr(const ObjectPath& file);
+// kIo where its data lie in a layer below (overlayfs's metacopy), which is not followed.
+Status RefuseMetacopy(int file);
 Result<std::optional<uint64_t>> ReadOrigin(const ObjectPath& object);
 
 // "T3", "U-1": the link count that shows, as such or relative to the upper inode's.

@@ -2,6 +2,9 @@
 #include "tools/cli.h"
 
 #include <algorithm>
+#include <cassert>
+#include <memory>
+#include <string_view>
 
 #include "index/base/log.h"
 #include "tools/help_formatter.h"
@@ -20,16 +23,30 @@ struct Entry {
   CLI::App* app = nullptr;
 };
 
-std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log) {
+struct NamedCommand {
+  std::string_view name;
+  std::unique_ptr<Command> (*make)();
+};
+constexpr NamedCommand kCommands[] = {
+    {"convert", MakeConvertCommand}, {"mount", MakeMountCommand},     {"umount", MakeUmountCommand},
+    {"pull", MakePullCommand},       {"run", MakeRunCommand},         {"start", MakeStartCommand},
+    {"ps", MakePsCommand},           {"rm", MakeRmCommand},           {"diff", MakeDiffCommand},
+    {"commit", MakeCommitCommand},   {"inspect", MakeInspectCommand}, {"ls", MakeLsCommand},
+    {"cat", MakeCatCommand},         {"stat", MakeStatCommand},       {"check", MakeCheckCommand},
+    {"cache", MakeCacheCommand},     {"record", MakeRecordCommand},   {"trace", MakeTraceCommand},
+    {"attach", MakeAttachCommand},   {"bench", MakeBenchCommand}};
+
+// Only `wanted` where there is such a command: the words of all would stay in each mount's memory.
+std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log, std::string_view wanted) {
   std::vector<Entry> entries;
-  for (auto* make : {MakeConvertCommand, MakeMountCommand,  MakeUmountCommand,  MakePullCommand,
-                     MakeRunCommand,     MakeStartCommand,  MakePsCommand,      MakeRmCommand,
-                     MakeDiffCommand,    MakeCommitCommand, MakeInspectCommand, MakeLsCommand,
-                     MakeCatCommand,     MakeStatCommand,   MakeCheckCommand,   MakeCacheCommand,
-                     MakeRecordCommand,  MakeTraceCommand,  MakeAttachCommand,  MakeBenchCommand}) {
+  const bool known =
+      std::ranges::find(kCommands, wanted, &NamedCommand::name) != std::end(kCommands);
+  for (const NamedCommand& named : kCommands) {
+    if (known && named.name != wanted) continue;
     Entry entry;
-    entry.command = make();
+    entry.command = named.make();
     entry.app = entry.command->Declare(root);
+    assert(entry.app->get_name() == named.name);
     // docker run's -v is a volume.
     const bool v_is_taken = entry.app->get_option_no_throw("-v") != nullptr;
     entry.app->add_flag(v_is_taken ? "--verbose" : "-v,--verbose", log.verbose,
@@ -137,7 +154,8 @@ int RunCli(std::vector<std::string> arguments, CommandIo& io) {
         "docker://registry.example.com/app:1-lazy",
         "layerfs mount docker://registry.example.com/app:1-lazy /mnt/app"}});
   LogOptions log;
-  std::vector<Entry> entries = DeclareCommands(root, log);
+  std::vector<Entry> entries =
+      DeclareCommands(root, log, arguments.empty() ? std::string_view() : arguments.front());
   const std::vector<std::string> given = arguments;
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back.
   try {

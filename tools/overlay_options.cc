@@ -56,7 +56,6 @@ Result<IdMap> ParseIdMap(std::string_view word, std::string_view text) {
 std::string_view WhyRefused(std::string_view key, std::string_view value) {
   const bool on = value != "0" && value != "off" && value != "no";
   if (key == "metacopy" && on) return "files of directories are copied up whole";
-  if (key == "index" && !on) return "hard links always stay what they are over copy-up";
   if (key == "nfs_export" && on) return "file handles hold without it while the mount lasts";
   if (key == "writeback" && on) return "times would be the kernel's instead of the disk's";
   if (key == "xattr_permissions" && on) {
@@ -66,13 +65,12 @@ std::string_view WhyRefused(std::string_view key, std::string_view value) {
   if (key == "noxattrs" && on) return "the layer's marks are extended attributes";
   if (key == "verity" && value == "require") return "metacopy files are not read";
   if (key == "ino32_t" && on) return "inode numbers have 64 bits";
-  if (key == "userxattr") return "the form of the marks is found by trying";
   return {};
 }
 
 bool HasNoEffect(std::string_view key) {
   constexpr std::string_view kKeys[] = {"xino",   // numbers are always kept apart by device
-                                        "index",  // on, always
+                                        "index",  // on, always: nobody misses links that break
                                         "metacopy", "nfs_export", "writeback",  "xattr_permissions",
                                         "noxattrs", "verity",     "ino32_t",    "fast_ino",
                                         "clone_fd",  // always
@@ -86,6 +84,10 @@ class Parser {
     for (const std::string& word : words) LAYERFS_CHECK_OK(ParseWord(word));
     if (options_.lower_directories.empty()) {
       return Fail(ErrorCode::kInvalidArgument, "-o upperdir= goes with lowerdir=; add it");
+    }
+    if (std::ranges::find(options_.lower_directories, "") != options_.lower_directories.end()) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "-o lowerdir=: one of its directories has no name; write \\: for a colon in one");
     }
     if (options_.upper_directory.empty() != options_.work_directory.empty()) {
       return Fail(ErrorCode::kInvalidArgument,
@@ -120,6 +122,8 @@ class Parser {
   bool ParsePlace(std::string_view key, const std::string& value) {
     if (key == "lowerdir") {
       options_.lower_directories = SplitEscaped(value, ':');
+    } else if (key == "lowerdir+") {
+      options_.lower_directories.push_back(Unescaped(value));
     } else if (key == "upperdir") {
       options_.upper_directory = Unescaped(value);
     } else if (key == "workdir") {
@@ -143,6 +147,8 @@ class Parser {
       file_system.static_nlink = true;
     } else if (key == "noacl") {
       file_system.posix_acl = false;
+    } else if (key == "userxattr") {
+      options_.user_marks = true;
     } else if (key == "threaded") {
       options_.one_thread = !on;
     } else if (key == "squash_to_root") {
@@ -194,8 +200,8 @@ std::vector<std::string> SplitMountWords(const std::vector<std::string>& lists) 
 
 bool NamesDirectories(const std::vector<std::string>& words) {
   return std::ranges::any_of(words, [](const std::string& word) {
-    return word.starts_with("lowerdir=") || word.starts_with("upperdir=") ||
-           word.starts_with("workdir=");
+    return word.starts_with("lowerdir=") || word.starts_with("lowerdir+=") ||
+           word.starts_with("upperdir=") || word.starts_with("workdir=");
   });
 }
 

@@ -16,6 +16,7 @@ struct OverlayOptions {
   std::vector<std::string> lower_directories;  // the topmost first
   std::string upper_directory;                 // empty: read-only
   std::string work_directory;
+  bool user_marks = false;  // userxattr: user.overlay.*, whoever the daemon is
   LayeredFileSystem::Options file_system;
   bool one_thread = false;
   // What is not ours, for FUSE and the kernel.

@@ -1,0 +1,266 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Mounts of plain directories (-o lowerdir=…) beside the kernel's overlayfs and fuse-overlayfs over the
+# same directories, and mount(8)'s helper.
+set -euo pipefail
+source "$(dirname "$0")/lib.sh"
+require_root
+require_fuse
+require setfattr getfattr setpriv
+# udev gives /dev/fuse to everybody; where there is no udev, a mount namespace of our own does.
+if [[ $(stat -c %a /dev/fuse) != 666 ]]; then
+  if [[ -z ${OWN_NAMESPACE:-} ]]; then
+    rmdir "$WORK"
+    OWN_NAMESPACE=1 exec unshare --mount --propagation private "$0"
+  fi
+  mknod -m 0666 "$WORK/fuse" c 10 229
+  mount --bind "$WORK/fuse" /dev/fuse
+fi
+changes=$E2E/same_changes.py
+cd "$WORK"
+chmod 0755 .
+mkdir mnt
+
+# ours OPTIONS: mounts on mnt.
+ours() { "$LAYERFS" mount mnt -o "$1" || fail "no mount with $1"; }
+end() { "$LAYERFS" umount mnt; }
+listing() { (cd "$1" && find . -printf '%P %y %m %U:%G %l\n' | sort); }
+content_of() { (cd "$1" && find . -type f -exec sha256sum {} + | sort -k2); }
+same_as() { expect_equal "$1" "$(listing "$2"; content_of "$2")" "$(listing mnt; content_of mnt)"; }
+
+# layers: two lower ones and an upper one with every mark there is, in $1.
+layers() {
+  mkdir -p "$1"/{a,b,c,u,w}
+  mkdir -p "$1"/c/{hidden,opaque,merged,moved/in,deleted} "$1"/b/merged "$1"/a/{opaque,merged}
+  for name in hidden opaque merged moved moved/in deleted; do echo "c $name" >"$1/c/$name/file"; done
+  echo b >"$1/b/merged/b-file"
+  echo gone >"$1/b/merged/gone"
+  echo a >"$1/a/opaque/a-file"
+  mknod "$1/a/merged/gone" c 0 0
+  mknod "$1/b/deleted" c 0 0
+  mknod "$1/a/hidden" c 0 0
+  setfattr -n trusted.overlay.opaque -v y "$1/a/opaque"
+  mkdir "$1/a/new-place"
+  setfattr -n trusted.overlay.redirect -v /moved "$1/a/new-place"
+  mknod "$1/a/moved" c 0 0
+  echo text >"$1/c/several"
+  ln "$1/c/several" "$1/c/several-2"
+  chown 5:6 "$1/c/several"
+  ln -s several "$1/c/link"
+  mkfifo "$1/b/fifo"
+  mkdir -m 1777 "$1/b/tmp"
+}
+
+fact "whiteouts, opaque directories and redirects are read as the kernel reads them"
+layers kernel
+mkdir merged
+mount -t overlay overlay -o lowerdir=kernel/a:kernel/b:kernel/c,redirect_dir=on merged
+ours lowerdir=kernel/a:kernel/b:kernel/c
+same_as "the merged tree" merged
+expect_error '[1-9][0-9]*' "read-only" touch mnt/new
+end
+umount merged
+
+fact "the marks in a user's form, and those of fuse-overlayfs"
+mkdir -p user/{a,b}/{opaque,merged} user/b/{aufs,aufs-opaque}
+touch user/b/{opaque,merged,aufs,aufs-opaque}/below
+mkdir -p user/a/{aufs,aufs-opaque}
+setfattr -n user.overlay.opaque -v y user/a/opaque
+setfattr -n user.overlay.opaque -v x user/a/merged
+touch user/a/merged/below user/a/aufs/.wh.below user/a/aufs-opaque/.wh..wh..opq
+setfattr -n user.overlay.whiteout user/a/merged/below
+mkdir -p user/{u,w}
+for where in lowerdir=user/a:user/b "lowerdir=user/b,upperdir=user/a,workdir=user/w"; do
+  ours "$where"
+  expect_equal "what shows with $where" "$(printf '%s\n' aufs aufs-opaque merged opaque)" "$(cd mnt && find . -mindepth 1 -printf '%P\n' | sort)"
+  expect_error 1 "no such file" stat mnt/aufs/below
+  expect_error 1 "no such file" stat mnt/aufs/.wh.below
+  end
+done
+ours "lowerdir=user/a:user/b,upperdir=user/u,workdir=user/w"
+expect_error 1 "not permitted" touch mnt/aufs/.wh.x
+mkdir mnt/aufs/below
+end
+ours "lowerdir=user/b,upperdir=user/a,workdir=user/w"
+mkdir -p mnt/aufs/below
+expect_equal "what a directory over a .wh. file shows" "" "$(ls -A mnt/aufs/below)"
+end
+
+fact "a metacopy file is refused, not shown as holes"
+mkdir -p meta/{a,b,u,w}
+truncate -s 100000 meta/a/file
+setfattr -n trusted.overlay.metacopy meta/a/file
+ours lowerdir=meta/a:meta/b,upperdir=meta/u,workdir=meta/w
+expect_error 1 "input/output error" cat mnt/file
+expect_error 1 "input/output error" dd if=/dev/null of=mnt/file conv=notrunc
+end
+
+fact "attributes with overlayfs's names are kept, escaped, where the kernel finds them"
+mkdir -p escape/{a,u,w,u2,w2}
+touch escape/a/file
+setfattr -n trusted.overlay.overlay.below -v 1 escape/a/file
+ours lowerdir=escape/a,upperdir=escape/u,workdir=escape/w
+expect_equal "an attribute of a lower file" 1 "$(getfattr --only-values -n trusted.overlay.below mnt/file)"
+setfattr -n trusted.overlay.opaque -v y mnt/file
+setfattr -n trusted.mine -v z mnt/file
+expect_equal "the attributes" "trusted.mine trusted.overlay.below trusted.overlay.opaque" "$(getfattr -m - mnt/file | grep -v '^#' | sort | xargs)"
+setfattr -x trusted.overlay.below mnt/file
+expect_error 1 "not permitted" setfattr -n trusted.layerfs.origin -v 1 mnt/file
+end
+expect_equal "the attribute on disk" y "$(getfattr --only-values -n trusted.overlay.overlay.opaque escape/u/file)"
+mount -t overlay overlay -o lowerdir=escape/a,upperdir=escape/u,workdir=escape/w2 merged
+expect_equal "the attribute in the kernel's mount" y "$(getfattr --only-values -n trusted.overlay.opaque merged/file)"
+umount merged
+
+fact "all calls on directories as on a disk, and the kernel sees the same tree"
+for round in table 1 2 ${SEEDS:-}; do
+  rm -rf copy up
+  cp -a "$IMAGES/app-tree" copy
+  # Two layers below: half of the directories are in each.
+  mkdir -p up/{low,u,w,kernel-work}
+  cp -a "$IMAGES/app-tree/etc" "$IMAGES/app-tree/app" up/low
+  ours "lowerdir=up/low:$IMAGES/app-tree,upperdir=up/u,workdir=up/w"
+  if [[ $round == table ]]; then
+    "$changes" table copy mnt || fail "calls differ"
+  else
+    "$changes" random copy mnt "$round" "${RANDOM_CALLS:-400}" || fail "calls differ"
+  fi
+  "$changes" compare copy mnt || fail "the trees differ"
+  end
+  ours "lowerdir=up/low:$IMAGES/app-tree,upperdir=up/u,workdir=up/w"
+  "$changes" compare copy mnt || fail "the trees differ after a remount"
+  end
+  mount -t overlay overlay -o "lowerdir=up/low:$IMAGES/app-tree,upperdir=up/u,workdir=up/kernel-work,redirect_dir=on,index=off" merged
+  "$changes" compare copy merged --overlayfs "$IMAGES/app-tree" || fail "overlayfs sees another tree"
+  umount merged
+done
+
+fact "what the kernel's overlayfs and fuse-overlayfs wrote is read"
+change_much() {
+  rm -r "$1/deleted-later" "$1/merged/file"
+  mkdir "$1/deleted-later"
+  mv "$1/merged" "$1/merged-moved"
+  # Not a file with several names: to whom they belong, only the mount that wrote it knew.
+  echo more >>"$1/moved/file"
+  chmod 700 "$1/opaque"
+  touch "$1/new"
+}
+for writer in kernel fuse-overlayfs; do
+  [[ $writer == kernel ]] || command -v fuse-overlayfs >/dev/null || { skip "needs fuse-overlayfs"; }
+  layers "by-$writer"
+  mkdir "by-$writer/c/deleted-later"
+  touch "by-$writer/c/deleted-later/file"
+  # fuse-overlayfs 1.10 does not follow redirects of the layers below.
+  rm -r "by-$writer/a/new-place" "by-$writer/a/moved"
+  options="lowerdir=by-$writer/a:by-$writer/b:by-$writer/c,upperdir=by-$writer/u,workdir=by-$writer/w"
+  if [[ $writer == kernel ]]; then
+    mount -t overlay overlay -o "$options,redirect_dir=on,index=off" merged
+  else
+    fuse-overlayfs -o "$options" merged
+  fi
+  change_much merged
+  listing merged >expected
+  content_of merged >>expected
+  umount merged
+  ours "$options"
+  expect_equal "the tree that $writer left" "$(<expected)" "$(listing mnt; content_of mnt)"
+  end
+done
+
+fact "owners: squash_to_uid, squash_to_root, uidmapping, gidmapping"
+mkdir -p own/{a,u,w}
+touch own/a/{root,one}
+chown 1:1 own/a/one
+ours lowerdir=own/a,upperdir=own/u,workdir=own/w,squash_to_uid=1000,squash_to_gid=1001
+expect_equal "owners" "1000:1001 1000:1001" "$(stat -c %u:%g mnt/root mnt/one | xargs)"
+chown 7:7 mnt/one
+touch mnt/new
+expect_equal "owner of a new file" 1000:1001 "$(stat -c %u:%g mnt/new)"
+end
+ours lowerdir=own/a,squash_to_root
+expect_equal "owners" "0:0 0:0" "$(stat -c %u:%g mnt/root mnt/one | xargs)"
+end
+ours lowerdir=own/a,upperdir=own/u,workdir=own/w,uidmapping=0:100000:65536,gidmapping=0:200000:65536
+expect_equal "owners" "100000:200000 100001:200001" "$(stat -c %u:%g mnt/root mnt/one | xargs)"
+chown 100005:200006 mnt/one
+expect_equal "owner on disk" 5:6 "$(stat -c %u:%g own/u/one)"
+chmod 777 mnt
+setpriv --reuid 100007 --regid 200008 --clear-groups touch mnt/mine
+expect_equal "owner on disk of what a user made" 7:8 "$(stat -c %u:%g own/u/mine)"
+end
+
+fact "static_nlink, noacl, volatile, xino, redirect_dir=off"
+mkdir -p other/{a/dir/sub,u,w}
+ours lowerdir=other/a,upperdir=other/u,workdir=other/w,static_nlink,noacl,volatile,xino=on,redirect_dir=off
+expect_equal "links of a directory" 1 "$(stat -c %h mnt/dir)"
+expect_error 1 "not supported" setfacl -m u:1000:r mnt/dir
+expect_error 1 "cross-device" python3 -c 'import os; os.rename("mnt/dir", "mnt/moved")'
+mv mnt/dir mnt/moved
+sync mnt/moved
+[[ -d mnt/moved/sub && ! -e mnt/dir ]] || fail "mv does not do without redirects"
+end
+ours lowerdir=other/a
+expect_equal "links of a directory" 3 "$(stat -c %h mnt/dir)"
+end
+mkdir -p other/{u2,w2}
+ours lowerdir=other/a,upperdir=other/u2,workdir=other/w2,userxattr
+rm -r mnt/dir && mkdir mnt/dir
+end
+expect_equal "the mark" y "$(getfattr --only-values -n user.overlay.opaque other/u2/dir)"
+
+fact "an ordinary user, through fusermount3"
+mkdir -p user-home/{a/dir,u,w,mnt}
+touch user-home/a/{one,two,dir/file}
+chown -R 65534:65534 user-home
+
+install -m 0755 "$LAYERFS" layerfs-of-all
+as_user() { (cd user-home && setpriv --reuid 65534 --regid 65534 --clear-groups env HOME="$WORK/user-home" "$@"); }
+options=lowerdir=a,upperdir=u,workdir=w
+as_user ../layerfs-of-all mount mnt -o "$options"
+as_user sh -ec 'rm mnt/one; rm -r mnt/dir; mkdir mnt/dir; echo text >mnt/two; chmod 640 mnt/two; touch mnt/new; mkfifo mnt/pipe; ln mnt/new mnt/link'
+seen='cd mnt; find . -printf "%P %y %m %U %n\n" | sort'
+before=$(as_user sh -c "$seen")
+as_user ../layerfs-of-all umount mnt
+as_user ../layerfs-of-all mount mnt -o "$options"
+expect_equal "the user's tree after a remount" "$before" "$(as_user sh -c "$seen")"
+expect_contains "the user's tree" "$before" "two f 640 65534 1"
+expect_contains "the user's tree" "$before" "pipe p"
+[[ $before != *one* && $before != *dir/file* ]] || fail "what the user removed is there: $before"
+as_user ../layerfs-of-all umount mnt
+[[ -z $(getfattr -R -d -m '^trusted' user-home/u) ]] || fail "trusted attributes in a user's layer"
+
+fact "options that are not there are refused by name"
+for word in nonsense nonsense=1 metacopy=on nfs_export=on plugins=x verity=require; do
+  expect_error '[1-9]' "${word%%=*}" "$LAYERFS" mount mnt -o "lowerdir=other/a,$word"
+done
+expect_error '[1-9]' "workdir" "$LAYERFS" mount mnt -o lowerdir=other/a,upperdir=other/u
+expect_error '[1-9]' "missing" "$LAYERFS" mount mnt -o lowerdir=other/missing
+ours lowerdir=other/a,upperdir=other/u,workdir=other/w
+mkdir second
+expect_error 1 "in use" "$LAYERFS" mount second -o lowerdir=other/a,upperdir=other/u,workdir=other/w
+end
+
+fact "names with colons and commas"
+mkdir -p 'with:colon/in' 'with,comma/in'
+ours 'lowerdir=with\:colon:with\,comma'
+end
+
+fact "mount(8) and umount(8) through the helper"
+ln -s "$LAYERFS" /sbin/mount.fuse.layerfs 2>/dev/null && made_helper=1
+[[ $(readlink -f /sbin/mount.fuse.layerfs) == "$(readlink -f "$LAYERFS")" ]] || fail "/sbin/mount.fuse.layerfs is another"
+status=0
+(
+  mount -t fuse.layerfs source mnt -o lowerdir=other/a,upperdir=other/u,workdir=other/w,noatime
+  is_mounted "$WORK/mnt"
+  touch mnt/by-mount
+  umount mnt
+  [[ -e other/u/by-mount ]]
+  mount -t fuse.layerfs -o ro,lowerdir=other/a none mnt
+  ! touch mnt/x 2>/dev/null
+  umount mnt
+  ! mount -t fuse.layerfs source mnt -o lowerdir=other/missing 2>said
+  grep -q missing said
+) || status=$?
+[[ -z ${made_helper:-} ]] || rm /sbin/mount.fuse.layerfs
+((status == 0)) || fail "mount -t fuse.layerfs"
