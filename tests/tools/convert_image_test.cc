@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <string>
 
+#include "fetch/raw_document.h"
 #include "fetch/reference.h"
 #include "tests/fetch/temp_dir.h"
 #include "tests/index/tar_writer.h"
@@ -199,6 +200,26 @@ TEST_F(ConvertImageTest, AKnownLayerWhoseBlobIsGoneIsConvertedAgain) {
   source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
   MustConvert(Options());
   std::filesystem::remove(OciLayout(directory_ / "out").BlobPath(ReadManifest().layers[0].digest));
+  EXPECT_EQ(MustConvert(Options()).layers[0].outcome, LayerOutcome::kConverted);
+  EXPECT_EQ(*DecodeWhole(ReadBlob(ReadManifest().layers[0])), SmallTar("a"));
+}
+
+TEST_F(ConvertImageTest, ALayerThatClaimsAnotherSourceIsNotReused) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  const Digest wanted = MustConvert(Options()).layers[0].source;
+  std::filesystem::remove_all(directory_ / "out");
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("b")}}}));
+  MustConvert(Options());
+  // Whoever may write there says that b's layer is what a's was converted into.
+  Manifest forged = ReadManifest();
+  forged.layers[0].annotations[kSourceDigestAnnotation] = wanted.ToString();
+  auto writer = stores_.OpenWriter(Destination("out"));
+  auto document = MakeDocument(forged.Encode(), media_type::kOciManifest, std::nullopt);
+  ASSERT_TRUE(writer.has_value() && document.has_value());
+  ASSERT_TRUE((*writer)->WriteManifest(*document).has_value());
+  ASSERT_TRUE((*writer)->WriteRoot(*document).has_value());
+
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
   EXPECT_EQ(MustConvert(Options()).layers[0].outcome, LayerOutcome::kConverted);
   EXPECT_EQ(*DecodeWhole(ReadBlob(ReadManifest().layers[0])), SmallTar("a"));
 }

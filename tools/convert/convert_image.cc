@@ -92,7 +92,7 @@ class ImageConversion {
   RawDocument Rewrite(const SourceImage& image, const LayerTable& table) const;
   Status WriteDocuments(const SourceImages& source, const LayerTable& table, ConvertReport& report);
   void FillReport(const SourceImages& source, const LayerTable& table, ConvertReport& report);
-  void Remember();
+  void Remember(const LayerTable& table);
 
   const ConvertOptions& options_;
   const Stores stores_;
@@ -121,7 +121,7 @@ Result<ConvertReport> ImageConversion::Run() {
   }
   ConvertReport report;
   LAYERFS_CHECK_OK(WriteDocuments(source, table, report));
-  Remember();
+  Remember(table);
   FillReport(source, table, report);
   return report;
 }
@@ -242,12 +242,13 @@ void ImageConversion::FillReport(const SourceImages& source, const LayerTable& t
 }
 
 // Only a hint for the next time: that it cannot be kept is no failure.
-void ImageConversion::Remember() {
+void ImageConversion::Remember(const LayerTable& table) {
   if (options_.cache_directory.empty()) return;
   std::vector<KnownLayer> converted;
-  for (const PlacedLayer& placed : placed_) {
-    if (placed.outcome == LayerOutcome::kCopied) continue;
-    converted.push_back({placed.layer, PlaceOf(options_.destination)});
+  for (size_t row = 0; row < table.tasks.size(); ++row) {
+    if (placed_[row].outcome == LayerOutcome::kCopied) continue;
+    converted.push_back(
+        {placed_[row].layer, table.tasks[row].diff_id, PlaceOf(options_.destination)});
   }
   const Status saved = AddToMemo(options_.cache_directory, converted);
   if (!saved.has_value()) LogWarning("the memo of converted layers: " + saved.error().context);

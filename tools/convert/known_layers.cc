@@ -9,6 +9,7 @@
 #include "index/base/json.h"
 #include "index/base/log.h"
 #include "tools/convert/converted_documents.h"
+#include "tools/convert/source_image.h"
 
 namespace layerfs {
 namespace {
@@ -30,7 +31,8 @@ std::string Annotation(const Descriptor& layer, const char* key) {
   return found == layer.annotations.end() ? "" : found->second;
 }
 
-// The memo's layers, oldest first: {"layers": [{"place": …, "descriptor": {…}}, …]}.
+// The memo's layers, oldest first: {"layers": [{"place": …, "diff_id": …, "descriptor": {…}},
+// …]}.
 Result<std::vector<KnownLayer>> ReadMemo(const std::string& cache_directory) {
   LAYERFS_TRY(raw, ReadFile(MemoPath(cache_directory), kMaxMemoBytes));
   LAYERFS_TRY(json, ParseJson(raw, kMaxMemoBytes));
@@ -42,7 +44,10 @@ Result<std::vector<KnownLayer>> ReadMemo(const std::string& cache_directory) {
     LAYERFS_TRY(object, JsonOptionalObject(member, "descriptor"));
     if (object == nullptr) return Fail(ErrorCode::kCorrupt, "a layer without a descriptor");
     LAYERFS_TRY(layer, Descriptor::FromJson(*object));
-    layers.push_back({std::move(layer), std::move(place)});
+    // Memos of earlier versions did not say it.
+    LAYERFS_TRY(diff_id, JsonOptionalString(member, "diff_id"));
+    const Result<Digest> parsed = Digest::Parse(diff_id);
+    if (parsed.has_value()) layers.push_back({std::move(layer), *parsed, std::move(place)});
   }
   return layers;
 }
@@ -51,7 +56,9 @@ Bytes EncodeMemo(const std::vector<KnownLayer>& layers) {
   Json members = Json::array();
   const size_t skip = layers.size() - std::min(layers.size(), kMaxMemoLayers);
   for (size_t i = skip; i < layers.size(); ++i) {
-    members.push_back({{"place", layers[i].place}, {"descriptor", layers[i].layer.ToJson()}});
+    members.push_back({{"place", layers[i].place},
+                       {"diff_id", layers[i].diff_id.ToString()},
+                       {"descriptor", layers[i].layer.ToJson()}});
   }
   const std::string text = Json{{"layers", std::move(members)}}.dump();
   return {text.begin(), text.end()};
@@ -108,8 +115,18 @@ void KnownLayers::LearnFromDocument(ImageReader& reader, const RawDocument& docu
     return;
   }
   const Result<Manifest> manifest = Manifest::Parse(document.raw);
-  if (!manifest.has_value()) return;
-  for (const Descriptor& layer : manifest->layers) Learn({layer, place});
+  if (!manifest.has_value() || !std::ranges::any_of(manifest->layers, [](const Descriptor& layer) {
+        return IsConvertedLayer(layer);
+      })) {
+    return;
+  }
+  const Result<Bytes> config = ReadConfig(reader, manifest->config);
+  if (!config.has_value()) return;
+  const Result<ImageConfig> parsed = ImageConfig::Parse(*config);
+  if (!parsed.has_value() || parsed->diff_ids.size() != manifest->layers.size()) return;
+  for (size_t i = 0; i < manifest->layers.size(); ++i) {
+    Learn({manifest->layers[i], parsed->diff_ids[i], place});
+  }
 }
 
 void KnownLayers::LearnFromMemo(const std::string& cache_directory) {
@@ -128,12 +145,12 @@ void KnownLayers::Learn(const KnownLayer& known) {
   if (Annotation(known.layer, kConverterAnnotation) != fingerprint_) return;
   const Result<Digest> source = Digest::Parse(Annotation(known.layer, kSourceDigestAnnotation));
   if (!source.has_value()) return;
-  layers_.With([&](std::map<Digest, KnownLayer>& layers) { layers[*source] = known; });
+  layers_.With([&](auto& layers) { layers[{*source, known.diff_id}] = known; });
 }
 
-std::optional<KnownLayer> KnownLayers::Find(const Digest& source) const {
-  return layers_.With([&](const std::map<Digest, KnownLayer>& layers) -> std::optional<KnownLayer> {
-    const auto found = layers.find(source);
+std::optional<KnownLayer> KnownLayers::Find(const Digest& source, const Digest& diff_id) const {
+  return layers_.With([&](const auto& layers) -> std::optional<KnownLayer> {
+    const auto found = layers.find({source, diff_id});
     if (found == layers.end()) return std::nullopt;
     return found->second;
   });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// KnownLayers: layers that were converted before, by source digest and options: from the manifests
-// that the destination has, and from a memo on the local disk. A hint: whoever uses it asks the
-// destination whether the blob is there.
+// KnownLayers: layers that were converted before, by source digest, diff ID and options: from the
+// manifests that the destination has, and from a memo on the local disk. A hint: whoever uses it
+// asks the destination whether the blob is there. An annotation can claim any source; so a layer is
+// known by the diff ID as well that the config of its own image, which every tool checks, gives it.
 // Thread-safe.
 #pragma once
 
@@ -23,6 +24,7 @@ namespace layerfs {
 
 struct KnownLayer {
   Descriptor layer;   // as ConvertedLayerDescriptor makes it
+  Digest diff_id;     // of its tar, by the config beside it
   std::string place;  // where its blob was seen: see PlaceOf
 };
 
@@ -42,7 +44,7 @@ class KnownLayers {
 
   // Ignores what is not a converted layer of this fingerprint.
   void Learn(const KnownLayer& known);
-  std::optional<KnownLayer> Find(const Digest& source) const;
+  std::optional<KnownLayer> Find(const Digest& source, const Digest& diff_id) const;
 
  private:
   void LearnFromManifest(ImageReader& reader, const Descriptor& descriptor,
@@ -51,7 +53,8 @@ class KnownLayers {
                          int depth);
 
   const std::string fingerprint_;
-  Synchronized<std::map<Digest, KnownLayer>> layers_;  // by source digest
+  using Key = std::pair<Digest, Digest>;  // source digest, diff ID
+  Synchronized<std::map<Key, KnownLayer>> layers_;
 };
 
 // Adds layers to the memo in the cache directory, which is made where it is missing.

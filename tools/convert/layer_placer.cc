@@ -41,7 +41,7 @@ Result<PlacedLayer> LayerPlacer::Place(const LayerTask& task) const {
 
 Result<PlacedLayer> LayerPlacer::Dispatch(const LayerTask& task) const {
   if (IsConvertedLayer(task.source, parts_.options.policy.compression)) return Copy(task);
-  const std::optional<KnownLayer> known = parts_.known.Find(task.source.digest);
+  const std::optional<KnownLayer> known = parts_.known.Find(task.source.digest, task.diff_id);
   if (known.has_value() && !parts_.options.force) {
     LAYERFS_TRY(there, IsThere(known->layer.digest, known->layer.size, known->place));
     if (there) return PlacedLayer{known->layer, 0, LayerOutcome::kReused};

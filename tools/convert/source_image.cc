@@ -26,22 +26,6 @@ bool IsWanted(const Platform& platform, const std::vector<Platform>& wanted) {
          std::ranges::any_of(wanted, [&](const Platform& one) { return platform.Satisfies(one); });
 }
 
-Result<Bytes> ReadConfig(ImageReader& reader, const Descriptor& descriptor) {
-  if (descriptor.size > kMaxConfigBytes) {
-    return Fail(ErrorCode::kTooLarge, std::to_string(descriptor.size) + " bytes; at most " +
-                                          std::to_string(kMaxConfigBytes) + " are read");
-  }
-  Bytes config;
-  LAYERFS_CHECK_OK(reader.ReadBlob(descriptor, [&config](ByteSpan bytes) -> Status {
-    if (bytes.size() > kMaxConfigBytes - config.size()) {
-      return Fail(ErrorCode::kTooLarge, "more bytes than its descriptor says");
-    }
-    config.insert(config.end(), bytes.begin(), bytes.end());
-    return {};
-  }));
-  return config;
-}
-
 Status CheckLayers(const Manifest& manifest, const std::vector<Digest>& diff_ids) {
   if (manifest.layers.size() != diff_ids.size()) {
     return Fail(ErrorCode::kCorrupt, "lists " + std::to_string(diff_ids.size()) + " diff IDs for " +
@@ -148,6 +132,22 @@ Status ReadSingleImage(ImageReader& reader, const RawDocument& root,
 }
 
 }  // namespace
+
+Result<Bytes> ReadConfig(ImageReader& reader, const Descriptor& descriptor) {
+  if (descriptor.size > kMaxConfigBytes) {
+    return Fail(ErrorCode::kTooLarge, std::to_string(descriptor.size) + " bytes; at most " +
+                                          std::to_string(kMaxConfigBytes) + " are read");
+  }
+  Bytes config;
+  LAYERFS_CHECK_OK(reader.ReadBlob(descriptor, [&config](ByteSpan bytes) -> Status {
+    if (bytes.size() > kMaxConfigBytes - config.size()) {
+      return Fail(ErrorCode::kTooLarge, "more bytes than its descriptor says");
+    }
+    config.insert(config.end(), bytes.begin(), bytes.end());
+    return {};
+  }));
+  return config;
+}
 
 Result<SourceImages> ReadSource(ImageReader& reader, const std::vector<Platform>& wanted) {
   SourceImages source;

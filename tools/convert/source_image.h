@@ -29,6 +29,9 @@ struct SourceImages {
   std::vector<std::string> notes;   // about entries that are left out
 };
 
+// An image's config, of at most 8 MiB.
+Result<Bytes> ReadConfig(ImageReader& reader, const Descriptor& descriptor);
+
 // `wanted`: see ConvertOptions::platforms. Entries of an index that are no images (attestations,
 // signatures, other artifacts) speak about the images as they were, by digest: they do not hold for
 // the converted ones and are left out with a note.
