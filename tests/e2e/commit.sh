@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
-require docker-registry jq skopeo podman ctr containerd
+require docker-registry jq skopeo podman ctr containerd umoci
 export LAYERFS_STATE=$WORK/state SOURCE_DATE_EPOCH=1700000000
 
 start_registry
@@ -144,6 +144,61 @@ fact "a layer that changes nothing adds no layer"
 "$LAYERFS" commit -q -c 'USER nobody' idle "oci:$WORK/layout:idle" >/dev/null
 manifest=$WORK/layout/blobs/sha256/$(jq -r '.manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == "idle") | .digest' "$WORK/layout/index.json" | cut -d: -f2)
 expect_equal "layers" 3 "$(jq '.layers | length' "$manifest")"
+
+fact "from scratch: a layer on nothing becomes a base image, which runs here and in other tools"
+mkdir -p "$M"
+"$LAYERFS" mount --container-layer "$WORK/scratch-layer" scratch "$M"
+mkdir -p "$M"/{bin,lib,lib64,tmp,data}
+tar -C "$IMAGES/app-tree" -ch bin/echo bin/cat $(ldd "$IMAGES/app-tree/bin/cat" | grep -o '/lib[^ ]*' | sed 's,^/,,') | tar -C "$M" -x
+echo base >"$M/data/file"
+ln "$M/data/file" "$M/data/link"
+rm "$M/data/file" && echo again >"$M/data/file"
+setfattr -n user.note -v value "$M/data/file"
+chmod 4755 "$M/bin/echo"
+truncate -s 8M "$M/data/sparse" && printf end >>"$M/data/sparse"
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$WORK/s" && cp -a "$WORK/s" "$M/data/socket"
+cp -a "$M" "$WORK/scratch-seen"
+rm "$WORK/scratch-seen/data/socket" && touch -r "$M/data" "$WORK/scratch-seen/data"
+expect_error 1 "in use|busy" "$LAYERFS" commit "$WORK/scratch-layer" "oci:$WORK/never:latest"
+unmount_image "$M"
+"$LAYERFS" diff "$WORK/scratch-layer" >"$WORK/diff"
+grep -qxF "A /data/link" "$WORK/diff" && ! grep -q "^[CD]" "$WORK/diff" || fail "diff of a layer on nothing: $(cat "$WORK/diff")"
+"$LAYERFS" commit -q -c 'CMD ["/bin/cat", "/data/link"]' "$WORK/scratch-layer" "oci:$WORK/scratch:latest" 2>"$WORK/notes" >/dev/null
+expect_contains "notes" "$(cat "$WORK/notes")" "socket"
+"$LAYERFS" check --data "oci:$WORK/scratch:latest" >/dev/null
+expect_equal "layers" 1 "$(manifest_of "$WORK/scratch" | jq '.layers | length')"
+mount_image "oci:$WORK/scratch:latest" "$M"
+expect_same_tree "$WORK/scratch-seen" "$M"
+unmount_image "$M"
+expect_equal "run" base "$("$LAYERFS" run --rm "oci:$WORK/scratch:latest")"
+expect_error 2 "belongs to no image" "$LAYERFS" mount --container-layer "$WORK/scratch-layer" "$BASE" "$M"
+
+fact "umoci unpacks the gzip form of it, and sees the same tree"
+LAYERFS_CACHE=$WORK/memo-gzip "$LAYERFS" convert -q --compression gzip "oci:$WORK/scratch:latest" "oci:$WORK/scratch-gzip:latest"
+umoci unpack --image "$WORK/scratch-gzip:latest" "$WORK/unpacked" >/dev/null 2>&1
+expect_same_tree "$WORK/scratch-seen" "$WORK/unpacked/rootfs" --ignore-directory-times
+
+fact "from one layout to another, and within a registry where nothing is moved that it has"
+"$LAYERFS" commit -q made "oci:$WORK/elsewhere:made" >/dev/null
+expect_equal "content" "by name" "$("$LAYERFS" cat "oci:$WORK/elsewhere:made" /by-name)"
+"$LAYERFS" check --data "oci:$WORK/elsewhere:made" >/dev/null
+"$LAYERFS" run --name there "$BASE" sh -c 'echo small >/small'
+forget_requests
+"$LAYERFS" commit -q there "docker://$REGISTRY/test/app:small" >/dev/null
+expect_equal "blobs read" 0 "$(requests GET /blobs/ | wc -l)"
+expect_equal "blobs pushed" 2 "$(requests PUT /blobs/ | wc -l)"
+expect_equal "content" small "$("$LAYERFS" cat "docker://$REGISTRY/test/app:small" /small)"
+
+fact "diff is podman's, change for change"
+readonly CHANGES='mkdir /new && echo x >/new/file; echo x >>/etc/passwd; rm /etc/debian_version; rm -r /usr/share/doc;
+  chmod 700 /srv; touch -d 2001-01-01 /etc/group; ln -s x /etc/link; mkdir -p /a/b/c; rm -r /app/names; mkdir /app/names; echo 1 >/app/names/one'
+"$LAYERFS" run --name changed "$BASE" sh -c "$CHANGES"
+"${podman[@]}" pull -q --tls-verify=false "$BASE" >/dev/null
+"${podman[@]}" run -q --name changed --runtime runc --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \
+  "$REGISTRY/test/app:lazy" sh -c "$CHANGES"
+diff <("${podman[@]}" diff changed | grep -v ' /\(run\|etc/mtab\|run/.*\)$' | sort) <("$LAYERFS" diff changed | sort) ||
+  fail "the lists differ"
+"${podman[@]}" rm -f changed >/dev/null
 
 fact "what is wrong is said"
 expect_error 2 "FROM" "$LAYERFS" commit -c 'FROM x' made "oci:$WORK/layout:bad"

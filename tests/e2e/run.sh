@@ -88,6 +88,39 @@ expect_equal "named volume" kept "$(run -v store:/v "$I" cat /v/kept)"
 expect_contains "tmpfs" "$(run --tmpfs /scratch:size=1m "$I" grep ' /scratch ' /proc/mounts)" "size=1024k"
 expect_status "two things in one place" 125 run -v /a:/x -v /b:/x "$I" true
 
+fact "limits, privileges and system calls"
+expect_equal "limits" "100 200" "$(run --ulimit nofile=100:200 "$I" sh -c 'echo $(ulimit -Sn) $(ulimit -Hn)')"
+expect_status "not a limit" 125 run --ulimit files=1 "$I" true
+of_status() { run "${@:2}" "$I" grep -w "$1" /proc/self/status | tr -s '\t ' ' '; }
+expect_equal "filter by default" "Seccomp: 2" "$(of_status Seccomp)"
+expect_equal "unconfined" "Seccomp: 0" "$(of_status Seccomp --security-opt seccomp=unconfined)"
+printf '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}' >"$WORK/profile.json"
+expect_status "a profile of the caller's" 1 run --security-opt "seccomp=$WORK/profile.json" "$I" mkdir /tmp/x
+expect_status "without it" 0 run "$I" mkdir /tmp/x
+expect_status "no such profile" 125 run --security-opt "seccomp=$WORK/nowhere.json" "$I" true
+expect_equal "no new privileges" "NoNewPrivs: 1" "$(of_status NoNewPrivs --security-opt no-new-privileges)"
+expect_equal "a start again keeps them" "100" "$("$LAYERFS" run --name limited --ulimit nofile=100 "$I" sh -c 'ulimit -Hn')"
+expect_equal "a start again keeps them" "100" "$("$LAYERFS" start limited)"
+"$LAYERFS" rm limited >/dev/null
+
+fact "what the image's config asks for: volumes filled from the image, a missing working directory, a user's home"
+"$LAYERFS" run --name made "$I" true
+"$LAYERFS" commit -q -c 'VOLUME ["/app/data"]' -c 'WORKDIR /made/here' -c 'USER games' made "oci:$WORK/volume:latest" >/dev/null
+"$LAYERFS" rm made >/dev/null
+found=$(run "oci:$WORK/volume:latest" sh -c 'cksum </app/data/noise.bin; grep -c " /app/data " /proc/mounts; pwd; echo $HOME; id -un')
+expect_equal "all of it" "$(cksum <"$IMAGES/app-tree/app/data/noise.bin") 1 /made/here /usr/games games" "$(tr '\n' ' ' <<<"$found" | sed 's/ $//')"
+expect_equal "shared memory" "tmpfs 1777" "$(run "$I" stat -f -c %T /dev/shm) $(run "$I" stat -c %a /dev/shm)"
+
+if command -v crun >/dev/null; then
+  fact "crun, whatever control groups the machine has"
+  expect_equal "output" hello "$(cd "$WORK" && run --runtime crun "$I" echo hello)"
+  expect_status "exit status" 7 run --runtime crun "$I" sh -c 'exit 7'
+  expect_status "no such command" 127 run --runtime crun "$I" no-such-command
+  expect_status "not executable" 126 run --runtime crun "$I" /etc/passwd
+  expect_equal "filter" "Seccomp: 2" "$(of_status Seccomp --runtime crun)"
+  expect_nothing_left "crun"
+fi
+
 fact "standard input goes in with -i only"
 expect_equal "with -i" hello "$(echo hello | run -i "$I" cat)"
 expect_equal "without" "" "$(echo hello | run "$I" cat)"
@@ -112,6 +145,17 @@ expect_contains "diff by name" "$("$LAYERFS" diff web)" "A /count"
 "$LAYERFS" rm web >/dev/null
 expect_error 3 "there is none" "$LAYERFS" rm web
 expect_nothing_left "rm"
+
+fact "--offline runs what the cache has, and asks nobody"
+require docker-registry
+start_registry
+"$LAYERFS" convert -q "oci:$IMAGES/app:latest" "docker://$REGISTRY/test/app:lazy"
+"$LAYERFS" pull -q "docker://$REGISTRY/test/app:lazy" >/dev/null
+forget_requests
+expect_equal "output" hello "$(run --offline "docker://$REGISTRY/test/app:lazy" echo hello)"
+expect_equal "requests" 0 "$(requests GET / | wc -l)"
+expect_status "not in the cache" 125 run --offline --cache "$WORK/empty" "docker://$REGISTRY/test/app:lazy" true
+expect_nothing_left "--offline"
 
 fact "twenty at once"
 for i in {1..20}; do

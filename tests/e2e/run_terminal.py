@@ -23,7 +23,8 @@ def check(name, expected, actual):
 
 
 def in_terminal(options, command, answers):
-    """Output and status of a run in a terminal of 77 x 33; sends each answer when its cue is seen."""
+    """Output and status of a run in a terminal of 77 x 33; sends each answer when its cue is seen,
+    or, where that is a pair, gives the terminal that size."""
     go, size_is_set = os.pipe()
     pid, master = pty.fork()
     if pid == 0:
@@ -44,7 +45,11 @@ def in_terminal(options, command, answers):
                 break
             output += data
         if answers and answers[0][0] in output:
-            os.write(master, answers.pop(0)[1])
+            answer = answers.pop(0)[1]
+            if isinstance(answer, tuple):
+                fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *answer, 0, 0))
+            else:
+                os.write(master, answer)
     else:
         os.kill(pid, signal.SIGKILL)
     return output, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -79,6 +84,9 @@ def under_signals(options, last, signals):
 output, status = in_terminal(["-it"], ["sh", "-c", "stty size; read x; echo got $x; exit 9"], [(b"33 77", b"hello\n")])
 check("status in a terminal", 9, status)
 check("answer in a terminal", True, b"got hello\r\n" in output)
+output, status = in_terminal(["-it"], ["sh", "-c", "trap 'stty size; exit 5' WINCH; echo up; while :; do sleep 0.1; done"],
+                             [(b"up", (44, 99))])
+check("a new size of the terminal", (True, 5), (b"44 99" in output, status))
 output, status = in_terminal(["-i"], ["sh", "-c", "tty; test -t 1 || echo none; read x; echo got $x"], [(b"none", b"hi\n")])
 check("a terminal of ours is not the container's", True, b"not a tty" in output and b"got hi" in output)
 output, status = in_terminal(["-it"], ["sh", "-c", "trap 'exit 3' INT; echo ready; while :; do sleep 0.1; done"],

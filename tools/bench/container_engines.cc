@@ -52,11 +52,12 @@ EngineCommands ContainerdCommands(const EngineStart& start) {
 }
 
 EngineCommands PodmanCommands(const EngineStart& start, const std::string& runtime) {
+  // The run directory is not below the home: Podman refuses one of more than 50 characters.
   const CommandWords podman = {"podman",
                                "--root",
                                start.home + "/root",
                                "--runroot",
-                               start.home + "/run",
+                               "/run/libpod/" + start.name,
                                "--storage-driver",
                                "overlay",
                                "--cgroup-manager",
