@@ -81,7 +81,7 @@ class FaultyRegistry {
 class RegistryFaultTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(ConfigureLog(LogLevel::kTrace, LogPath()).has_value());
+    ASSERT_TRUE(ConfigureLog({.level = LogLevel::kTrace, .path = LogPath()}).has_value());
     MakeRegistry({});
   }
   void TearDown() override {
@@ -91,7 +91,7 @@ class RegistryFaultTest : public testing::Test {
     // An error's text ends up in logs, too.
     const std::string said = TempDir::Read(LogPath()) + said_;
     for (const char* secret : kSecrets) EXPECT_EQ(said.find(secret), std::string::npos) << secret;
-    ASSERT_TRUE(ConfigureLog(LogLevel::kWarning).has_value());
+    ASSERT_TRUE(ConfigureLog({}).has_value());
   }
   std::string LogPath() const { return directory_ / "log"; }
 

@@ -84,7 +84,7 @@ class NoNotifier final : public Notifier {
  public:
   void InvalidateEntry(NodeId, std::string_view) override {}
   void InvalidateNode(NodeId, int64_t, int64_t) override {}
-  void Store(NodeId, uint64_t, ByteSpan) override {}
+  bool Store(NodeId, uint64_t, ByteSpan) override { return false; }
   int RegisterBackingFile(int) override { return -EPERM; }
   void UnregisterBackingFile(int) override {}
 };
