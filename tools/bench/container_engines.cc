@@ -82,7 +82,7 @@ std::vector<std::string> EngineRunDirectories() {
           "/run/runc", "/run/crun",       "/var/lib/containers"};
 }
 
-Result<Child> StartContainerd(const std::string& home) {
+Result<ChildProgram> StartContainerd(const std::string& home) {
   std::error_code ignored;
   std::filesystem::remove_all(home, ignored);
   LAYERFS_CHECK_OK(MakeDirectories(home));
@@ -91,8 +91,8 @@ Result<Child> StartContainerd(const std::string& home) {
                              "[grpc]\naddress = \"" +
                              home + "/socket\"\n";
   LAYERFS_CHECK_OK(WriteFileAtomically(home + "/config.toml", AsBytes(config)));
-  LAYERFS_TRY(server,
-              Child::Start({"containerd", "--config", home + "/config.toml"}, home + "/log"));
+  LAYERFS_TRY(server, ChildProgram::Start({"containerd", "--config", home + "/config.toml"},
+                                          home + "/log"));
   for (int i = 0; i < kServerAttempts && server.running(); ++i) {
     if (RunProgram(Joined(Ctr(home), {"version"}), home + "/ctr.log", kAnswerTimeout).has_value()) {
       return server;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "index/base/error.h"
-#include "tools/bench/child.h"
+#include "tools/bench/child_program.h"
 
 namespace layerfs {
 
@@ -36,7 +36,7 @@ EngineCommands PodmanCommands(const EngineStart& start, const std::string& runti
 std::vector<std::string> EngineRunDirectories();
 
 // A containerd with an empty store below `home`, ended with the object.
-Result<Child> StartContainerd(const std::string& home);
+Result<ChildProgram> StartContainerd(const std::string& home);
 
 // Whether the programs that this way needs are there: kNotFound names one and its package.
 Status CheckPrograms(const std::string& way);

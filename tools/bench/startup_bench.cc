@@ -91,8 +91,8 @@ Status StartupBench::StartRegistry() {
       "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: " + scratch_ +
       "/registry}}\nhttp: {addr: \"" + address + "\"}\n";
   LAYERFS_CHECK_OK(WriteFileAtomically(scratch_ + "/registry.yml", AsBytes(config)));
-  LAYERFS_TRY(child, Child::Start({"docker-registry", "serve", scratch_ + "/registry.yml"},
-                                  scratch_ + "/registry.log"));
+  LAYERFS_TRY(child, ChildProgram::Start({"docker-registry", "serve", scratch_ + "/registry.yml"},
+                                         scratch_ + "/registry.log"));
   registry_.emplace(std::move(child));
   for (int i = 0; i < kServerAttempts && registry_->running(); ++i) {
     if (IsServed("http://" + address + "/v2/")) return {};

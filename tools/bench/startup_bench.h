@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "index/base/error.h"
-#include "tools/bench/child.h"
+#include "tools/bench/child_program.h"
 #include "tools/bench/container_engines.h"
 #include "tools/bench/startup_samples.h"
 #include "tools/netmodel/network_model.h"
@@ -87,7 +87,7 @@ class StartupBench {
   int registry_port_ = 0;
   int shaped_port_ = 0;
   int containers_ = 0;
-  std::optional<Child> registry_;
+  std::optional<ChildProgram> registry_;
   std::unique_ptr<NetworkModel> model_;
 };
 

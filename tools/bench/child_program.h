@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Child: another program, run for the benchmarks, with its output kept for errors.
+// ChildProgram: another program, run for the benchmarks, with its output kept for errors.
 // One thread at a time.
 #pragma once
 
@@ -13,14 +13,14 @@
 
 namespace layerfs {
 
-class Child {
+class ChildProgram {
  public:
   // Found through PATH. Standard output and error go to `log` (appended), standard input is empty.
-  static Result<Child> Start(const std::vector<std::string>& words, const std::string& log);
-  Child(Child&& other) noexcept
+  static Result<ChildProgram> Start(const std::vector<std::string>& words, const std::string& log);
+  ChildProgram(ChildProgram&& other) noexcept
       : pid_(std::exchange(other.pid_, -1)), log_(std::move(other.log_)) {}
-  Child& operator=(Child&&) = delete;
-  ~Child();  // Kills it.
+  ChildProgram& operator=(ChildProgram&&) = delete;
+  ~ChildProgram();  // Kills it.
 
   // Waits for its end; an error with its last words unless its status is 0. kTimeout where it has
   // not ended by then.
@@ -32,7 +32,7 @@ class Child {
   std::string LastWords() const;
 
  private:
-  Child(int pid, std::string log) : pid_(pid), log_(std::move(log)) {}
+  ChildProgram(int pid, std::string log) : pid_(pid), log_(std::move(log)) {}
   int pid_;
   std::string log_;
 };

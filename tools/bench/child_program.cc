@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/bench/child.h"
+#include "tools/bench/child_program.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -23,7 +23,8 @@ constexpr size_t kLastWords = 1500;
 
 }  // namespace
 
-Result<Child> Child::Start(const std::vector<std::string>& words, const std::string& log) {
+Result<ChildProgram> ChildProgram::Start(const std::vector<std::string>& words,
+                                         const std::string& log) {
   LAYERFS_TRY(output, OpenFile(log, O_WRONLY | O_CREAT | O_APPEND));
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -38,23 +39,23 @@ Result<Child> Child::Start(const std::vector<std::string>& words, const std::str
     ::execvp(arguments[0], arguments.data());
     std::_Exit(127);
   }
-  return Child(pid, log);
+  return ChildProgram(pid, log);
 }
 
-Child::~Child() {
+ChildProgram::~ChildProgram() {
   if (pid_ < 0) return;
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
 }
 
-std::string Child::LastWords() const {
+std::string ChildProgram::LastWords() const {
   const auto text = ReadFile(log_, kMaxLog);
   if (!text.has_value()) return {};
   const std::string_view all = AsText(*text);
   return std::string(all.substr(all.size() > kLastWords ? all.size() - kLastWords : 0));
 }
 
-Status Child::Wait(std::chrono::milliseconds timeout) {
+Status ChildProgram::Wait(std::chrono::milliseconds timeout) {
   const UniqueFd ended(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   if (!ended.valid()) return FailErrno("pidfd_open", errno);
   pollfd polled{ended.get(), POLLIN, 0};
@@ -75,14 +76,14 @@ Status Child::Wait(std::chrono::milliseconds timeout) {
                                   ": " + LastWords());
 }
 
-bool Child::running() {
+bool ChildProgram::running() {
   if (pid_ < 0) return false;
   if (::waitpid(pid_, nullptr, WNOHANG) == 0) return true;
   pid_ = -1;
   return false;
 }
 
-void Child::End() {
+void ChildProgram::End() {
   if (pid_ < 0) return;
   ::kill(pid_, SIGTERM);
   for (int i = 0; i < 1000 && running(); ++i) {
@@ -96,7 +97,7 @@ void Child::End() {
 
 Status RunProgram(const std::vector<std::string>& words, const std::string& log,
                   std::chrono::milliseconds timeout) {
-  LAYERFS_TRY(child, Child::Start(words, log));
+  LAYERFS_TRY(child, ChildProgram::Start(words, log));
   LAYERFS_CHECK_OK_IN(child.Wait(timeout), words[0]);
   return {};
 }
