@@ -169,25 +169,6 @@ TEST_F(SchedulerTest, WhatIsMissingAfterACutIsFetchedAgainAndOnlyThat) {
   EXPECT_EQ(1U, scheduler_->Statistics().retries);
 }
 
-TEST_F(SchedulerTest, WhatACutLeftOfALaterChunkIsUsedToo) {
-  Answer answers[3];
-  Answer blocker;
-  Fetch(blocker, 7, FetchClass::kFill);
-  ASSERT_TRUE(source_->WaitForRequests(1));
-  for (size_t i = 0; i < 3; ++i) Fetch(answers[i], i, FetchClass::kFill);
-  source_->Serve(0);
-  ASSERT_TRUE(AdvanceUntilRequests(2));
-  ASSERT_EQ(blob_.chunks[2].blob_offset + blob_.chunks[2].stored_size,
-            source_->range(1).offset + source_->range(1).size);
-  const uint64_t cut = blob_.chunks[1].blob_offset + 100;
-  source_->Send(1, cut - source_->range(1).offset);
-  source_->End(1, Fail(ErrorCode::kNetwork, "connection reset", true));
-  ASSERT_TRUE(AdvanceUntilRequests(3));
-  EXPECT_EQ(cut, source_->range(2).offset);
-  source_->Serve(2);
-  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(blob_.contents[i], answers[i].WaitBytes());
-}
-
 TEST_F(SchedulerTest, ChunkOfTwoHalvesThatDoNotFitIsFetchedInWhole) {
   Answer answer;
   Fetch(answer, 0);
