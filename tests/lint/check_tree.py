@@ -6,7 +6,8 @@
   check_tree.py --self-test   shows that each rule catches its breach
 
 The rules: includes point down only; each library has one door; a header begins with its licence,
-says what it is for and how threads may use it; files stay short; shell scripts stop at errors.
+says what it is for and how threads may use it; a type's name is defined once; files stay short; shell
+scripts stop at errors.
 """
 import pathlib
 import re
@@ -120,6 +121,30 @@ def check_file(path, text, report, doors):
             report(path, number, "unfinished work is not marked in the code")
 
 
+class Types:
+    """Where the product's types are defined. Two of one name are one to the linker, which then keeps
+    the inline functions of either for both."""
+
+    DEFINITION = re.compile(r"(?:class|struct|enum class) ([A-Z]\w+)(?: final)?(?: :.*)? ?\{")
+
+    def __init__(self):
+        self.places = {}
+
+    def note(self, path, text):
+        anonymous = False
+        for number, line in enumerate(text.split("\n"), 1):
+            if line == "namespace {" or line == "}  // namespace":
+                anonymous = line == "namespace {"
+            found = self.DEFINITION.match(line)
+            if found and not anonymous:
+                self.places.setdefault(found[1], []).append((path, number))
+
+    def check(self, report):
+        for name, places in self.places.items():
+            for path, number in places[1:]:
+                report(path, number, f"{name} is defined in {places[0][0]}, too")
+
+
 def source_files(root):
     for top in list(PRODUCT) + ["bench", "tests"]:
         for file in sorted((root / top).rglob("*")):
@@ -129,13 +154,17 @@ def source_files(root):
 
 
 def check(root):
-    breaches, doors = [], {}
+    breaches, doors, types = [], {}, Types()
     report = lambda path, line, what: breaches.append(f"{path}:{line}: {what}")
     count = 0
     for file in source_files(root):
         count += 1
-        check_file(str(file.relative_to(root)), file.read_text(), report, doors)
+        path, text = str(file.relative_to(root)), file.read_text()
+        check_file(path, text, report, doors)
+        if path.endswith((".h", ".cc")) and path.split("/")[0] in PRODUCT:
+            types.note(path, text)
     check_doors(doors, report)
+    types.check(report)
     return count, breaches
 
 
@@ -184,6 +213,12 @@ def self_test():
         failed.append("the FUSE edge was reported")
     if not breaches_of([("fs/fuse_a.cc", fuse), ("fs/b.cc", fuse)]):
         failed.append("libfuse beside the FUSE edge was not reported")
+    child = GOOD + "namespace layerfs {\nclass Child {\n};\n"
+    if not any("is defined in" in b for b in breaches_of([("fs/a.h", child), ("tools/b.h", child)])):
+        failed.append("two types of one name were not reported")
+    hidden = child.replace("class", "namespace {\nstruct")
+    if breaches_of([("fs/a.cc", hidden), ("fs/b.cc", hidden)]):
+        failed.append("types of anonymous namespaces were reported")
     if breaches_of([("fetch/a.h", GOOD + '#include "index/chunk_ref.h"\n')]):
         failed.append("fetch may include the chunk reference")
     return failed
@@ -192,7 +227,7 @@ def self_test():
 def main(args):
     if args == ["--self-test"]:
         failures = self_test()
-        print("\n".join(failures) or f"all {len(BAD) + 5} cases hold")
+        print("\n".join(failures) or f"all {len(BAD) + 7} cases hold")
         return 1 if failures else 0
     count, breaches = check(pathlib.Path(args[0]))
     print("\n".join(breaches) or f"{count} files, no breach")
