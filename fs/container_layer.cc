@@ -22,7 +22,7 @@ constexpr std::string_view kFormatLine = "layerfs-container-layer 1";
 constexpr uint64_t kMaxBindingBytes = 65536;
 constexpr mode_t kPrivateMode = 0700;
 // umount(8) returns before the daemon has ended, which may take it a moment on a busy machine.
-constexpr std::chrono::milliseconds kLockPatience{3000};
+constexpr std::chrono::milliseconds kLockPatience{10'000};
 constexpr std::chrono::milliseconds kLockPoll{20};
 
 struct CloseDirectory {

