@@ -34,7 +34,7 @@ as_user() {
 readonly I=oci:$WORK/app:latest STATE=$WORK/home/.local/share/layerfs
 no_process_left() { ! pgrep -f "^$WORK/layerfs" >/dev/null; }
 expect_nothing_left() {
-  expect_equal "files left by $1" "" "$(ls -A "$STATE/containers" "$STATE/runtime")"
+  expect_equal "files left by $1" "" "$(find "$STATE/containers" "$STATE/runtime" -mindepth 1)"
   wait_until 10 no_process_left || fail "processes are left by $1"
 }
 
