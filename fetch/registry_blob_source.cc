@@ -58,22 +58,22 @@ struct RegistryBlobSource::Shared {
   Synchronized<State> state;
 };
 
-// Null where it cannot be kept: then each range streams the blob for itself.
+// Null where it cannot be kept: then each range streams the blob for itself. The HTTP loop thread
+// only.
 std::shared_ptr<WholeBlob> RegistryBlobSource::Shared::FindOrMakeWhole(const BlobRange& range) {
-  return state.With([&](State& s) -> std::shared_ptr<WholeBlob> {
-    std::shared_ptr<WholeBlob>& whole = s.wholes[range.blob];
-    if (whole != nullptr || !s.keeps_wholes) return whole;
-    auto made = WholeBlob::Create(range.blob_size);
-    if (made.has_value()) {
-      whole = std::move(*made);
-    } else {
-      s.keeps_wholes = false;
-      LogWarning("blob " + range.blob.ToString() +
-                 ": the server sends all of it for each part, and it cannot be kept: " +
-                 made.error().context + "; set TMPDIR to a directory with room");
-    }
+  auto whole = FindWhole(range.blob);
+  if (whole != nullptr || !state.With([](const State& s) { return s.keeps_wholes; })) return whole;
+  auto made = WholeBlob::Create(range.blob_size);
+  if (made.has_value()) {
+    whole = std::move(*made);
+    state.With([&](State& s) { s.wholes[range.blob] = whole; });
     return whole;
-  });
+  }
+  state.With([](State& s) { s.keeps_wholes = false; });
+  LogWarning("blob " + range.blob.ToString() +
+             ": the server sends all of it for each part, and it cannot be kept: " +
+             made.error().context + "; set TMPDIR to a directory with room");
+  return nullptr;
 }
 
 void RegistryBlobSource::Shared::DropWhole(const Digest& blob) {

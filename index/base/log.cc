@@ -5,7 +5,6 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <ctime>
 #include <memory>
 
 #include "index/base/json.h"
@@ -31,11 +30,6 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::info;
 }
 
-std::string Name(LogLevel level) {
-  const auto name = spdlog::level::to_string_view(ToSpdlog(level));
-  return {name.data(), name.size()};
-}
-
 struct Sink {
   std::shared_ptr<spdlog::logger> logger;
   LogFormat format = LogFormat::kText;
@@ -44,7 +38,8 @@ struct Sink {
 Sink MakeSink(spdlog::sink_ptr output, const LogSettings& settings) {
   Sink sink{std::make_shared<spdlog::logger>("layerfs", std::move(output)), settings.format};
   if (settings.format == LogFormat::kJson) {
-    sink.logger->set_pattern("%v");
+    sink.logger->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v)",
+                             spdlog::pattern_time_type::utc);
   } else if (settings.path.empty()) {
     sink.logger->set_pattern("layerfs: %l: %v");
   } else {
@@ -61,26 +56,13 @@ Sink& TheSink() {
   return sink;
 }
 
-// RFC 3339 with milliseconds, in UTC.
-std::string TimeNow() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  tm broken_down{};
-  ::gmtime_r(&now.tv_sec, &broken_down);
-  std::string text(64, '\0');
-  text.resize(std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &broken_down));
-  const std::string milliseconds = std::to_string(1000 + now.tv_nsec / 1'000'000);
-  return text + "." + milliseconds.substr(1) + "Z";
-}
-
-std::string JsonLine(LogLevel level, std::string_view message, LogFields fields) {
-  Json line;
-  line["time"] = TimeNow();
-  line["level"] = Name(level);
-  line["message"] = message;
-  for (const LogField& field : fields) line[std::string(field.name)] = field.value;
+// The line's members after those of the pattern.
+std::string JsonMembers(std::string_view message, LogFields fields) {
+  Json members;
+  members["message"] = message;
+  for (const LogField& field : fields) members[std::string(field.name)] = field.value;
   // Names in an image are bytes; what is not UTF-8 is replaced.
-  return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return members.dump(-1, ' ', false, Json::error_handler_t::replace).substr(1);
 }
 
 }  // namespace
@@ -104,7 +86,7 @@ void Log(LogLevel level, std::string_view message, LogFields fields) {
   if (!LogEnabled(level)) return;
   const Sink& sink = TheSink();
   if (sink.format == LogFormat::kJson) {
-    sink.logger->log(ToSpdlog(level), "{}", JsonLine(level, message, fields));
+    sink.logger->log(ToSpdlog(level), "{}", JsonMembers(message, fields));
   } else {
     sink.logger->log(ToSpdlog(level), "{}", message);
   }

@@ -8,15 +8,7 @@ source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
 require setfattr getfattr setpriv
-# udev gives /dev/fuse to everybody; where there is no udev, a mount namespace of our own does.
-if [[ $(stat -c %a /dev/fuse) != 666 ]]; then
-  if [[ -z ${OWN_NAMESPACE:-} ]]; then
-    rmdir "$WORK"
-    OWN_NAMESPACE=1 exec unshare --mount --propagation private "$0"
-  fi
-  mknod -m 0666 "$WORK/fuse" c 10 229
-  mount --bind "$WORK/fuse" /dev/fuse
-fi
+let_users_mount
 changes=$E2E/same_changes.py
 cd "$WORK"
 chmod 0755 .

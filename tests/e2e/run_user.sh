@@ -10,15 +10,7 @@ require_fuse
 require runc setpriv
 (($(cat /proc/sys/user/max_user_namespaces) > 0)) || skip "needs user namespaces for users"
 
-# udev gives /dev/fuse to everybody; where there is no udev, a mount namespace of our own does.
-if [[ $(stat -c %a /dev/fuse) != 666 ]]; then
-  if [[ -z ${OWN_NAMESPACE:-} ]]; then
-    rmdir "$WORK"
-    OWN_NAMESPACE=1 exec unshare --mount --propagation private "$0"
-  fi
-  mknod -m 0666 "$WORK/fuse" c 10 229
-  mount --bind "$WORK/fuse" /dev/fuse
-fi
+let_users_mount
 
 convert "oci:$IMAGES/app:latest" app
 mkdir -p "$WORK/home"

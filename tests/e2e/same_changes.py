@@ -590,10 +590,8 @@ def compare(expected, actual, lower=None):
     return 1 if differing else 0
 
 
-def main(what, expected, actual, *rest):
-    if what == "compare":
-        return compare(expected, actual, lower=rest[1] if rest else None)
-    makes = TABLE if what == "table" else [RandomCalls(int(rest[0]), int(rest[1]))]
+def compare_steps(makes, expected, actual):
+    """Does the steps of each in both trees; the exit status."""
     differing = count = 0
     for make in makes:
         ours, theirs = in_tree(expected, make), in_tree(actual, make)
@@ -601,6 +599,13 @@ def main(what, expected, actual, *rest):
         differing += differences(ours, theirs)
     print(f"{count} results, {differing} differ")
     return 1 if differing else 0
+
+
+def main(what, expected, actual, *rest):
+    if what == "compare":
+        return compare(expected, actual, lower=rest[1] if rest else None)
+    makes = TABLE if what == "table" else [RandomCalls(int(rest[0]), int(rest[1]))]
+    return compare_steps(makes, expected, actual)
 
 
 if __name__ == "__main__":
