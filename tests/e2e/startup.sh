@@ -30,6 +30,9 @@ start_containerd() {
 
 convert "oci:$IMAGES/app:latest" app
 
+# The daemon goes on for a moment after umount, and may still write there.
+forget_cache() { wait_until 10 rm -rf "$WORK/cache"; }
+
 fact "record writes what the start reads, and its order, as text"
 "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/app.trace"
 expect_equal "the first line" "layerfs trace 1" "$(head -1 "$WORK/app.trace")"
@@ -85,7 +88,7 @@ expect_equal "blob requests" 0 "$(requests GET /blobs/ | wc -l)"
 unmount_image "$M"
 
 fact "a cold start out of a writable mount waits for the pack, too, and overtakes it nowhere"
-rm -rf "$WORK/cache"
+forget_cache
 forget_requests
 mount_image "$SOURCE" "$M" --container-layer "$WORK/layer" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
@@ -117,7 +120,7 @@ expect_equal "size" 7 "$(stat -c %s "$M/app/main.py")"
 unmount_image "$M"
 
 fact "--no-startup mounts the same tree from the layers"
-rm -rf "$WORK/cache"
+forget_cache
 mount_image "$SOURCE" "$M" --no-startup --fill off
 expect_same_tree "$IMAGES/app-tree" "$M"
 unmount_image "$M"
@@ -136,7 +139,7 @@ wait "$CONTAINERD" || true
 
 fact "a copy by skopeo keeps the pack, whatever that drops of the index"
 skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false "$SOURCE" "docker://$REGISTRY/test/app:copied"
-rm -rf "$WORK/cache"
+forget_cache
 forget_requests
 mount_image "docker://$REGISTRY/test/app:copied" "$M" --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
@@ -155,12 +158,12 @@ push "oci:$WORK/app:latest" test/app:plain
 before=$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:plain" | sha256sum)
 "$LAYERFS" attach "docker://$REGISTRY/test/app:plain" --trace "$WORK/app.trace"
 expect_equal "the image" "$before" "$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:plain" | sha256sum)"
-rm -rf "$WORK/cache"
+forget_cache
 forget_requests
 mount_image "docker://$REGISTRY/test/app:plain" "$M" --fill off
 (($(requests GET '/referrers/|/manifests/sha256-' | wc -l) == 0)) || fail "a mount that was not told to looked for referrers"
 unmount_image "$M"
-rm -rf "$WORK/cache"
+forget_cache
 forget_requests
 mount_image "docker://$REGISTRY/test/app:plain" "$M" --referrers --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
@@ -174,7 +177,7 @@ size=$(stat -c %s "$path")
 for at in 40 $((size / 2)) $((size - 3)); do
   cp "$path" "$WORK/pack.whole"
   printf '\xa5\x5a\xa5' | dd of="$path" bs=1 seek="$at" conv=notrunc status=none
-  rm -rf "$WORK/cache"
+  forget_cache
   mount_image "$SOURCE" "$M" --log "$WORK/mount.log" --fill off
   chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
   expect_same_tree "$IMAGES/app-tree" "$M"
