@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/file_reader.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -17,8 +19,14 @@
 namespace layerfs {
 namespace {
 
-// Descriptors of cache objects that are kept open; a process has 20,000 at the very least.
-constexpr size_t kObjectsKept = 2048;
+// Cache objects that are kept open, each with a descriptor or more. Without a descriptor to spare
+// nothing is fetched either: connections, other readers and the fill need theirs.
+size_t ObjectsKept() {
+  constexpr size_t kMost = 2048;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMost;
+  return std::clamp<size_t>(limit.rlim_cur / 8, 16, kMost);
+}
 // Set in the space of a sparse file's stream, whose positions are the file's own.
 constexpr uint64_t kSparseSpace = uint64_t{1} << 32;
 
@@ -87,7 +95,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   InodePaths paths;
   std::vector<Observer> observers;
   ChunkMap map;
-  Synchronized<Objects> objects{Objects(kObjectsKept)};
+  Synchronized<Objects> objects{Objects(ObjectsKept())};
   ReadStreams streams;
   Synchronized<std::unordered_map<ReadId, Announced>> waiting;
   RecentFailures recent_failures;

@@ -29,7 +29,6 @@ struct OpenInode {
   uint32_t cached_opens = 0;
   uint32_t passthrough_opens = 0;
   int32_t backing_id = 0;
-  std::shared_ptr<CachedObject> object;  // keeps the backing file from being evicted
 };
 
 // Names outside the namespaces of xattr(7) are not missing but impossible.
@@ -96,6 +95,8 @@ struct ImageFileSystem::State {
     if (joined) return true;
     std::shared_ptr<CachedObject> object = reader.WholeObject(number);
     if (object == nullptr) return false;
+    // The kernel's reference to the file keeps its in-use mark too: nobody evicts it, and an open
+    // file costs no descriptor here.
     const int id = notifier->RegisterBackingFile(object->fd());
     if (id < 0) {
       // EPERM: not privileged; ELOOP: the cache lies on a stacked file system. Neither will change.
@@ -109,7 +110,6 @@ struct ImageFileSystem::State {
       if (inode.cached_opens > 0) return false;
       if (inode.backing_id == 0) {
         inode.backing_id = id;
-        inode.object = std::move(object);
         unused_id = 0;
       }
       ++inode.passthrough_opens;
