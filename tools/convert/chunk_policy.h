@@ -25,9 +25,9 @@ struct ChunkPolicy {
   // Smaller files share chunks: a group of entries ends, once it has group_min bytes, where a new
   // directory begins whose hash says so; once it has group_target, before any entry whose hash says
   // so; and always before the entry that would take it past group_max.
-  uint32_t group_min = uint32_t{896} << 10;
-  uint32_t group_target = uint32_t{1152} << 10;
-  uint32_t group_max = uint32_t{1536} << 10;
+  uint32_t group_min = uint32_t{1024} << 10;
+  uint32_t group_target = uint32_t{1280} << 10;
+  uint32_t group_max = uint32_t{1792} << 10;
 
   // kInvalidArgument naming the option and its bounds.
   Status Validate() const;
