@@ -25,7 +25,8 @@ constexpr long kReceiveBufferBytes = 256 * 1024;
 constexpr long kSendBufferBytes = 512 * 1024;
 constexpr uint64_t kAskFirstBytes = uint64_t{1} << 20;
 constexpr size_t kMaxHeaderFields = 256;
-constexpr long kDnsCacheSeconds = 30;  // Follows a registry that moves.
+// Follows a registry that moves; one that cannot be reached may have moved, and is looked up anew.
+constexpr std::chrono::seconds kDnsCacheTime{30};
 
 std::chrono::microseconds Micros(Clock::duration duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration);
@@ -230,13 +231,9 @@ class HttpClient::Loop {
   void Begin(std::unique_ptr<Transfer> transfer);
   void End(RequestId id, Status status);
   void Resume(RequestId id);
-  const std::string& UrlOf(RequestId id) {
-    static const std::string kNone;
-    const auto it = transfers_.find(id);
-    return it == transfers_.end() ? kNone : it->second->request.url;
-  }
   void Cancel(RequestId id) {
-    if (transfers_.contains(id)) End(id, Fail(Cancelled(UrlOf(id))));
+    const auto it = transfers_.find(id);
+    if (it != transfers_.end()) End(id, Fail(Cancelled(it->second->request.url)));
   }
 
  private:
@@ -253,6 +250,7 @@ class HttpClient::Loop {
   Status Outcome(Transfer& transfer, CURLcode code);
   bool SetOptions(Transfer& transfer);
   void SetTls(const HttpRequest& request, CURL* easy) const;
+  void DistrustNames() { names_distrusted_until_ = Clock::now() + kDnsCacheTime; }
 
   const HttpClientOptions options_;
   const std::shared_ptr<const HttpTls> tls_;
@@ -261,6 +259,7 @@ class HttpClient::Loop {
   Synchronized<Queue> queue_;
   std::map<RequestId, std::unique_ptr<Transfer>> transfers_;  // loop thread only
   bool closing_ = false;                                      // loop thread only
+  Clock::time_point names_distrusted_until_{};                // loop thread only
   std::thread thread_;
 };
 
@@ -297,16 +296,16 @@ void HttpClient::Loop::CollectFinished() {
     Transfer* transfer = nullptr;
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
     const CURLcode code = message->data.result;
+    if (code == CURLE_COULDNT_CONNECT || code == CURLE_OPERATION_TIMEDOUT) DistrustNames();
     End(transfer->id, Outcome(*transfer, code));
   }
 }
 
 // Ends transfers that have stalled; returns the milliseconds until the next look.
 int HttpClient::Loop::CheckStalls() {
-  constexpr std::chrono::milliseconds kLongest{1000};
   const auto now = Clock::now();
-  auto next = std::chrono::duration_cast<Clock::duration>(kLongest);
-  std::vector<RequestId> stalled;
+  Clock::duration next = std::chrono::seconds(1);
+  std::vector<std::pair<RequestId, std::string>> stalled;
   for (auto& [id, transfer] : transfers_) {
     const bool answering = SendsBody(transfer->request.method) && !transfer->head_done &&
                            transfer->sent == transfer->body_size();
@@ -318,14 +317,14 @@ int HttpClient::Loop::CheckStalls() {
     }
     const auto left = transfer->window_start + limit - now;
     if (left <= Clock::duration::zero()) {
-      stalled.push_back(id);
+      stalled.emplace_back(id, UrlForMessages(transfer->request.url));
     } else {
       next = std::min(next, left);
     }
   }
-  for (const RequestId id : stalled) {
-    End(id,
-        Fail(ErrorCode::kTimeout, UrlForMessages(UrlOf(id)) + ": the server has stalled", true));
+  for (const auto& [id, url] : stalled) {
+    DistrustNames();
+    End(id, Fail(ErrorCode::kTimeout, url + ": the server has stalled", true));
   }
   if (!stalled.empty()) return 0;
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(next).count());
@@ -389,7 +388,8 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   // What is not urgent waits to learn whether a connection being made can carry it as well.
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, request.fetch_class == FetchClass::kDemand ? 0L : 1L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, kDnsCacheSeconds);
+  curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT,
+                   Clock::now() < names_distrusted_until_ ? 0L : long{kDnsCacheTime.count()});
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
   const auto connect_timeout =
       request.connect_timeout.count() > 0 ? request.connect_timeout : options_.connect_timeout;
