@@ -48,6 +48,7 @@ struct Scheduler::Impl {
   WakeSignal wake;
   std::atomic<bool> stopping{false};
   std::atomic<bool> warned_uncached{false};
+  std::atomic<bool> warned_unreadable{false};
   std::optional<PriorityWorkers> workers;
   std::jthread watcher;
 };
@@ -286,7 +287,9 @@ void Scheduler::Impl::ReadAtHand(const AtHand& at_hand) {
     if (read.has_value()) {
       content = SharedBytes(std::move(bytes));
     } else {
-      LogWarning(read.error().context + "; it is dropped and fetched again");
+      // A disk that fails would say so of every object.
+      const std::string line = read.error().context + "; it is dropped and fetched again";
+      warned_unreadable.exchange(true) ? LogDebug(line) : LogWarning(line);
       flight.object->Discard();
       content = Fail(read.error());
     }
