@@ -9,11 +9,13 @@ namespace layerfs {
 namespace {
 
 constexpr char kUsageName[] = "usage";
+constexpr int64_t kMostPlausible = int64_t{1} << 60;
 
 int64_t ReadTotal(int fd) {
   uint8_t raw[sizeof(int64_t)];
   if (!ReadFullAt(fd, 0, raw).has_value()) return -1;
-  return ByteReader(raw).Read<int64_t>();
+  const auto total = ByteReader(raw).Read<int64_t>();
+  return total <= kMostPlausible ? total : -1;
 }
 
 // A failure leaves the old total, which the next scan puts right.

@@ -151,8 +151,15 @@ Result<std::unordered_set<Digest>> ObjectCache::WholeObjects() const {
 bool ObjectCache::HasRoomFor(uint64_t bytes) const {
   const uint64_t limit = state_->options.limit_bytes;
   if (limit == 0) return true;
-  const int64_t used = state_->usage.Add(0);
-  return used < 0 || static_cast<uint64_t>(used) + bytes <= limit;
+  const auto fits = [&] {
+    const int64_t used = state_->usage.Add(0);
+    return used < 0 || static_cast<uint64_t>(used) + bytes <= limit;
+  };
+  if (fits()) return true;
+  // The count is approximate, and may be damaged: before it is believed that nothing fits, all is
+  // counted anew.
+  const std::lock_guard one_thread(state_->evicting);
+  return EvictTo(*state_, UINT64_MAX).has_value() && fits();
 }
 
 bool ObjectCache::read_only() const { return state_->directory->read_only(); }

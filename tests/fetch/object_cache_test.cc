@@ -272,6 +272,25 @@ TEST_F(ObjectCacheTest, TheLimitHoldsWhileObjectsAreWritten) {
   EXPECT_GE(statistics->bytes, kLimit / 2);
 }
 
+TEST_F(ObjectCacheTest, CountOfUseThatIsNonsenseIsCountedAnew) {
+  constexpr uint64_t kLimit = 64 << 20;
+  OpenCache(CachePath(), kLimit).reset();
+  uint64_t objects = 0;
+  for (const int64_t count : {INT64_MAX, int64_t{1} << 40, int64_t{-5}}) {
+    ByteWriter raw;
+    raw.Write(count);
+    ASSERT_TRUE(WriteFileAtomically(CachePath() + "/usage", raw.bytes(), {}).has_value());
+    const auto cache = OpenCache(CachePath(), kLimit);
+    for (int i = 0; i < 12; ++i) {
+      const Bytes content = PatternBytes(1 << 20, 300 + objects++);
+      EXPECT_TRUE(cache->HasRoomFor(content.size())) << count << ", " << i;
+      EXPECT_TRUE(OpenObject(*cache, IdOf(content))->Write(0, content).has_value());
+    }
+    EXPECT_EQ(objects, cache->Statistics().value_or(CacheStatistics{}).whole_objects) << count;
+    EXPECT_FALSE(cache->HasRoomFor(kLimit - (objects << 20) + 1)) << count;
+  }
+}
+
 TEST_F(ObjectCacheTest, WhenEverythingIsInUseTheLimitIsNoSpace) {
   constexpr uint64_t kLimit = 8 << 20;
   const auto cache = OpenCache(CachePath(), kLimit);
