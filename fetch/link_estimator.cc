@@ -14,13 +14,14 @@ constexpr uint64_t kFirstBridgeBytes = 32 * 1024;
 // machine; half a round trip for a demand read to wait behind. BBR keeps twice the product.
 constexpr double kProbingGain = 1.5;
 // While the rate still grows by a quarter in so many round trips, as BBR does at its start.
-constexpr double kStartingGain = 2;
+constexpr double kStartingGain = 2.89;  // 2 / ln 2, with which BBR doubles its rate each round
 constexpr double kGrowth = 1.25;
 constexpr int kRoundsOfNoGrowth = 3;
 // From seeing that the link has room to the request on the wire: threads, a busy machine.
 constexpr double kReactionSeconds = 0.001;
-// A request shall be worth this much of the link's time: it costs either end some 0.1 ms.
-constexpr double kPieceSeconds = 0.002;
+// A request shall be worth this much of the link's time. It costs us some 0.1 ms, and a registry
+// milliseconds: docker-registry reads 4 MiB of the blob for each, whatever its range.
+constexpr double kPieceSeconds = 0.008;
 constexpr uint64_t kPiecesPerWindow = 4;
 // Below this many samples a 95th percentile says nothing.
 constexpr size_t kLeastSamples = 8;

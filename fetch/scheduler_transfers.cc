@@ -63,9 +63,12 @@ TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoi
     if (link->demand_transfers >= kMaxDemandTransfers) return nullptr;
   } else {
     if (link->low_transfers >= kMaxLowTransfers) return nullptr;
-    if (room == 0) {
+    // Chunks do not fit the window exactly: beside a demand read, half of one over it and half of
+    // one under it in turn, instead of up to one over it.
+    const uint64_t least = beside_demand ? std::min(stored, window) / 2 + 1 : 1;
+    if (room < least) {
       // Who takes what comes looks at this without the lock.
-      link->room_at.store(link->received.load() + (on_the_way - window) + 1);
+      link->room_at.store(link->received.load() + on_the_way + least - window);
       return nullptr;
     }
   }
