@@ -3,7 +3,7 @@
 """How well a cold mount uses its link: the real layerfs, a real registry, a modelled network.
 
 usage: fetch_profiles.py LAYERFS NETMODEL [--profile NAME…] [--case NAME…] [--seconds N] [--quick]
-                         [--work DIR] [--json FILE]
+                         [--server blob_server|docker-registry] [--tls] [--work DIR] [--json FILE]
 
 For each profile (lan, cloud, wan, bad, or RTT,RATE) and each case the image is mounted with an empty
 cache, and what readers get is set against what the link carries:
@@ -17,7 +17,10 @@ cache, and what readers get is set against what the link carries:
 that curl takes for a blob over the same model. "able" is the same against what this machine carries
 through curl, zstd -d and a SHA-256 over the same model, where that is less than the link. "moved" is
 bytes over the link by wanted bytes. The bound of a demand read's 99th percentile is three round trips
-and its own chunk at the link's rate.
+and its own chunk at the link's rate. "cpu" is what all the machine's processors were used while the
+case ran, "own" the part of that which layerfs had, and "model" the network model's and the server's.
+It is served by blob_server.py, which leaves the processors to what is measured. docker-registry speaks https
+too (--tls), and then HTTP/2: demand reads and the fill share a connection.
 A stream that ends within its file leaves readahead behind it: on slow links "moved" shows that.
 The content does not compress, so a file's bytes and the link's are the same. Needs root, /dev/fuse
 and docker-registry. --quick proves that all of it works, on little data, and measures nothing.
@@ -123,14 +126,39 @@ def make_layout(content, layout):
                     "annotations": {"org.opencontainers.image.ref.name": "latest"}}]}))
 
 
+def make_certificate(work):
+    """For a registry on the loopback, by itself: (certificate, key)."""
+    certificate, key = work / "registry.crt", work / "registry.key"
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate,
+        stderr=subprocess.DEVNULL)
+    return certificate, key
+
+
+def cpu_seconds(pid):
+    """What the process has used; 0 once it has ended."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_cpu_seconds():
+    """What all of the machine's processors have been used for: neither idle nor waiting for a disk."""
+    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
 class Registry:
-    def __init__(self, work):
+    def __init__(self, work, certificate=None):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         config = work / "registry.yml"
+        tls = f", tls: {{certificate: {certificate[0]}, key: {certificate[1]}}}" if certificate else ""
         config.write_text(f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
                           f"storage: {{filesystem: {{rootdirectory: {work}/registry}}}}\n"
-                          f"http: {{addr: '{self.address}'}}\n")
+                          f"http: {{addr: '{self.address}'{tls}}}\n")
         self.process = subprocess.Popen(["docker-registry", "serve", str(config)],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200):
@@ -146,8 +174,21 @@ class Registry:
         self.process.wait()
 
 
+class BlobServer:
+    """Of what the registry has on its disk."""
+
+    def __init__(self, work):
+        self.process = subprocess.Popen([sys.executable, "-B", pathlib.Path(__file__).with_name("blob_server.py"),
+                                         work / "registry"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.address = f"127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 class Network:
-    """layerfs-netmodel before the registry."""
+    """layerfs-netmodel before the server."""
 
     def __init__(self, netmodel, profile, target):
         self.process = subprocess.Popen([netmodel, "--profile", profile, target], text=True,
@@ -175,7 +216,7 @@ class Mount:
         options = [f"--fill={'full' if fill else 'off'}"] if bed.can_fill else []
         self.daemon = subprocess.Popen(
             [bed.layerfs, "mount", "-f", "--cache", self.cache, "--log", bed.work / "mount.log", *options,
-             f"docker://{network.address}/bench:lazy", self.root], stderr=subprocess.DEVNULL)
+             *bed.trust, f"docker://{network.address}/bench:lazy", self.root], stderr=subprocess.DEVNULL)
         while not os.path.ismount(self.root):
             if self.daemon.poll() is not None:
                 raise RuntimeError("the mount failed: " + (bed.work / "mount.log").read_text()[-1000:])
@@ -214,35 +255,44 @@ class Bed:
         made = self.work / "registry"
         self.work.mkdir(exist_ok=True)
         fresh = not made.exists()
-        self.registry = Registry(self.work)
+        certificate = make_certificate(self.work) if options.tls else None
+        # For layerfs and for curl.
+        self.trust = ["--ca", str(certificate[0])] if certificate else []
+        self.curl = f"curl -sfL {f'--cacert {certificate[0]} https' if certificate else 'http'}"
+        self.registry = Registry(self.work, certificate)
         if fresh:
             layout = self.work / "layout"
             make_layout(self.content, layout)
-            run(self.layerfs, "convert", "-q", "--cache", self.work / "convert-cache", f"oci:{layout}:latest",
+            run(self.layerfs, "convert", "-q", *self.trust, "--cache", self.work / "convert-cache", f"oci:{layout}:latest",
                 f"docker://{self.registry.address}/bench:lazy", stdout=subprocess.DEVNULL)
             shutil.rmtree(layout)
-        manifest = json.loads(run(self.layerfs, "inspect", "--json", f"docker://{self.registry.address}/bench:lazy",
+        manifest = json.loads(run(self.layerfs, "inspect", "--json", *self.trust, f"docker://{self.registry.address}/bench:lazy",
                                   capture_output=True, text=True).stdout)
         self.layer = max(manifest["layers"], key=lambda layer: layer["size"])
+        if options.server == "blob_server" and not options.tls:
+            self.registry.stop()
+            self.registry = BlobServer(self.work)
 
     def close(self):
         self.registry.stop()
         if not self.keep:
             shutil.rmtree(self.work)
 
+    def blob_command(self, network):
+        return f"{self.curl}://{network.address}/v2/bench/blobs/{self.layer['digest']}"
+
     def curl_rate(self, network):
         """Bytes per second of one stream without layerfs, for links without a rate of their own."""
         limit = min(self.layer["size"], 512 << 20)
         start = time.monotonic()
-        run("curl", "-sfL", "-o", "/dev/null", "-r", f"0-{limit - 1}",
-            f"http://{network.address}/v2/bench/blobs/{self.layer['digest']}")
+        subprocess.run(f"{self.blob_command(network)} -o /dev/null -r 0-{limit - 1}", shell=True, check=True)
         return limit / (time.monotonic() - start)
 
     def able_rate(self, network, link_rate):
         """Bytes per second of one stream that is decompressed and hashed, without layerfs."""
         limit = int(min(self.layer["size"], 512 << 20, link_rate * 4))
         start = time.monotonic()
-        subprocess.run(f"curl -sfL -r 0-{limit - 1} http://{network.address}/v2/bench/blobs/{self.layer['digest']}"
+        subprocess.run(f"{self.blob_command(network)} -r 0-{limit - 1}"
                        " | zstd -dcq 2>/dev/null | openssl dgst -sha256 >/dev/null", shell=True, check=True)
         return limit / (time.monotonic() - start)
 
@@ -257,13 +307,22 @@ class Bed:
             budget = int(link_rate * self.seconds)  # what the link carries in the time that is spent
             with Mount(self, network, case == "beside-fill") as mount:
                 before = network.statistics()
+                watched = {"own": [mount.daemon.pid], "model": [network.process.pid, self.registry.process.pid]}
+                used = {name: sum(map(cpu_seconds, pids)) for name, pids in watched.items()}
+                machine = machine_cpu_seconds()
                 start = time.monotonic()
                 wanted, waits = getattr(self, "case_" + case.replace("-", "_"))(mount, budget)
                 took = time.monotonic() - start
+                machine = machine_cpu_seconds() - machine
+                used = {name: sum(map(cpu_seconds, pids)) - used[name] for name, pids in watched.items()}
                 moved = network.statistics()["down_bytes"] - before["down_bytes"]
             result = {"profile": profile, "case": case, "seconds": round(took, 3), "wanted": wanted,
                       "moved": round(moved / wanted, 3), "share": round(wanted / took / link_rate, 3),
                       "able": round(wanted / took / able, 3), "link_mbit": round(link_rate * 8e-6),
+                      "cpu": round(machine / took / os.cpu_count(), 2),
+                      "own_cpu": round(used["own"] / took / os.cpu_count(), 2),
+                      "model_cpu": round(used["model"] / took / os.cpu_count(), 2),
+                      "own_cpu_seconds_per_gb": round(used["own"] / moved * 1e9, 2),
                       "load": round(os.getloadavg()[0], 1)}
             if waits:
                 result |= {"p50_ms": round(percentile(waits, 0.5) * 1e3, 2),
@@ -289,22 +348,17 @@ class Bed:
             thread.join()
         return sum(got), None
 
-    def small(self, mount, budget, files):
-        got = 0
-        for path, size in files:
-            got += mount.read_through(path, size)
-            if got >= budget:
-                break
-        return got, None
+    def small(self, mount, files):
+        """All of them, however slow the link: a part ends within a chunk of many files, all of which came."""
+        return sum(mount.read_through(path, size) for path, size in files), None
 
-    def case_small_order(self, mount, budget):
-        return self.small(mount, budget, self.content.small_files())
+    def case_small_order(self, mount, _budget):
+        return self.small(mount, self.content.small_files())
 
     def case_small_random(self, mount, _budget):
         files = self.content.small_files()
         random.Random(3).shuffle(files)
-        # All of them, however slow the link: a part, spread over all chunks, would need nearly all.
-        return self.small(mount, sum(size for _, size in files), files)
+        return self.small(mount, files)
 
     def case_random4k(self, mount, _budget):
         """Each in a chunk of its own, so that each has to come."""
@@ -344,6 +398,8 @@ def main():
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--seconds", type=float, default=10, help="of the link's time, a case")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--server", choices=("blob_server", "docker-registry"), default="blob_server")
+    parser.add_argument("--tls", action="store_true", help="docker-registry, by https and HTTP/2")
     parser.add_argument("--work", help="is kept, with the image in it, for the next run")
     parser.add_argument("--json", help="results go there too")
     options = parser.parse_args()
@@ -356,14 +412,14 @@ def main():
     bed = Bed(options)
     results = []
     try:
-        print(f"{'profile':8} {'case':13} {'share':>6} {'able':>6} {'moved':>7} {'seconds':>8} {'p50 ms':>8} {'p99 ms':>8} {'bound':>8} {'load':>5}")
+        print(f"{'profile':8} {'case':13} {'share':>6} {'able':>6} {'moved':>7} {'seconds':>8} {'p50 ms':>8} {'p99 ms':>8} {'bound':>8} {'cpu':>5} {'own':>5} {'model':>5} {'load':>5}")
         for profile in profiles:
             for case in options.case or CASES:
                 result = bed.measure(profile, case)
                 results.append(result)
                 print(f"{profile:8} {case:13} {result['share']:6.3f} {result['able']:6.3f} {result['moved']:7.2f} {result['seconds']:8.2f} "
                       f"{result.get('p50_ms', ''):>8} {result.get('p99_ms', ''):>8} {result.get('bound_ms', ''):>8} "
-                      f"{result['load']:5.1f}",
+                      f"{result['cpu']:5.2f} {result['own_cpu']:5.2f} {result['model_cpu']:5.2f} {result['load']:5.1f}",
                       flush=True)
     finally:
         bed.close()
