@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
-require docker-registry jq
+require docker-registry jq gcc unshare
 start_registry
 convert "oci:$IMAGES/app:latest" app
 push "oci:$WORK/app:latest" test/app:latest
@@ -118,6 +118,122 @@ expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
 find "$M" -type f -exec head -qc 1 {} + >"$WORK/heads" 2>"$WORK/heads-errors" || true
 [[ ! -s $WORK/heads-errors ]] || fail "$(head -3 "$WORK/heads-errors")"
 unmount_image "$M"
+
+# Of the mount on M, past the kernel's pages.
+read_again() { dd if="$M/$1" iflag=direct bs=128K status=none | cmp - "$TREE/$1"; }
+# What was read ahead before may still be asked for.
+is_read_from_cache() { forget_requests && read_again "$1" && (($(requests GET /blobs/ | wc -l) == 0)); }
+
+fact "an I/O error of the cache's disk: the bytes come from the registry, and one line says so"
+gcc -shared -fPIC -O1 -o "$WORK/faulty.so" "$E2E/faulty_libc.c"
+# faulty VARIABLE=VALUE COMMAND…
+faulty() { env "LD_PRELOAD=$WORK/faulty.so" ASAN_OPTIONS=verify_asan_link_order=0 "$@"; }
+: >"$WORK/log"
+faulty "FAULTY_DISK=$WORK/cache-eio" "$LAYERFS" mount -f --fill=off --no-passthrough --log "$WORK/log" \
+  --cache "$WORK/cache-eio" "$SOURCE" "$M" 2>>"$WORK/stderr" &
+DAEMON=$!
+PIDS+=("$DAEMON")
+wait_until 30 is_mounted "$M" || fail "no mount after 30 s: $(tail -3 "$WORK/log" "$WORK/stderr")"
+expect_same_tree "$TREE/$SUBTREE/json" "$M/$SUBTREE/json"
+cmp "$TREE/$LARGE" "$M/$LARGE"
+wait_until 10 is_read_from_cache "$LARGE" || fail "what is cached is asked for"
+forget_requests
+touch "$WORK/cache-eio.fails"
+read_again "$LARGE"
+(($(bytes_sent) > 0)) || fail "the disk did not fail"
+for file in "$TREE/$SUBTREE"/json/*.py; do read_again "$SUBTREE/json/${file##*/}"; done
+expect_same_tree "$TREE/$SUBTREE/email" "$M/$SUBTREE/email"
+lines=$(grep -cE "warning|error" "$WORK/log" || true)
+((lines >= 1 && lines <= 3)) || fail "$lines lines about a disk that fails: $(cut -c1-300 "$WORK/log" | head -5)"
+
+fact "once the disk is well again, it is used again"
+rm "$WORK/cache-eio.fails"
+read_again "$LARGE"
+wait_until 10 is_read_from_cache "$LARGE" || fail "what is cached again is asked for"
+end_foreground "$M"
+
+fact "a wall clock that jumps changes nothing: nothing times out, nothing that is cached is lost"
+echo 0 >"$WORK/clock"
+# The year 2046, 1999, and a second more than nothing.
+for off in 631152000 -852076800 1; do
+  faulty "FAULTY_CLOCK=$WORK/clock" "$LAYERFS" mount -f --fill=off --no-passthrough --fetch-timeout 20 \
+    --log "$WORK/log" --cache "$WORK/cache-clock" "$SOURCE" "$M" 2>>"$WORK/stderr" &
+  DAEMON=$!
+  PIDS+=("$DAEMON")
+  wait_until 30 is_mounted "$M" || fail "no mount with the clock off: $(tail -3 "$WORK/log" "$WORK/stderr")"
+  read_again "$LARGE"
+  echo "$off" >"$WORK/clock"
+  read_again "$SUBTREE/os.py"
+  forget_requests
+  read_again "$LARGE"
+  expect_same_tree "$TREE/$SUBTREE/json" "$M/$SUBTREE/json"
+  read_again "$SUBTREE/os.py"
+  (($(bytes_sent "/blobs/") < 4 << 20)) || fail "what was cached came again"
+  end_foreground "$M"
+done
+rm "$WORK/clock"
+
+fact "a registry that has moved to another address is found there, without waiting for old answers of the DNS"
+# In a mount namespace of its own, where /etc/hosts says where the registry is.
+cat >"$WORK/with-hosts" <<'SH'
+#!/bin/sh
+mount --bind "$HOSTS" /etc/hosts && exec "$@"
+SH
+chmod +x "$WORK/with-hosts"
+readonly PORT=${REGISTRY##*:}
+echo "127.0.0.1 registry.test" >"$WORK/hosts"
+HOSTS=$WORK/hosts unshare --mount --propagation private "$WORK/with-hosts" "$LAYERFS" mount -f --fill=off --plain-http \
+  --log "$WORK/log" --cache "$WORK/cache-moved" "docker://registry.test:$PORT/test/app:latest" "$M" 2>>"$WORK/stderr" &
+DAEMON=$!
+PIDS+=("$DAEMON")
+readonly INSIDE=/proc/$DAEMON/root$M
+wait_until 30 cmp "$TREE/etc/os-release" "$INSIDE/etc/os-release" || fail "no mount: $(tail -3 "$WORK/log" "$WORK/stderr")"
+stop_registry
+sed "s/addr: .*/addr: 127.0.0.2:$PORT/" "$WORK/registry.yml" >"$WORK/moved.yml"
+docker-registry serve "$WORK/moved.yml" >"$WORK/moved.log" 2>&1 &
+readonly MOVED=$!
+PIDS+=("$MOVED")
+wait_until 20 curl -s -o "$WORK/greeting" "http://127.0.0.2:$PORT/v2/" || fail "no registry at 127.0.0.2"
+# As an editor would not: the file that is mounted over stays.
+echo "127.0.0.2 registry.test" >"$WORK/hosts"
+start=$SECONDS
+cmp "$TREE/$LARGE" "$INSIDE/$LARGE"
+((SECONDS - start <= 10)) || fail "it took $((SECONDS - start)) s to find the registry"
+kill "$DAEMON"
+wait "$DAEMON" || fail "the daemon ended with $?"
+kill "$MOVED"
+wait "$MOVED" || true
+start_registry "$PORT"
+
+fact "a daemon that the kernel kills for want of memory: the place is mounted again and is right"
+# limit_memory PID BYTES: by either version of the kernel's control groups; false where neither is to be had.
+limit_memory() {
+  local group
+  if group=$(mktemp -d /sys/fs/cgroup/memory/layerfs-e2e.XXXXXX 2>/dev/null); then
+    echo "$2" >"$group/memory.limit_in_bytes"
+  elif group=$(mktemp -d /sys/fs/cgroup/layerfs-e2e.XXXXXX 2>/dev/null) && [[ -e $group/memory.max ]]; then
+    echo "$2" >"$group/memory.max"
+    [[ ! -e $group/memory.swap.max ]] || echo 0 >"$group/memory.swap.max"
+  else
+    return 1
+  fi
+  GROUP=$group
+  echo "$1" >"$group/cgroup.procs"
+}
+foreground "$M" --cache "$WORK/cache-oom"
+if limit_memory "$DAEMON" 1M; then
+  code=0
+  timeout 60 cat "$M/$LARGE" "$M"/usr/lib/*/*.so* >/dev/null 2>&1 || true
+  wait "$DAEMON" || code=$?
+  rmdir "$GROUP"
+  expect_equal "how the daemon ended" 137 "$code"
+  "$LAYERFS" umount "$M"
+  foreground "$M" --cache "$WORK/cache-oom"
+  cmp "$TREE/$LARGE" "$M/$LARGE"
+else
+  echo "  left out: no control group of memory here"
+fi
+end_foreground "$M"
 
 fact "all daemons killed at once: each place is mounted again and is right"
 for i in {1..8}; do mount_image "$SOURCE" "$WORK/many/$i" --cache "$WORK/cache-alone"; done
