@@ -17,6 +17,7 @@
 #include "fs/image_file_system.h"
 #include "fs/image_source.h"
 #include "fs/layered_file_system.h"
+#include "fs/program_prefetch.h"
 #include "fs/startup_phase.h"
 #include "fs/startup_pusher.h"
 #include "index/base/log.h"
@@ -114,11 +115,16 @@ Status MountServer::ServeImage() {
   const ImageContext context{*stores, *scheduler, cache};
   LAYERFS_TRY(image, Image::Load(*target_.image, context, load));
   LAYERFS_TRY(config, ConfigToTell(*image));
+  ProgramPrefetch programs(image, context, config, timeout);
   FileReader reader(image, context, FileReader::Options{timeout});
   LAYERFS_TRY(watch, MountWatch::Start(options_.watch, target_.mount_point, image, context, reader,
                                        !options_.services.offline && !cache->read_only()));
   if (!options_.events.empty()) {
     reader.AddObserver([&events](const ReadReport& report) { events.NoteRead(report); });
+  }
+  // Without a network there is nothing to fetch, and a recording is of the program's own reads.
+  if (options_.record.empty() && !options_.services.offline) {
+    reader.AddObserver([&programs](const ReadReport& report) { programs.NoteRead(report); });
   }
   const ImageSession session{&reader, watch.get(), std::move(config)};
   LAYERFS_CHECK_OK(target_.container_layer.empty() ? ServeReadOnly(image, session)

@@ -153,9 +153,9 @@ Status Convert(const std::string& from, const std::string& to) {
   return {};
 }
 
-Status Fill(const TestImage& image) {
+Status Fill(const TestImage& image, const std::string& more) {
   const std::string enter = "cd '" + image.directory() + "'\n";
-  LAYERFS_CHECK_OK(RunShell(enter + kLowerLayer));
+  LAYERFS_CHECK_OK(RunShell(enter + kLowerLayer + more));
   LAYERFS_CHECK_OK(SetXattrs(image.directory() + "/lower"));
   LAYERFS_CHECK_OK(RunShell(enter + kUpperLayer));
   LAYERFS_CHECK_OK(RunShell(enter + kArchive));
@@ -171,11 +171,11 @@ Status RunShell(const std::string& command) {
   return Fail(ErrorCode::kIo, "status " + std::to_string(status) + " of: " + command);
 }
 
-Result<TestImage> TestImage::Make() {
+Result<TestImage> TestImage::Make(const std::string& more) {
   char name[] = "/var/tmp/layerfs-test-image.XXXXXX";
   if (::mkdtemp(name) == nullptr) return FailErrno(name, errno);
   TestImage image{std::string(name)};
-  LAYERFS_CHECK_OK(Fill(image));
+  LAYERFS_CHECK_OK(Fill(image, more));
   return image;
 }
 

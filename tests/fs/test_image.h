@@ -13,7 +13,8 @@ namespace layerfs {
 class TestImage {
  public:
   // In a new directory of /var/tmp, since /tmp may lack user xattrs. Removed with the object.
-  static Result<TestImage> Make();
+  // `more`: shell commands that run in the lower layer's root and add to it.
+  static Result<TestImage> Make(const std::string& more = "");
   TestImage(TestImage&& other) noexcept;
   TestImage& operator=(TestImage&&) = delete;
   ~TestImage();

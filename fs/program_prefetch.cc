@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fs/program_prefetch.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "fs/program_needs.h"
+#include "fs/startup_pack.h"
+#include "index/base/json.h"
+#include "index/base/log.h"
+#include "index/base/synchronized.h"
+#include "index/index.h"
+
+namespace layerfs {
+namespace {
+
+constexpr uint64_t kHeadBytes = 4096;
+constexpr uint64_t kScriptBytes = uint64_t{64} << 10;
+// Of larger programs too little is run to fetch them whole: only what lies around each page that
+// somebody waits for, as much as comes in the time of one more round trip.
+constexpr uint64_t kMaxWholeBytes = uint64_t{8} << 20;
+constexpr uint64_t kMinAroundBytes = uint64_t{512} << 10;
+constexpr uint64_t kMaxAroundBytes = uint64_t{4} << 20;
+constexpr size_t kMaxNoted = 256;
+constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+std::vector<std::string> Words(const Json& object, const char* key) {
+  std::vector<std::string> words;
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_array()) return words;
+  for (const Json& word : *found) {
+    if (word.is_string()) words.push_back(word.get<std::string>());
+  }
+  return words;
+}
+
+std::vector<std::string> Split(const std::string& list) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= list.size();) {
+    const size_t end = std::min(list.find(':', begin), list.size());
+    if (end > begin) parts.push_back(list.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+void ReplaceAll(std::string& text, std::string_view what, const std::string& by) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
+    text.replace(at, what.size(), by);
+  }
+}
+
+}  // namespace
+
+class ProgramPrefetch::Worker {
+ public:
+  Worker(std::shared_ptr<Image> image, const ImageContext& context, const std::string& config,
+         std::chrono::milliseconds timeout)
+      : image_(image),
+        config_(config),
+        scheduler_(context.scheduler),
+        reader_(std::move(image), context, FileReader::Options{timeout}),
+        path_(Split(kDefaultPath)),
+        library_directories_({"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}),
+        thread_([this] {
+          ::pthread_setname_np(::pthread_self(), "lf-programs");
+          Run();
+        }) {}
+  ~Worker() {
+    queue_->WithNotify([](Queue& queue) { queue.stop = true; });
+    thread_.join();
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void Note(InodeNumber file, uint64_t offset) {
+    queue_->WithNotify([&](Queue& queue) {
+      if (queue.noted.size() < kMaxNoted) queue.noted.push_back({file, offset});
+    });
+  }
+
+ private:
+  enum class Step { kHead, kScript, kDynamic, kStrings };
+  // A part of a file on its way, and what is known of the file by then.
+  struct Arrival {
+    InodeNumber file = kNoInode;
+    bool needed = false;  // it is a program, for somebody needs it as one
+    Step step = Step::kHead;
+    ElfHead head;
+    ElfNeeds needs;
+    Bytes bytes;
+  };
+  struct Noted {
+    InodeNumber file = kNoInode;
+    uint64_t offset = 0;
+  };
+  struct Queue {
+    std::deque<Noted> noted;
+    std::deque<Arrival> arrivals;
+    bool stop = false;
+  };
+
+  void Run() {
+    while (true) {
+      Queue work = queue_->WaitThen(
+          [](const Queue& queue) {
+            return queue.stop || !queue.noted.empty() || !queue.arrivals.empty();
+          },
+          [](Queue& queue) {
+            Queue taken = std::exchange(queue, {});
+            queue.stop = taken.stop;
+            return taken;
+          });
+      if (work.stop) return;
+      for (const Noted& read : work.noted) Look(read);
+      for (Arrival& arrival : work.arrivals) Take(std::move(arrival));
+    }
+  }
+
+  void Look(const Noted& read) {
+    if (read.offset == 0) return Examine(read.file, false);
+    if (!large_.contains(ToUint(read.file))) return;
+    const uint64_t around = AroundBytes();
+    const uint64_t begin = read.offset / around * around;
+    const uint64_t size = image_->tree().Get(read.file).size;
+    reader_.Prefetch(read.file, begin, std::min(around, size - begin));
+  }
+
+  uint64_t AroundBytes() const {
+    const SchedulerStatistics link = scheduler_.Statistics();
+    const auto in_flight = static_cast<uint64_t>(link.bytes_per_second * link.round_trip_ms / 1000);
+    return std::clamp(in_flight / kMinAroundBytes * kMinAroundBytes, kMinAroundBytes,
+                      kMaxAroundBytes);
+  }
+
+  void Examine(InodeNumber file, bool needed) {
+    const Inode inode = image_->tree().Get(file);
+    if (!inode.is_regular() || inode.size == 0 || !seen_.insert(ToUint(file)).second) return;
+    Arrival head;
+    head.file = file;
+    head.needed = needed;
+    if (needed) FetchAll(file, inode.size);
+    Read(std::move(head), {0, std::min(inode.size, kHeadBytes)});
+  }
+
+  void FetchAll(InodeNumber file, uint64_t size) {
+    if (size <= kMaxWholeBytes) return reader_.Prefetch(file, 0, size);
+    large_.insert(ToUint(file));
+  }
+
+  std::optional<InodeNumber> Find(const std::string& path) const {
+    const auto found = ResolvePath(image_->tree(), path, true);
+    if (!found.has_value() || !image_->tree().Get(*found).is_regular()) return std::nullopt;
+    return *found;
+  }
+
+  void Need(const std::string& path) {
+    if (const auto found = Find(path)) Examine(*found, true);
+  }
+
+  // As execvp(3) finds it.
+  void NeedCommand(const std::string& word) {
+    if (word.starts_with('/')) {
+      // Whatever else a script names by its path may be large, and data.
+      const auto found = Find(word);
+      if (found.has_value() && (image_->tree().Get(*found).mode & 0111) != 0) Examine(*found, true);
+      return;
+    }
+    if (word.contains('/')) return;
+    for (const std::string& directory : path_) {
+      const auto found = Find(directory + "/" + word);
+      if (found.has_value()) return Examine(*found, true);
+    }
+  }
+
+  // With the first program, which is most often the first word of these or its interpreter.
+  void NeedConfigured() {
+    if (std::exchange(configured_, true)) return;
+    Need("/etc/ld.so.cache");
+    if (config_.empty()) return;
+    const auto config = ParseJson(AsBytes(config_), config_.size());
+    if (!config.has_value()) return LogDebug("programs ahead: " + config.error().context);
+    const auto found = config->find("config");
+    if (found == config->end() || !found->is_object()) return;
+    for (const std::string& variable : Words(*found, "Env")) {
+      if (variable.starts_with("PATH=")) path_ = Split(variable.substr(5));
+    }
+    for (const std::string& word : Words(*found, "Entrypoint")) NeedCommand(word);
+    for (const std::string& word : Words(*found, "Cmd")) NeedCommand(word);
+  }
+
+  void Read(Arrival next, FilePart part) {
+    const uint64_t file_size = image_->tree().Get(next.file).size;
+    if (part.size == 0 || !RangeFits(part.offset, part.size, file_size)) return;
+    const InodeNumber file = next.file;
+    auto waiting = std::make_shared<Arrival>(std::move(next));
+    reader_.Read(reader_.NewReadId(), file, part.offset, part.size,
+                 [queue = queue_, waiting](Result<ByteSpan> bytes) {
+                   if (!bytes.has_value()) return;
+                   waiting->bytes.assign(bytes->begin(), bytes->end());
+                   queue->WithNotify([&](Queue& q) { q.arrivals.push_back(std::move(*waiting)); });
+                 });
+  }
+
+  void Take(Arrival arrival) {
+    switch (arrival.step) {
+      case Step::kHead:
+        return TakeHead(std::move(arrival));
+      case Step::kScript:
+        for (const std::string& word : ProgramsInScript(arrival.bytes)) NeedCommand(word);
+        return;
+      case Step::kDynamic: {
+        const auto needs = ParseElfNeeds(arrival.head, arrival.bytes);
+        if (!needs.has_value()) return;
+        arrival.needs = *needs;
+        arrival.step = Step::kStrings;
+        return Read(std::move(arrival), needs->strings);
+      }
+      case Step::kStrings:
+        return TakeNames(arrival);
+    }
+  }
+
+  void TakeHead(Arrival arrival) {
+    const uint64_t size = image_->tree().Get(arrival.file).size;
+    if (IsScript(arrival.bytes)) {
+      NeedConfigured();
+      arrival.step = Step::kScript;
+      return Read(std::move(arrival), {0, std::min(size, kScriptBytes)});
+    }
+    auto head = ParseElfHead(arrival.bytes);
+    if (!head.has_value()) return;
+    if (!arrival.needed) FetchAll(arrival.file, size);
+    NeedConfigured();
+    if (!head->interpreter.empty()) NeedInterpreter(head->interpreter);
+    arrival.head = std::move(*head);
+    arrival.step = Step::kDynamic;
+    const FilePart dynamic = arrival.head.dynamic;
+    Read(std::move(arrival), dynamic);
+  }
+
+  void NeedInterpreter(const std::string& path) {
+    const auto interpreter = Find(path);
+    if (!interpreter.has_value()) return;
+    Examine(*interpreter, true);
+    // Where a distribution keeps the loader it keeps the libraries for it.
+    const std::string directory = DirectoryOf(*interpreter);
+    if (std::ranges::find(library_directories_, directory) == library_directories_.end()) {
+      library_directories_.insert(library_directories_.begin(), directory);
+    }
+  }
+
+  void TakeNames(const Arrival& arrival) {
+    std::vector<std::string> directories;
+    if (arrival.needs.run_path.has_value()) {
+      directories = Split(ElfString(arrival.bytes, *arrival.needs.run_path));
+      for (std::string& directory : directories) {
+        ReplaceAll(directory, "${ORIGIN}", DirectoryOf(arrival.file));
+        ReplaceAll(directory, "$ORIGIN", DirectoryOf(arrival.file));
+      }
+    }
+    directories.insert(directories.end(), library_directories_.begin(), library_directories_.end());
+    for (const uint64_t offset : arrival.needs.libraries) {
+      const std::string name = ElfString(arrival.bytes, offset);
+      if (name.empty()) continue;
+      for (const std::string& directory : directories) {
+        const auto found = Find(directory + "/" + name);
+        if (!found.has_value()) continue;
+        Examine(*found, true);
+        break;
+      }
+    }
+  }
+
+  std::string DirectoryOf(InodeNumber file) {
+    const std::string path = reader_.paths().PathOf(file);
+    return path.substr(0, path.rfind('/'));
+  }
+
+  const std::shared_ptr<Image> image_;
+  const std::string& config_;
+  Scheduler& scheduler_;
+  const std::shared_ptr<Synchronized<Queue>> queue_ = std::make_shared<Synchronized<Queue>>();
+  FileReader reader_;
+  // The thread's own.
+  std::unordered_set<uint32_t> seen_;   // by inode number
+  std::unordered_set<uint32_t> large_;  // likewise: programs that are not fetched whole
+  bool configured_ = false;
+  std::vector<std::string> path_;
+  std::vector<std::string> library_directories_;
+  std::jthread thread_;  // last: it uses the others
+};
+
+ProgramPrefetch::ProgramPrefetch(std::shared_ptr<Image> image, const ImageContext& context,
+                                 std::string config, std::chrono::milliseconds timeout)
+    : image_(std::move(image)), context_(context), config_(std::move(config)), timeout_(timeout) {}
+
+ProgramPrefetch::~ProgramPrefetch() = default;
+
+void ProgramPrefetch::NoteRead(const ReadReport& report) {
+  if (!report.waited || report.error != nullptr) return;
+  // The pack is what is needed, and the link is its.
+  const auto startup = image_->startup();
+  if (startup != nullptr && !startup->ended()) return;
+  std::call_once(started_,
+                 [&] { worker_ = std::make_unique<Worker>(image_, context_, config_, timeout_); });
+  worker_->Note(report.inode, report.offset);
+}
+
+}  // namespace layerfs

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Programs of this machine in a converted image, of which only the beginning is read. Needs root,
+// as the image does.
+#include "fs/program_prefetch.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "tests/fs/test_image.h"
+
+namespace layerfs {
+namespace {
+
+// bash with what it is linked with, a script that calls it, and data that looks like neither.
+constexpr char kPrograms[] = R"sh(
+bash=$(command -v bash)
+for file in $bash $(ldd $bash | grep -oE '/[^ ]+'); do
+  real=$(realpath $file); mkdir -p .$(dirname $file) .$(dirname $real)
+  cp $real .$real; [ $real = $file ] || ln -sf $real .$file
+done
+mkdir -p usr/bin app
+ln -s $(ldd $bash | grep -oE '/[^ ]+/libc\.so[^ ]*') libc
+[ $bash = /usr/bin/bash ] || cp $bash usr/bin/bash
+printf '#!/usr/bin/bash\n# data\nexec "$@"\n' >app/start; chmod 755 app/start
+head -c 3000000 /dev/urandom >app/data; chmod 755 app/data
+)sh";
+
+class ProgramPrefetchTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    auto made = TestImage::Make(kPrograms);
+    ASSERT_TRUE(made.has_value()) << made.error().context;
+    files_.emplace(std::move(*made));
+    auto cache = ObjectCache::Open({.directory = files_->directory() + "/cache"});
+    ASSERT_TRUE(cache.has_value()) << cache.error().context;
+    context_.emplace(ImageContext{stores_, scheduler_, *cache});
+    auto image =
+        Image::Load(ImageReference::Parse(files_->reference()).value(), *context_, ImageOptions{});
+    ASSERT_TRUE(image.has_value()) << image.error().context;
+    image_ = *image;
+    programs_.emplace(image_, *context_, R"({"config":{"Cmd":["bash"]}})",
+                      std::chrono::milliseconds(10'000));
+    reader_.emplace(image_, *context_, FileReader::Options{});
+    reader_->AddObserver([this](const ReadReport& report) { programs_->NoteRead(report); });
+  }
+
+  InodeNumber Find(const std::string& path) {
+    const auto found = ResolvePath(image_->tree(), path, true);
+    EXPECT_TRUE(found.has_value()) << path;
+    return found.value_or(kNoInode);
+  }
+  void ReadBeginning(const std::string& path) {
+    ASSERT_TRUE(reader_->ReadAndWait(Find(path), 0, 4096).has_value()) << path;
+  }
+  bool IsWholeWithin(const std::string& path, std::chrono::milliseconds patience) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (reader_->WholeObject(Find(path)) == nullptr) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return true;
+  }
+
+  static constexpr std::chrono::milliseconds kPatience{20'000};
+  std::optional<TestImage> files_;
+  ImageStores stores_{StoreOptions{}};
+  Scheduler scheduler_{Scheduler::Options{}};
+  std::optional<ImageContext> context_;
+  std::shared_ptr<Image> image_;
+  std::optional<ProgramPrefetch> programs_;
+  std::optional<FileReader> reader_;
+};
+
+TEST_F(ProgramPrefetchTest, AProgramComesWholeAndWithItsLibraries) {
+  ReadBeginning("/usr/bin/bash");
+  EXPECT_TRUE(IsWholeWithin("/usr/bin/bash", kPatience));
+  EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
+}
+
+TEST_F(ProgramPrefetchTest, AScriptBringsItsInterpreter) {
+  ReadBeginning("/app/start");
+  EXPECT_TRUE(IsWholeWithin("/usr/bin/bash", kPatience));
+  EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
+}
+
+TEST_F(ProgramPrefetchTest, DataIsLeftToItsReader) {
+  ReadBeginning("/app/data");
+  EXPECT_FALSE(IsWholeWithin("/app/data", std::chrono::milliseconds(500)));
+  EXPECT_FALSE(IsWholeWithin("/usr/bin/bash", std::chrono::milliseconds(0)));
+}
+
+TEST_F(ProgramPrefetchTest, ReadsThatWaitedForNothingBringNothing) {
+  ReadReport report;
+  report.inode = Find("/usr/bin/bash");
+  programs_->NoteRead(report);
+  EXPECT_FALSE(IsWholeWithin("/usr/bin/bash", std::chrono::milliseconds(300)));
+}
+
+TEST_F(ProgramPrefetchTest, EndsWhileProgramsAreOnTheirWay) {
+  ReadBeginning("/app/start");
+  reader_.reset();
+  programs_.reset();
+}
+
+}  // namespace
+}  // namespace layerfs
