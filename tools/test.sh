@@ -53,7 +53,7 @@ if ((TIDY_SECONDS > 0 && $# == 0)); then
 fi
 
 step "end-to-end tests (release)"
-ctest --test-dir build/release --output-on-failure -L e2e "$@" || failed+=("end-to-end tests")
+ctest --test-dir build/release --output-on-failure -j 2 -L e2e "$@" || failed+=("end-to-end tests")
 
 step "done"
 if ((${#failed[@]})); then
