@@ -13,6 +13,16 @@ as the bytes come: chunk by chunk, none of it synced. Printed, as medians of int
 lay down; disk used by bytes held; time to read every file whole, with a cold page cache in the tree's
 order and in random order, and with a warm one; descriptors that a reader of all of it holds open. Times are a
 file's, in microseconds. Needs root, to drop caches. WORK must be on the disk that the cache would be on.
+
+What came of it, for 9,707 files of an image of Debian packages, 6,467 bytes each on average; ext4, two
+processors, medians of three runs on a machine that others used as well:
+  layout            lay   cold order  cold random         warm    disk    open
+  each         162.4 us     120.2 us     130.4 us      10.3 us    1.41    9002
+  chunk         27.0 us      29.5 us      47.7 us       3.1 us    1.02     762
+  pack          10.5 us      11.4 us      36.8 us       1.7 us    1.00       1
+So small files share an object by chunk: three to six times as fast as one each, on two thirds of the disk, with
+a twelfth of the descriptors. A pack would be faster yet by some ten microseconds a file, a fraction of what
+opening one through FUSE costs, and cannot be shared among images, evicted in parts, or verified by its name.
 """
 import argparse
 import hashlib
