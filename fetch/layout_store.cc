@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "fetch/layout_blob_source.h"
+#include "fetch/layout_session.h"
 #include "fetch/raw_document.h"
 
 namespace layerfs {
@@ -64,23 +65,26 @@ class LayoutReader : public ImageReader {
   std::shared_ptr<BlobSource> source_;
 };
 
+// What it has written and no image names is taken back when it goes without WriteRoot.
 class LayoutWriter : public ImageWriter {
  public:
   explicit LayoutWriter(ImageReference reference)
-      : reference_(std::move(reference)), layout_(reference_.path) {}
+      : reference_(std::move(reference)), layout_(reference_.path), session_(layout_) {}
 
   Result<bool> HasBlob(const Digest& digest, uint64_t size) override {
-    return layout_.HasBlob(digest, size);
+    LAYERFS_TRY(there, session_.BeginExisting());
+    return there && layout_.HasBlob(digest, size);
   }
   Result<bool> MountBlob(const Digest& /*digest*/, const std::string& /*from*/) override {
     return false;
   }
   Status WriteBlob(const Digest& digest, uint64_t size, int fd,
                    const std::function<void(uint64_t)>& on_progress) override {
-    return layout_.WriteBlob(digest, size, fd, on_progress);
+    return Add(digest, size, [&] { return layout_.WriteBlob(digest, size, fd, on_progress); });
   }
   Status WriteManifest(const RawDocument& document) override {
-    return layout_.WriteBlobBytes(document.digest, document.raw);
+    return Add(document.digest, document.raw.size(),
+               [&] { return layout_.WriteBlobBytes(document.digest, document.raw); });
   }
   Status WriteRoot(const RawDocument& document) override {
     if (reference_.digest && *reference_.digest != document.digest) {
@@ -92,13 +96,25 @@ class LayoutWriter : public ImageWriter {
     descriptor.media_type = document.media_type;
     descriptor.digest = document.digest;
     descriptor.size = document.raw.size();
-    return layout_.SetTag(reference_.tag, std::move(descriptor));
+    LAYERFS_CHECK_OK(layout_.SetTag(reference_.tag, std::move(descriptor)));
+    session_.Keep();
+    return {};
   }
   std::string name() const override { return reference_.ToString(); }
 
  private:
+  template <typename Write>
+  Status Add(const Digest& digest, uint64_t size, Write write) {
+    LAYERFS_CHECK_OK(session_.Begin());
+    if (layout_.HasBlob(digest, size)) return {};
+    LAYERFS_CHECK_OK(write());
+    session_.Added(digest);
+    return {};
+  }
+
   const ImageReference reference_;
   const OciLayout layout_;
+  LayoutSession session_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 namespace layerfs {
 
 std::shared_ptr<ImageReader> MakeLayoutReader(const ImageReference& reference);
+// Without WriteRoot, what it has written and no image of the layout names goes when it goes.
 std::shared_ptr<ImageWriter> MakeLayoutWriter(const ImageReference& reference);
 
 // Reads [offset, offset + descriptor.size) of a file as the descriptor's blob: in pieces, size and

@@ -33,6 +33,15 @@ class LayoutStore : public testing::Test {
     const Digest digest = Digest::Of(raw);
     return {std::move(raw), manifest.media_type, digest};
   }
+  static RawDocument ManifestOf(const Descriptor& layer) {
+    Manifest manifest;
+    manifest.media_type = media_type::kOciManifest;
+    manifest.config.media_type = media_type::kOciConfig;
+    manifest.layers = {layer};
+    Bytes raw = manifest.Encode();
+    const Digest digest = Digest::Of(raw);
+    return {std::move(raw), manifest.media_type, digest};
+  }
   Digest PutBlob(ImageWriter& writer, const std::string& content) {
     const std::string file = directory_.Write("blob", content);
     const UniqueFd fd = *OpenFile(file, O_RDONLY);
@@ -175,6 +184,54 @@ TEST_F(LayoutStore, ASourceFileThatIsTooShortLeavesNothing) {
   const Digest digest = Digest::Of(AsBytes("abcdef"));
   EXPECT_FALSE(writer->WriteBlob(digest, 6, fd.get(), nullptr).has_value());
   EXPECT_TRUE(std::filesystem::is_empty(Layout() + "/blobs/sha256"));
+}
+
+TEST_F(LayoutStore, WhatNoImageNamesGoesWithItsWriter) {
+  auto first = Writer(":v1");
+  const Digest kept = PutBlob(*first, "kept");
+  ASSERT_TRUE(first->WriteRoot(ManifestOf(Describe(kept, 4))).has_value());
+  first.reset();
+  EXPECT_TRUE(std::filesystem::exists(BlobFile(kept)));
+
+  auto second = Writer(":v2");
+  PutBlob(*second, "kept");
+  const Digest added = PutBlob(*second, "added");
+  ASSERT_TRUE(second->WriteManifest(EmptyManifest("lost")).has_value());
+  EXPECT_TRUE(std::filesystem::exists(BlobFile(added)));
+  second.reset();
+  EXPECT_FALSE(std::filesystem::exists(BlobFile(added)));
+  EXPECT_FALSE(std::filesystem::exists(BlobFile(EmptyManifest("lost").digest)));
+  EXPECT_TRUE(std::filesystem::exists(BlobFile(kept)));
+  EXPECT_TRUE(Reader(":v1")->ReadRoot().has_value());
+}
+
+TEST_F(LayoutStore, ALayoutThatWasMadeForNothingGoes) {
+  PutBlob(*Writer(":v1"), "lost");
+  EXPECT_FALSE(std::filesystem::exists(Layout()));
+  // What was there before stays, and so does a file that is not ours.
+  std::filesystem::create_directories(Layout());
+  PutBlob(*Writer(":v1"), "lost");
+  EXPECT_TRUE(std::filesystem::exists(Layout()));
+  EXPECT_TRUE(std::filesystem::is_empty(Layout()));
+}
+
+TEST_F(LayoutStore, ABlobThatAnotherWriterHasSeenStays) {
+  auto first = Writer(":v1");
+  const Digest shared = PutBlob(*first, "shared");
+  auto second = Writer(":v2");
+  EXPECT_TRUE(*second->HasBlob(shared, 6));
+  first.reset();
+  EXPECT_TRUE(std::filesystem::exists(BlobFile(shared)));
+  EXPECT_TRUE(second->WriteRoot(ManifestOf(Describe(shared, 6))).has_value());
+}
+
+TEST_F(LayoutStore, WhereADocumentCannotBeReadNothingIsTakenBack) {
+  auto writer = Writer(":v1");
+  ASSERT_TRUE(writer->WriteRoot(EmptyManifest("1")).has_value());
+  const Digest added = PutBlob(*writer, "added");
+  std::ofstream(BlobFile(EmptyManifest("1").digest)) << "{broken";
+  writer.reset();
+  EXPECT_TRUE(std::filesystem::exists(BlobFile(added)));
 }
 
 TEST_F(LayoutStore, UnknownMembersOfTheIndexSurviveAWrite) {
