@@ -12,6 +12,12 @@
 namespace layerfs {
 namespace {
 
+// What the chunks of a layer make together.
+struct LayerTar {
+  Sha256 hash;
+  bool complete = true;  // no chunk was bad
+};
+
 // How many chunks are fetched at once: enough to fill a link, few enough to stay small.
 constexpr size_t kChunksAtOnce = 16;
 
@@ -26,7 +32,9 @@ class CheckCommand final : public Command {
         {"  Checks the structure of every layer's index, of the merged tree and of the chunk "
          "tables,\n"
          "  beyond what mounting does. With --data every chunk is fetched and compared with its\n"
-         "  digest. Every finding is a line; the exit status is 5 where there is one.",
+         "  digest, and what all chunks of a layer make with the diff ID that the config says. "
+         "Every\n"
+         "  finding is a line; the exit status is 5 where there is one.",
          {"layerfs check oci:/images/app:1", "layerfs check --data docker://example.com/app:1"}});
     return app;
   }
@@ -43,6 +51,9 @@ class CheckCommand final : public Command {
       Report("layer " + tree.layers()[i].blob.ToString(), CheckIndex(layer), io);
       layers.push_back(std::move(layer));
     }
+    LAYERFS_TRY(config, image->Config());
+    CheckDiffIds(tree, config.diff_ids, io);
+    std::vector<LayerTar> tars(tree.layers().size());
     LAYERFS_CHECK_OK(ForEachSegment(
         *image, *scheduler, *cache,
         [&](const SegmentRef& segment, const ChunkTableSegment& table) -> Status {
@@ -50,10 +61,11 @@ class CheckCommand final : public Command {
           Report("blob " + blob->digest.ToString(), CheckSegment(table, blob->size), io);
           Report("layer " + blob->digest.ToString(),
                  CheckContents(layers[ToUint(segment.layer)], table), io);
-          if (data_) CheckData(blob, table, *scheduler, io);
+          if (data_) CheckData(blob, table, *scheduler, tars[ToUint(segment.layer)], io);
           chunks_ += table.chunks().size();
           return {};
         }));
+    if (data_) CheckTars(tree, tars, io);
     std::fprintf(io.out, "%u inodes, %llu chunks%s: %zu findings\n", tree.inode_count(),
                  static_cast<unsigned long long>(chunks_), data_ ? " with their data" : "",
                  findings_);
@@ -68,14 +80,52 @@ class CheckCommand final : public Command {
     findings_ += findings.size();
   }
 
+  // What the indexes say that the tars are, against what the config says.
+  void CheckDiffIds(const Index& tree, const std::vector<Digest>& diff_ids, CommandIo& io) {
+    if (diff_ids.size() != tree.layers().size()) {
+      Report("config",
+             {std::to_string(diff_ids.size()) + " diff IDs for " +
+              std::to_string(tree.layers().size()) + " layers"},
+             io);
+      return;
+    }
+    for (size_t i = 0; i < diff_ids.size(); ++i) {
+      const LayerInfo& layer = tree.layers()[i];
+      if (layer.diff_id == diff_ids[i]) continue;
+      Report("layer " + layer.blob.ToString(),
+             {"its index is of the tar " + layer.diff_id.ToString() +
+              "; the config's diff ID says " + diff_ids[i].ToString()},
+             io);
+    }
+  }
+
+  void CheckTars(const Index& tree, std::vector<LayerTar>& tars, CommandIo& io) {
+    for (size_t i = 0; i < tars.size(); ++i) {
+      if (!tars[i].complete) continue;
+      const LayerInfo& layer = tree.layers()[i];
+      const Digest tar = tars[i].hash.Finish();
+      if (tar == layer.diff_id) continue;
+      Report("layer " + layer.blob.ToString(),
+             {"its chunks make the tar " + tar.ToString() + "; its diff ID is " +
+              layer.diff_id.ToString()},
+             io);
+    }
+  }
+
+  // The chunks of a layer come in the tar's order.
   void CheckData(const std::shared_ptr<const SourceBlob>& blob, const ChunkTableSegment& table,
-                 Scheduler& scheduler, CommandIo& io) {
+                 Scheduler& scheduler, LayerTar& tar, CommandIo& io) {
     const auto chunks = table.chunks();
     for (size_t begin = 0; begin < chunks.size(); begin += kChunksAtOnce) {
       const auto batch = chunks.subspan(begin, std::min(kChunksAtOnce, chunks.size() - begin));
       std::vector<ChunkRequest> requests;
       for (const Chunk& chunk : batch) requests.push_back(Request(blob, chunk));
-      if (FetchAllAndWait(scheduler, requests).has_value()) continue;
+      const auto all = FetchAllAndWait(scheduler, requests);
+      if (all.has_value()) {
+        for (const SharedBytes& bytes : *all) tar.hash.Update(*bytes);
+        continue;
+      }
+      tar.complete = false;
       // Something in the batch is wrong: once more, one by one, to name each.
       for (const Chunk& chunk : batch) {
         const auto fetched = scheduler.FetchAndWait(Request(blob, chunk));

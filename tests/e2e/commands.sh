@@ -78,6 +78,20 @@ code=0
 "$LAYERFS" check --data "oci:$WORK/flipped:latest" >/dev/null 2>"$WORK/check.err" || code=$?
 expect_equal "a bad chunk is told once" 1 "$(wc -l <"$WORK/check.err")"
 
+fact "check compares the layers with the config's diff IDs; convert copies no layer that has another"
+cp -a "$WORK/app" "$WORK/other-diff"
+manifest_of "$WORK/app" >"$WORK/manifest.json"
+config=$(blob "$WORK/app" "$(jq -r .config.digest "$WORK/manifest.json")")
+jq -c '.rootfs.diff_ids[0] = .rootfs.diff_ids[1]' "$config" >"$WORK/config.json"
+read -r digest size < <(put_blob "$WORK/other-diff" "$WORK/config.json")
+jq -c --arg digest "$digest" --argjson size "$size" '.config += {digest: $digest, size: $size}' "$WORK/manifest.json" >"$WORK/forged.json"
+read -r digest size < <(put_blob "$WORK/other-diff" "$WORK/forged.json")
+tag_layout "$WORK/other-diff" latest "$(jq -nc --arg digest "$digest" --argjson size "$size" \
+  '{mediaType: "application/vnd.oci.image.manifest.v1+json", digest: $digest, size: $size}')"
+expect_error 5 "diff ID" "$LAYERFS" check --data "oci:$WORK/other-diff:latest"
+expect_error 5 "diff ID" "$LAYERFS" convert -q "oci:$WORK/other-diff:latest" "oci:$WORK/other-copy:latest"
+[[ ! -e $WORK/other-copy ]] || fail "something is left of a conversion that was refused"
+
 fact "cache stat and cache prune"
 "$LAYERFS" cache stat --json --cache "$WORK/cache-commands" >"$WORK/cache.json" && jq -e . "$WORK/cache.json" >/dev/null
 "$LAYERFS" cache prune --cache "$WORK/cache-commands"

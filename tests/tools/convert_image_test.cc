@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <iterator>
 #include <string>
 
 #include "fetch/raw_document.h"
@@ -68,10 +69,13 @@ class ConvertImageTest : public testing::Test {
     EXPECT_TRUE(raw.has_value()) << descriptor.digest.ToString();
     return raw.value_or(Bytes());
   }
-  // Nothing can be seen at a destination where conversion failed.
-  void ExpectNoImage(const std::string& name) {
-    auto reader = stores_.OpenReader(Destination(name));
-    EXPECT_FALSE((*reader)->ReadRoot().has_value());
+  // Nothing is left at a destination that was made for a conversion which failed.
+  void ExpectNothing(const std::string& name) {
+    EXPECT_FALSE(std::filesystem::exists(directory_ / name));
+  }
+  size_t CountBlobs(const std::string& name) {
+    const std::filesystem::directory_iterator blobs(directory_ / (name + "/blobs/sha256"));
+    return static_cast<size_t>(std::distance(begin(blobs), end(blobs)));
   }
 
   TempDir directory_;
@@ -245,8 +249,27 @@ TEST_F(ConvertImageTest, AConvertedSourceIsCopied) {
   options.source = Destination("out");
   const ConvertReport copy = MustConvert(options);
   EXPECT_EQ(copy.layers[0].outcome, LayerOutcome::kCopied);
+  EXPECT_EQ(copy.layers[0].tar_size, SmallTar("a").size());
   EXPECT_EQ(copy.root, first.root);
   EXPECT_EQ(ReadBlob(ReadManifest("copy").layers[0], "copy"), ReadBlob(ReadManifest().layers[0]));
+}
+
+TEST_F(ConvertImageTest, AConvertedSourceWithAnotherDiffIdIsRefused) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  Manifest forged = ReadManifest();
+  const LayoutImage out(directory_ / "out");
+  forged.config = out.AddBlob(media_type::kOciConfig,
+                              LayoutImage::Config({.layers = {{SmallTar("something else")}}}));
+  out.Tag("new", out.AddBlob(media_type::kOciManifest, forged.Encode()));
+  ConvertOptions options = Options("copy");
+  options.source = Destination("out");
+  progress_.Reset();
+  const auto copy = Convert(options);
+  ASSERT_FALSE(copy.has_value());
+  EXPECT_EQ(copy.error().code, ErrorCode::kDigestMismatch);
+  EXPECT_THAT(copy.error().context, HasSubstr("diff ID"));
+  ExpectNothing("copy");
 }
 
 TEST_F(ConvertImageTest, AHardLinkIntoALowerLayerIsConverted) {
@@ -265,7 +288,20 @@ TEST_F(ConvertImageTest, AHardLinkToNowhereIsToldAndLeavesNoImage) {
   EXPECT_EQ(report.error().code, ErrorCode::kCorrupt);
   EXPECT_THAT(report.error().context, HasSubstr("link"));
   EXPECT_THAT(report.error().context, HasSubstr("d/b"));
-  ExpectNoImage("out");
+  ExpectNothing("out");
+}
+
+TEST_F(ConvertImageTest, AConversionThatFailsLeavesALayoutAsItWas) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  const size_t before = CountBlobs("out");
+  source_.Tag("latest",
+              source_.AddImage({.layers = {{SmallTar("a")},
+                                           {SmallTar("more")},
+                                           {TarWriter().HardLink("link", "gone").Finish()}}}));
+  ASSERT_FALSE(Convert(Options()).has_value());
+  EXPECT_EQ(CountBlobs("out"), before);
+  EXPECT_TRUE(IsConvertedLayer(ReadManifest().layers[0]));
 }
 
 // A nondistributable layer: the source may hold its bytes, or leave them to another server.
@@ -284,7 +320,7 @@ TEST_F(ConvertImageTest, ANondistributableLayerIsConvertedWhereItIsAndElseItsPla
   const auto report = Convert(Options("other"));
   ASSERT_FALSE(report.has_value());
   EXPECT_THAT(report.error().context, HasSubstr(url));
-  ExpectNoImage("other");
+  ExpectNothing("other");
 }
 
 TEST_F(ConvertImageTest, TheCompressionThatIsAskedForComesOut) {
@@ -368,7 +404,7 @@ TEST_F(ConvertIndexTest, APlatformThatIsNotThereIsNamedWithWhatIs) {
   EXPECT_EQ(report.error().code, ErrorCode::kNotFound);
   EXPECT_THAT(report.error().context, HasSubstr("linux/riscv64"));
   EXPECT_THAT(report.error().context, HasSubstr("linux/arm64"));
-  ExpectNoImage("out");
+  ExpectNothing("out");
 }
 
 // What is wrong with the one image of a layout, and what the error must say.
@@ -467,7 +503,7 @@ TEST_P(ConvertBadImageTest, EndsInOneErrorAndNothingAtTheDestination) {
   ASSERT_FALSE(report.has_value());
   EXPECT_EQ(report.error().code, GetParam().code) << report.error().context;
   EXPECT_THAT(report.error().context, HasSubstr(GetParam().words));
-  ExpectNoImage("out");
+  ExpectNothing("out");
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, ConvertBadImageTest, testing::ValuesIn(kBadImages),

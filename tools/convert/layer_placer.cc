@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "index/base/log.h"
+#include "index/layer_decoder.h"
 #include "tools/convert/converted_documents.h"
 #include "tools/convert/layer_converter.h"
 #include "tools/convert/spool_file.h"
@@ -28,6 +29,13 @@ std::optional<std::string> MountableFrom(const std::string& place,
   std::string repository = place.substr(prefix.size());
   if (repository == destination.repository) return std::nullopt;
   return repository;
+}
+
+Status CheckDiffId(const LayerTask& task, const Digest& tar) {
+  if (tar == task.diff_id) return {};
+  return Fail(ErrorCode::kDigestMismatch,
+              "its tar is " + tar.ToString() + "; the config's diff ID says " +
+                  task.diff_id.ToString() + ": the image is broken at its source");
 }
 
 }  // namespace
@@ -65,13 +73,24 @@ Result<bool> LayerPlacer::IsThere(const Digest& digest, uint64_t size,
 
 Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   const Descriptor& layer = task.source;
+  PlacedLayer placed{layer, 0, LayerOutcome::kCopied};
   LAYERFS_TRY(there, IsThere(layer.digest, layer.size, PlaceOf(parts_.options.source)));
-  if (!there) {
-    LAYERFS_TRY(spool, SpoolFile::Open(parts_.options.spool_directory));
-    LAYERFS_CHECK_OK(Read(task, [&spool](ByteSpan bytes) { return spool.Append(bytes); }));
-    LAYERFS_CHECK_OK(Write(task, layer.digest, layer.size, spool.fd()));
-  }
-  return PlacedLayer{layer, 0, LayerOutcome::kCopied};
+  if (there) return placed;
+  LAYERFS_TRY(spool, SpoolFile::Open(parts_.options.spool_directory));
+  Sha256 tar;
+  LayerDecoder decoder([&tar](ByteSpan bytes) {
+    tar.Update(bytes);
+    return Status();
+  });
+  LAYERFS_CHECK_OK(Read(task, [&](ByteSpan bytes) -> Status {
+    LAYERFS_CHECK_OK(decoder.Feed(bytes));
+    return spool.Append(bytes);
+  }));
+  LAYERFS_CHECK_OK(decoder.Finish());
+  LAYERFS_CHECK_OK(CheckDiffId(task, tar.Finish()));
+  placed.tar_size = decoder.tar_size();
+  LAYERFS_CHECK_OK(Write(task, layer.digest, layer.size, spool.fd()));
+  return placed;
 }
 
 Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
@@ -79,11 +98,7 @@ Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
   const ConvertOptions& options = parts_.options;
   LAYERFS_TRY(converted, ConvertLayer(read, {options.policy, parts_.in_flight_bytes,
                                              options.spool_directory, &parts_.pool}));
-  if (converted.diff_id != task.diff_id) {
-    return Fail(ErrorCode::kDigestMismatch,
-                "its tar is " + converted.diff_id.ToString() + "; the config's diff ID says " +
-                    task.diff_id.ToString() + ": the image is broken at its source");
-  }
+  LAYERFS_CHECK_OK(CheckDiffId(task, converted.diff_id));
   const uint64_t size = converted.spool.size();
   LAYERFS_TRY(there, IsThere(converted.digest, size, ""));
   if (!there) LAYERFS_CHECK_OK(Write(task, converted.digest, size, converted.spool.fd()));
