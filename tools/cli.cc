@@ -88,7 +88,9 @@ const CLI::App* DeepestParsed(const CLI::App* app) {
 int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
                 const std::vector<std::string>& arguments, CommandIo& io) {
   const CLI::App* const app = DeepestParsed(&root);
-  std::string message = error.what();
+  const bool lacks_command =
+      error.get_name() == "RequiredError" && !app->get_subcommands({}).empty();
+  std::string message = lacks_command ? "a command is missing" : error.what();
   std::string suggestion;
   for (const std::string& argument : arguments) {
     const bool option = argument.starts_with("--");
@@ -103,7 +105,6 @@ int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
       break;
     }
   }
-  if (arguments.empty()) message = "a command is missing";
   std::fprintf(io.err, "%s: %s%s\nTry \"%s --help\".\n", CommandName(app).c_str(), message.c_str(),
                suggestion.c_str(), CommandName(app).c_str());
   return static_cast<int>(ExitStatus::kUsage);

@@ -253,9 +253,13 @@ void PrintMountStatus(const Json& status, std::FILE* out) {
                TextOf(status, "mountPoint").c_str(), Number(status.value("seconds", Json(0))),
                status.value("passthrough", false) ? "on" : "off",
                status.value("ioUring", false) ? "on" : "off");
-  std::fprintf(out, "cached:   %s of %s (fill: %s)\n",
-               FormatBytes(Count(fill, "cachedBytes")).c_str(),
-               FormatBytes(Count(fill, "imageBytes")).c_str(), TextOf(fill, "state").c_str());
+  if (fill.contains("imageBytes")) {
+    std::fprintf(out, "cached:   %s of %s (fill: %s)\n",
+                 FormatBytes(Count(fill, "cachedBytes")).c_str(),
+                 FormatBytes(Count(fill, "imageBytes")).c_str(), TextOf(fill, "state").c_str());
+  } else {
+    std::fprintf(out, "cached:   what has been read (fill: %s)\n", TextOf(fill, "state").c_str());
+  }
   if (TextOf(startup, "state") != "none") {
     std::fprintf(out,
                  "startup:  %s of %s (%s); reads: %" PRIu64 " at once, %" PRIu64 " waited, %" PRIu64

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/text.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -115,6 +116,35 @@ std::string EscapeForTerminal(std::string_view bytes) {
     bytes.remove_prefix(1);
   }
   return escaped;
+}
+
+size_t TextColumns(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+std::string FillText(std::string_view text, size_t indent, size_t width) {
+  constexpr std::string_view kSpace = " \n";
+  std::string filled;
+  size_t column = indent;
+  while (true) {
+    const size_t begin = text.find_first_not_of(kSpace);
+    if (begin == std::string_view::npos) return filled;
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find_first_of(kSpace));
+    text.remove_prefix(word.size());
+    const size_t columns = TextColumns(word);
+    if (filled.empty()) {
+      column += columns;
+    } else if (column + 1 + columns <= width) {
+      filled += ' ';
+      column += 1 + columns;
+    } else {
+      filled += "\n" + std::string(indent, ' ');
+      column = indent + columns;
+    }
+    filled += word;
+  }
 }
 
 }  // namespace layerfs

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers as people read and write them.
+// Numbers and texts as people read and write them.
 // Thread-safe.
 #pragma once
 
@@ -21,5 +21,10 @@ Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
 // Bytes that a terminal may not like (control characters, invalid UTF-8) and the backslash as \xNN,
 // so that a name from an image cannot drive the terminal. Reversible, so it serves JSON as well.
 std::string EscapeForTerminal(std::string_view bytes);
+// How many columns UTF-8 text takes, none of it wide or combining.
+size_t TextColumns(std::string_view text);
+// The words of `text`, in lines that end before column `width`; all but the first begin behind
+// `indent` spaces, the first is meant to. A word that is too long has a line of its own.
+std::string FillText(std::string_view text, size_t indent, size_t width);
 
 }  // namespace layerfs

@@ -23,7 +23,9 @@ jq -e --arg image "$SOURCE" '.image == $image and .reads.waited > 0 and .reads.e
   and ([.reads.stalls[].path] | index("/usr/bin/perl") != null)
   and ([.reads.waits[].count] | add) == .reads.waited' "$WORK/stat.json" >/dev/null || fail "$(cat "$WORK/stat.json")"
 expect_equal "requests" "$(requests GET /blobs/ | wc -l)" "$(jq .fetch.requests "$WORK/stat.json")"
-expect_contains "stat" "$("$LAYERFS" stat "$M")" "/usr/bin/perl"
+"$LAYERFS" stat "$M" >"$WORK/stat.txt"
+expect_contains "stat" "$(cat "$WORK/stat.txt")" "/usr/bin/perl"
+expect_contains "stat" "$(cat "$WORK/stat.txt")" "what has been read (fill: off)"
 
 fact "--watch tells again and again"
 timeout 10 "$LAYERFS" stat --json --watch 0.1 "$M" 2>/dev/null | head -3 >"$WORK/watch" || true
