@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <mutex>
@@ -189,6 +190,21 @@ void AddMountOptions(const FuseOptions& options, bool writable, FuseArguments& a
   if (options.debug) arguments.Add("-d");
 }
 
+// What else would kill the process and leave a dead mount: from a terminal, or from who takes it
+// for a program that heeds them. libfuse sees to SIGTERM, SIGINT and SIGHUP.
+constexpr int kMoreEndSignals[] = {SIGQUIT, SIGUSR1, SIGUSR2};
+
+// They end the session as SIGTERM does.
+void HandleMoreSignals() {
+  struct sigaction end{};
+  if (::sigaction(SIGTERM, nullptr, &end) != 0) return;
+  for (const int signal : kMoreEndSignals) ::sigaction(signal, &end, nullptr);
+}
+
+void UnhandleMoreSignals() {
+  for (const int signal : kMoreEndSignals) ::signal(signal, SIG_DFL);
+}
+
 }  // namespace
 
 struct FuseSession::Impl {
@@ -202,7 +218,10 @@ struct FuseSession::Impl {
 
   ~Impl() {
     if (session == nullptr) return;
-    if (handles_signals) fuse_remove_signal_handlers(session);
+    if (handles_signals) {
+      UnhandleMoreSignals();
+      fuse_remove_signal_handlers(session);
+    }
     if (mounted) fuse_session_unmount(session);
     fuse_session_destroy(session);
   }
@@ -226,22 +245,25 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
 #ifdef FUSE_CAP_OVER_IO_URING
   if (impl->context.want_io_uring) impl->arguments.AddOption("io_uring");
 #endif
-  const auto failed = [&](std::string_view what) {
+  const auto failed = [&](ErrorCode code, std::string_view what) {
     const std::string message = LastFuseMessage().With([](FuseMessages& messages) {
       return messages.line.empty() ? messages.last : messages.line;
     });
     std::string said = message.empty() ? std::string(what) : message;
-    return Fail(ErrorCode::kIo,
-                "mount " + options.mount_point + ": " + said.append(MountRemedy(said)));
+    return Fail(code, "mount " + options.mount_point + ": " + said.append(MountRemedy(said)));
   };
   impl->session = fuse_session_new(impl->arguments.get(), &kFuseOperations, sizeof kFuseOperations,
                                    &impl->context);
-  if (impl->session == nullptr) return failed("libfuse refused an option");
+  if (impl->session == nullptr) {
+    return failed(ErrorCode::kInvalidArgument, "libfuse refused an option");
+  }
   impl->notifier.SetSession(impl->session);
-  if (fuse_set_signal_handlers(impl->session) != 0) return failed("signal handlers");
+  if (fuse_set_signal_handlers(impl->session) != 0)
+    return failed(ErrorCode::kIo, "signal handlers");
+  HandleMoreSignals();
   impl->handles_signals = true;
   if (fuse_session_mount(impl->session, options.mount_point.c_str()) != 0) {
-    return failed("the kernel refused it");
+    return failed(ErrorCode::kIo, "the kernel refused it");
   }
   impl->mounted = true;
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));

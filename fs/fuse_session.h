@@ -33,7 +33,8 @@ class FuseSession {
   FuseSession(const FuseSession&) = delete;
   FuseSession& operator=(const FuseSession&) = delete;
 
-  // Serves until it is unmounted or the process gets SIGTERM, SIGINT or SIGHUP.
+  // Serves until it is unmounted or the process gets SIGTERM, SIGINT, SIGHUP or
+  // SIGQUIT.
   Status Run();
   // All false until the kernel has been answered for the first time. Thread-safe.
   SessionAbilities abilities() const;

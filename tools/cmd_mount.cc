@@ -77,6 +77,10 @@ class MountCommand final : public Command {
          "  as overlayfs and fuse-overlayfs do it and with their options. Called by the name\n"
          "  mount.fuse.layerfs it is a helper of mount(8), and Podman's mount_program.\n"
          "\n"
+         "  A user's mount that only he sees lets him read all of the image, whatever its owners "
+         "and\n"
+         "  modes, as if he had unpacked it; with -o default_permissions the kernel checks.\n"
+         "\n"
          "  Mount options of interest: allow_other (the default for root's writable mounts), "
          "noexec,\n"
          "  nosuid, nodev, io_uring (oci: only, where the kernel has it enabled).",

@@ -29,6 +29,12 @@ options=$(grep -F " $M fuse" /proc/self/mounts)
 expect_contains "mount options" "$options" nosuid
 expect_contains "mount options" "$options" nodev
 
+fact "he reads all of it, as what he has unpacked; with default_permissions the kernel checks"
+expect_equal "a file without any permissions" none "$(as_user cat "$M/app/attributes/no-mode")"
+as_user "$WORK/layerfs" umount "$M"
+as_user "$WORK/layerfs" mount -o default_permissions "oci:$WORK/app:latest" "$M"
+expect_error 1 "permission denied" as_user cat "$M/app/attributes/no-mode"
+
 fact "nobody else sees into it, not even root"
 expect_error 2 "permission denied" ls "$M"
 
