@@ -101,6 +101,12 @@ Status ApplySparse(PaxSparse& sparse, std::string_view key, std::string_view val
 
 Status SetXattr(PaxOverrides& overrides, std::string_view name, std::string value, XattrForm form) {
   if (!IsLinuxXattrName(name)) return {};
+  // Those who unpack layers fail at it too: setxattr(2) says ERANGE.
+  if (name.size() > kMaxXattrName) {
+    return Fail(ErrorCode::kTooLarge, "extended attribute " + std::string(name) +
+                                          ": a name of more than " + std::to_string(kMaxXattrName) +
+                                          " bytes");
+  }
   if (value.size() > kMaxXattrValue) {
     return Fail(ErrorCode::kTooLarge, "extended attribute " + std::string(name) + ": more than " +
                                           std::to_string(kMaxXattrValue) + " bytes");

@@ -14,7 +14,6 @@
 namespace layerfs {
 namespace {
 
-constexpr size_t kMaxXattrName = 255;  // XATTR_NAME_MAX, linux/limits.h
 constexpr std::array<std::string_view, 4> kNamespaces = {"user.", "trusted.", "security.",
                                                          "system."};
 
@@ -143,7 +142,7 @@ bool IsValidAcl(const std::vector<AclEntry>& sorted) {
 }  // namespace
 
 bool IsLinuxXattrName(std::string_view name) {
-  if (name.size() > kMaxXattrName || name.find('\0') != std::string_view::npos) return false;
+  if (name.contains('\0')) return false;
   return std::ranges::any_of(kNamespaces, [&](std::string_view prefix) {
     return name.size() > prefix.size() && name.starts_with(prefix);
   });

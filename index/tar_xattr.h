@@ -15,11 +15,12 @@ namespace layerfs {
 inline constexpr std::string_view kAclAccessXattr = "system.posix_acl_access";
 inline constexpr std::string_view kAclDefaultXattr = "system.posix_acl_default";
 
-// XATTR_SIZE_MAX of linux/limits.h.
+// XATTR_NAME_MAX and XATTR_SIZE_MAX of linux/limits.h.
+inline constexpr size_t kMaxXattrName = 255;
 inline constexpr size_t kMaxXattrValue = 65536;
 
-// Whether Linux could have set it: a known namespace, a name behind it, no more than 255 bytes, no
-// NUL. Others (macOS writes com.apple.*) are dropped as they are by everyone who unpacks a layer.
+// Whether it is an attribute of Linux: a known namespace, a name behind it, no NUL. Others (macOS
+// writes com.apple.*) are dropped as they are by everyone who unpacks a layer.
 bool IsLinuxXattrName(std::string_view name);
 
 // "%41" → "A"; nothing where an escape is malformed.

@@ -134,6 +134,8 @@ void AddBadPax(std::vector<BadCase>& cases) {
       "malformed");
   Add(cases, "should-fail-libarchive-value", WithPax({{"LIBARCHIVE.xattr.user.a", "e!"}}),
       "malformed");
+  Add(cases, "should-fail-xattr-name-beyond-linux",
+      WithPax({{"SCHILY.xattr.user." + Repeat('n', 251), "v"}}), "user.nnnn", ErrorCode::kTooLarge);
   Add(cases, "should-fail-xattr-value-beyond-linux",
       WithPax({{"SCHILY.xattr.user.a", Repeat('v', 65537)}}), "user.a", ErrorCode::kTooLarge);
   Add(cases, "should-fail-extension-too-large",
