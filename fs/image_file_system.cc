@@ -31,6 +31,8 @@ struct OpenInode {
   int32_t backing_id = 0;
 };
 
+constexpr std::string_view kLabel = "security.selinux";
+
 // Names outside the namespaces of xattr(7) are not missing but impossible.
 bool HasXattrNamespace(std::string_view name) {
   constexpr std::string_view kNamespaces[] = {"user.", "trusted.", "security.", "system."};
@@ -55,6 +57,9 @@ struct ImageFileSystem::State {
 
   std::shared_ptr<Image> image;
   const Index& tree;
+  // Whether any file has a label. Where none has, whoever asks for one hears that there are no
+  // labels here: `ls -l` asks for each file until it does.
+  const bool labelled = tree.HasXattrNamed(kLabel);
   FileReader& reader;
   const Options options;
   std::atomic<bool> passthrough{false};
@@ -295,7 +300,10 @@ void ImageFileSystem::GetXattr(const Caller& /*caller*/, NodeId node, std::strin
                                size_t capacity, Reply reply) {
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   const auto value = state_->tree.FindXattr(State::ToInode(node), name);
-  if (!value.has_value()) return reply.Errno(HasXattrNamespace(name) ? ENODATA : EOPNOTSUPP);
+  if (!value.has_value()) {
+    const bool possible = HasXattrNamespace(name) && (name != kLabel || state_->labelled);
+    return reply.Errno(possible ? ENODATA : EOPNOTSUPP);
+  }
   reply.XattrBytes(*value, capacity);
 }
 

@@ -181,6 +181,14 @@ std::optional<std::string_view> Index::FindXattr(InodeNumber inode, std::string_
   return std::nullopt;
 }
 
+bool Index::HasXattrNamed(std::string_view name) const {
+  const size_t count = layout::Count<layout::XattrRecord>(state_->sections.xattrs);
+  for (size_t i = 0; i < count; ++i) {
+    if (state_->XattrAt(i).name == name) return true;
+  }
+  return false;
+}
+
 bool Index::IsSparse(InodeNumber inode) const {
   const auto record = state_->LoadInode(inode);
   return S_ISREG(record.mode) && record.sparse_set != 0;

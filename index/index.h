@@ -138,6 +138,8 @@ class Index {
   std::vector<Xattr> Xattrs(InodeNumber inode) const;
   bool HasXattrs(InodeNumber inode) const;
   std::optional<std::string_view> FindXattr(InodeNumber inode, std::string_view name) const;
+  // Whether any inode has it: a walk over all attribute sets.
+  bool HasXattrNamed(std::string_view name) const;
   // The runs of `inode` (regular) that overlap [offset, offset + size), clipped to it, in order.
   std::vector<DataExtent> DataExtents(InodeNumber inode, uint64_t offset, uint64_t size) const;
   bool IsSparse(InodeNumber inode) const;

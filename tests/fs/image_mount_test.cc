@@ -346,6 +346,18 @@ TEST_F(ImageMountTest, CallsHaveTheResultsOfAReadOnlyDisk) {
   }
 }
 
+// `ls -l` then asks once, and not for each file. (With SELinux the kernel itself answers.)
+TEST_F(ImageMountTest, WhereNoFileHasALabelLabelsAreNotSupported) {
+  if (::access("/sys/fs/selinux/enforce", F_OK) == 0) GTEST_SKIP() << "this kernel has SELinux";
+  Mount();
+  char value[64];
+  const std::string file = Mnt() + "/dir/page";
+  EXPECT_EQ(::getxattr(file.c_str(), "security.selinux", value, sizeof value), -1);
+  EXPECT_EQ(errno, EOPNOTSUPP);
+  EXPECT_EQ(::getxattr(file.c_str(), "security.none", value, sizeof value), -1);
+  EXPECT_EQ(errno, ENODATA);
+}
+
 TEST_F(ImageMountTest, DirectoryIsReadFromAnyPositionOn) {
   Mount();
   DIR* const stream = ::opendir((Mnt() + "/many").c_str());
