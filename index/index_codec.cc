@@ -133,16 +133,19 @@ MutableByteSpan Counterpart(ByteSpan section, ByteSpan from, Bytes& to) {
 
 }  // namespace
 
-Result<Bytes> EncodeIndex(ByteSpan index) {
+Result<Bytes> EncodeIndex(Bytes index) {
   LAYERFS_TRY(parsed, ParseSections(index));
   const layout::Sections& sections = parsed.sections;
-  Bytes arranged(index.begin(), index.end());
-  Arrange<InodeRecord, InodePredictor>(sections.inodes,
-                                       Counterpart(sections.inodes, index, arranged));
-  Arrange<DirentRecord, DirentPredictor>(sections.dirents,
-                                         Counterpart(sections.dirents, index, arranged));
-  return arranged;
+  const auto arrange = [&index]<typename Record, typename Predictor>(ByteSpan section) {
+    const Bytes records(section.begin(), section.end());
+    Arrange<Record, Predictor>(records, Counterpart(section, index, index));
+  };
+  arrange.operator()<InodeRecord, InodePredictor>(sections.inodes);
+  arrange.operator()<DirentRecord, DirentPredictor>(sections.dirents);
+  return index;
 }
+
+Result<Bytes> EncodeIndex(ByteSpan index) { return EncodeIndex(Bytes(index.begin(), index.end())); }
 
 Result<Bytes> DecodeIndex(ByteSpan arranged) {
   LAYERFS_TRY(parsed, ParseSections(arranged));

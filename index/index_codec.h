@@ -10,7 +10,9 @@
 
 namespace layerfs {
 
-// `index` as IndexWriter gives it; anything without sound header and section table is kCorrupt.
+// `index` as IndexWriter gives it; anything without sound header and section table is kCorrupt. It
+// is arranged where it lies: beside it is room for one section.
+Result<Bytes> EncodeIndex(Bytes index);
 Result<Bytes> EncodeIndex(ByteSpan index);
 
 // The inverse, over any bytes: EncodeIndex of the result gives `arranged` again. What the sections

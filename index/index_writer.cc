@@ -64,6 +64,16 @@ void Append(Bytes& section, const Record& record) {
   section.insert(section.end(), bytes.begin(), bytes.end());
 }
 
+// The records' bytes; the records go.
+template <typename Record>
+Bytes TakeRecords(std::vector<Record>& records) {
+  const ByteSpan bytes(reinterpret_cast<const uint8_t*>(records.data()),
+                       records.size() * sizeof(Record));
+  Bytes taken(bytes.begin(), bytes.end());
+  std::vector<Record>().swap(records);
+  return taken;
+}
+
 layout::SegmentRecord EncodeSegment(const SegmentRef& segment) {
   layout::SegmentRecord record{};
   record.digest = segment.ref.digest.bytes;
@@ -152,35 +162,32 @@ class IndexWriter::Impl {
     return InodeNumber{static_cast<uint32_t>(inodes_.size() - 1)};
   }
 
+  void ExpectInodes(size_t count) { inodes_.reserve(inodes_.size() + count); }
+
   void SetEntries(InodeNumber directory, std::span<const Dirent> entries) {
-    assert(S_ISDIR(inodes_[ToUint(directory)].mode));
     if (entries.empty()) return;
-    inodes_[ToUint(directory)].location = layout::PackEntries(
-        static_cast<uint32_t>(dirent_count_), static_cast<uint32_t>(entries.size()));
+    listings_.push_back(
+        {directory, static_cast<uint32_t>(dirents_.size()), static_cast<uint32_t>(entries.size())});
     for (const Dirent& entry : entries) {
-      Append(dirents_,
-             layout::DirentRecord{static_cast<uint32_t>(names_.size()), ToUint(entry.inode),
-                                  static_cast<uint16_t>(entry.name.size()), 0});
+      dirents_.push_back({static_cast<uint32_t>(names_.size()), ToUint(entry.inode),
+                          static_cast<uint16_t>(entry.name.size()), 0});
       names_.insert(names_.end(), entry.name.begin(), entry.name.end());
       if (entry.name.size() > layout::kMaxNameBytes) {
         Refuse("a name of " + std::to_string(entry.name.size()) + " bytes; the limit is " +
                std::to_string(layout::kMaxNameBytes));
       }
-      if (!entry.is_whiteout() && S_ISDIR(inodes_[ToUint(entry.inode)].mode)) {
-        inodes_[ToUint(entry.inode)].parent = ToUint(directory);
-      }
     }
-    dirent_count_ += entries.size();
   }
 
   Result<Bytes> Finish(std::span<const LayerInfo> layers, std::span<const SegmentRef> segments) {
     if (!refusal_.empty()) return Fail(ErrorCode::kTooLarge, "index: " + refusal_);
-    if (inodes_.size() > UINT32_MAX || dirent_count_ > UINT32_MAX || names_.size() > UINT32_MAX ||
+    if (inodes_.size() > UINT32_MAX || dirents_.size() > UINT32_MAX || names_.size() > UINT32_MAX ||
         targets_.bytes().size() > UINT32_MAX || xattr_bytes_.bytes().size() > UINT32_MAX ||
         layers.size() > layout::kMaxLayers) {
       return Fail(ErrorCode::kTooLarge,
                   "index: more inodes, names or layers than the format holds");
     }
+    SetListings();
     Bytes layer_bytes;
     for (const LayerInfo& layer : layers) {
       Append(layer_bytes,
@@ -189,18 +196,34 @@ class IndexWriter::Impl {
     }
     Bytes segment_bytes;
     for (const SegmentRef& segment : segments) Append(segment_bytes, EncodeSegment(segment));
-    const ByteSpan inodes(reinterpret_cast<const uint8_t*>(inodes_.data()),
-                          inodes_.size() * sizeof(layout::InodeRecord));
-    Bytes inode_bytes(inodes.begin(), inodes.end());
-    std::vector<layout::InodeRecord>().swap(inodes_);
     return Assemble(kind_,
-                    {std::move(layer_bytes), std::move(inode_bytes), std::move(dirents_),
+                    {std::move(layer_bytes), TakeRecords(inodes_), TakeRecords(dirents_),
                      std::move(names_), std::move(targets_.bytes()), std::move(xattr_sets_),
                      std::move(xattrs_), std::move(xattr_bytes_.bytes()), std::move(sparse_sets_),
                      std::move(sparse_extents_), std::move(segment_bytes)});
   }
 
  private:
+  // The entries of a directory, by position in DIRENTS.
+  struct Listing {
+    InodeNumber directory;
+    uint32_t first;
+    uint32_t count;
+  };
+
+  void SetListings() {
+    for (const Listing& listing : listings_) {
+      layout::InodeRecord& directory = inodes_[ToUint(listing.directory)];
+      assert(S_ISDIR(directory.mode));
+      directory.location = layout::PackEntries(listing.first, listing.count);
+      for (const auto& dirent : std::span(dirents_).subspan(listing.first, listing.count)) {
+        layout::InodeRecord& below = inodes_[dirent.inode];
+        if (S_ISDIR(below.mode)) below.parent = ToUint(listing.directory);
+      }
+    }
+    std::vector<Listing>().swap(listings_);
+  }
+
   void Refuse(std::string why) {
     if (refusal_.empty()) refusal_ = std::move(why);
   }
@@ -262,8 +285,8 @@ class IndexWriter::Impl {
   IndexKind kind_;
   std::string refusal_;  // the first thing that the format cannot hold
   std::vector<layout::InodeRecord> inodes_;
-  uint64_t dirent_count_ = 0;
-  Bytes dirents_;
+  std::vector<Listing> listings_;
+  std::vector<layout::DirentRecord> dirents_;
   Bytes names_;
   SharedStrings targets_;
   Bytes xattr_sets_;
@@ -278,6 +301,8 @@ IndexWriter::IndexWriter(IndexKind kind) : impl_(std::make_unique<Impl>(kind)) {
 IndexWriter::~IndexWriter() = default;
 
 InodeNumber IndexWriter::AddInode(const NewInode& inode) { return impl_->AddInode(inode); }
+
+void IndexWriter::ExpectInodes(size_t count) { impl_->ExpectInodes(count); }
 
 void IndexWriter::SetEntries(InodeNumber directory, std::span<const Dirent> entries) {
   impl_->SetEntries(directory, entries);

@@ -33,9 +33,11 @@ class IndexWriter {
     std::span<const DataExtent> extents;
   };
   InodeNumber AddInode(const NewInode& inode);
+  // So many will be added: their memory is taken at once, and no more.
+  void ExpectInodes(size_t count);
 
   // The entries of a directory, sorted by name; once per directory at most (none: empty). An entry
-  // whose inode is a directory gets `directory` as its parent.
+  // whose inode is a directory gets `directory` as its parent. The inodes may come later.
   void SetEntries(InodeNumber directory, std::span<const Dirent> entries);
 
   // kTooLarge where a section outgrows the format's limits (FORMAT.md, "Limits").

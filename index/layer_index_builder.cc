@@ -173,7 +173,7 @@ class LayerIndexBuilder::Impl {
       const EntryId id = tree_.Find(parent.directory, last);
       const InodeNumber node = id == kNoEntry ? kNoInode : tree_.entry(id).node;
       if (node != kNoInode && !tree_.IsDirectory(node)) return Name(directory, name, node);
-      if (node != kNoInode && !tree_.node(node).inode.implicit) {
+      if (node != kNoInode && !tree_.node(node).implicit()) {
         return Fail(ErrorCode::kCorrupt,
                     "a hard link to the directory " + Quoted(entry.link_target));
       }

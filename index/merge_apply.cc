@@ -94,7 +94,7 @@ Status LayerApplier::FindRemovalsIn(const Pair& pair) {
     const InodeNumber below = tree_.entry(id).node;
     if (tree_.IsDirectory(below)) {
       pending_.push_back({.from = from.inode, .onto = below});
-    } else if (inode.implicit && tree_.node(below).inode.is_symlink()) {
+    } else if (inode.implicit && tree_.node(below).is_symlink()) {
       LAYERFS_TRY(walked, Follow(id));
       if (!walked.has_value() || !walked->missing.empty()) continue;  // Nothing is there.
       pending_.push_back({.from = from.inode, .onto = walked->directory});
@@ -145,7 +145,7 @@ Status LayerApplier::ApplyDirectory(const Pair& pair) {
 Status LayerApplier::ApplyFile(const Dirent& from, InodeNumber directory) {
   LAYERFS_TRY(node, NodeFor(from.inode));
   LAYERFS_TRY(id, tree_.Put(directory, from.name, node));
-  if (tree_.node(node).inode.unresolved_link) links_.AddName(id, from.inode, node);
+  if (tree_.node(node).unresolved_link()) links_.AddName(id, from.inode, node);
   return {};
 }
 
@@ -153,7 +153,7 @@ Status LayerApplier::ApplySubdirectory(const Dirent& from, InodeNumber directory
   const bool implicit = layer_.Get(from.inode).implicit;
   const EntryId id = tree_.Find(directory, from.name);
   const InodeNumber below = id == kNoEntry ? kNoInode : tree_.entry(id).node;
-  if (below != kNoInode && implicit && tree_.node(below).inode.is_symlink()) {
+  if (below != kNoInode && implicit && tree_.node(below).is_symlink()) {
     followed_.push_back({.from = from.inode, .directory = directory, .name = from.name});
     return {};
   }
@@ -177,7 +177,7 @@ Status LayerApplier::ApplyThroughSymlink(const Followed& followed) {
   const EntryId id = tree_.Find(followed.directory, followed.name);
   if (id == kNoEntry) return {};  // Its directory went, by another name of it in this layer.
   InodeNumber onto = tree_.entry(id).node;
-  if (tree_.node(onto).inode.is_symlink()) {
+  if (tree_.node(onto).is_symlink()) {
     LAYERFS_TRY(walked, Follow(id));
     if (walked.has_value()) {
       LAYERFS_TRY(made, MakeDirectories(walked->directory, walked->missing));
@@ -207,7 +207,7 @@ Result<InodeNumber> LayerApplier::MakeDirectories(InodeNumber directory,
 
 Result<InodeNumber> LayerApplier::NodeFor(InodeNumber inode) {
   InodeNumber& node = nodes_[ToUint(inode)];
-  if (node != kNoInode && tree_.node(node).alive) return node;
+  if (node != kNoInode && tree_.node(node).alive()) return node;
   ImportedInode imported(layer_, inode);
   Inode& attributes = imported.node.inode;
   attributes.implicit = false;

@@ -43,22 +43,16 @@ std::string_view StringArena::Store(std::string_view text) {
 }
 
 MutableTree::MutableTree()
-    : nodes_(2),
-      entries_(1),
-      slots_(kFirstSlots),
-      salt_(RandomSalt()),
-      xattr_sets_(1),
-      extents_(1) {
-  Node& root = MutableNode(kRootInode);
-  root.inode = {.mode = 0040755, .nlink = 2, .implicit = true};
-  root.alive = true;
-  live_nodes_ = 1;
+    : slots_(kFirstSlots), salt_(RandomSalt()), live_nodes_(1), xattr_sets_(1), extents_(1) {
+  entries_.Add({});  // kNoEntry
+  nodes_.Add({});    // kNoInode
+  nodes_.Add(MakeNode({.inode = {.mode = 0040755, .nlink = 2, .implicit = true}}));
 }
 
 std::string MutableTree::PathOf(InodeNumber directory) const {
   std::vector<std::string_view> names;
-  for (; directory != kRootInode; directory = node(directory).inode.parent) {
-    names.push_back(entry(node(directory).name).name);
+  for (; directory != kRootInode; directory = node(directory).parent()) {
+    names.push_back(entry(node(directory).name()).name);
   }
   std::string path;
   for (size_t i = names.size(); i-- > 0;) {
@@ -75,32 +69,26 @@ Result<InodeNumber> MutableTree::AddNode(const NewNode& from) {
   InodeNumber number;
   if (free_nodes_.empty()) {
     number = InodeNumber(nodes_.size());
-    nodes_.emplace_back();
+    nodes_.Add({});
   } else {
     number = free_nodes_.back();
     free_nodes_.pop_back();
   }
-  Node& node = MutableNode(number);
-  node = {};
-  FillNode(node, from);
-  node.inode.nlink = node.inode.is_directory() ? 2 : 0;
-  node.inode.entry_count = 0;
-  node.inode.parent = kNoInode;
-  node.alive = true;
+  TreeNode& node = MutableNode(number);
+  node = MakeNode(from);
+  node.nlink_ = node.is_directory() ? 2 : 0;
   ++live_nodes_;
   return number;
 }
 
-void MutableTree::FillNode(Node& node, const NewNode& from) {
-  node.inode = from.inode;
-  node.target = strings_.Store(from.target);
-  node.xattr_set = InternXattrs(from.xattrs);
-  node.extent_list = 0;
+TreeNode MutableTree::MakeNode(const NewNode& from) {
+  uint32_t extent_list = 0;
   if (from.sparse) {
-    node.extent_list = static_cast<uint32_t>(extents_.size());
+    extent_list = static_cast<uint32_t>(extents_.size());
     extents_.emplace_back(from.extents.begin(), from.extents.end());
     extent_count_ += from.extents.size();
   }
+  return {from.inode, strings_.Store(from.target), InternXattrs(from.xattrs), extent_list};
 }
 
 Status MutableTree::CheckXattrs(std::span<const Xattr> xattrs) {
@@ -134,27 +122,27 @@ uint32_t MutableTree::InternXattrs(std::span<const Xattr> xattrs) {
 
 Status MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
   LAYERFS_CHECK_OK(CheckXattrs(from.xattrs));
-  Node& node = MutableNode(directory);
-  const Inode before = node.inode;
-  FillNode(node, from);
-  node.inode.nlink = before.nlink;
-  node.inode.parent = before.parent;
-  node.inode.entry_count = before.entry_count;
-  node.inode.opaque |= before.opaque;
+  TreeNode& node = MutableNode(directory);
+  const TreeNode before = node;
+  node = MakeNode(from);
+  node.nlink_ = before.nlink_;
+  node.directory_ = before.directory_;
+  node.extents_or_depth_ = before.extents_or_depth_;
+  node.opaque_ |= before.opaque_;
   return {};
 }
 
 void MutableTree::SetOpaque(InodeNumber directory, bool opaque) {
-  MutableNode(directory).inode.opaque = opaque;
+  MutableNode(directory).opaque_ = opaque;
 }
 
 void MutableTree::SetImplicit(InodeNumber directory, bool implicit) {
-  MutableNode(directory).inode.implicit = implicit;
+  MutableNode(directory).implicit_ = implicit;
 }
 
 Status MutableTree::CheckDepth(InodeNumber directory, InodeNumber node) const {
   if (node == kNoInode || !IsDirectory(node)) return {};
-  if (this->node(directory).depth < kMaxTreeDepth) return {};
+  if (this->node(directory).depth() < kMaxTreeDepth) return {};
   return Fail(ErrorCode::kTooLarge,
               "more than " + std::to_string(kMaxTreeDepth) + " directories deep");
 }
@@ -169,17 +157,17 @@ Result<EntryId> MutableTree::Put(InodeNumber directory, std::string_view name, I
   EntryId id;
   if (free_entries_.empty()) {
     id = EntryId(entries_.size());
-    entries_.emplace_back();
+    entries_.Add({});
   } else {
     id = free_entries_.back();
     free_entries_.pop_back();
   }
-  Node& parent = MutableNode(directory);
+  TreeNode::Directory& parent = MutableNode(directory).directory_;
   MutableEntry(id) = {
-      .directory = directory, .next = parent.first_entry, .name = strings_.Store(name)};
+      .directory = directory, .next = parent.first_entry, .name = names_.Store(name)};
   if (parent.first_entry != kNoEntry) MutableEntry(parent.first_entry).previous = id;
   parent.first_entry = id;
-  ++parent.inode.entry_count;
+  ++parent.entry_count;
   AddToTable(id);
   Attach(id, node);
   return id;
@@ -200,30 +188,30 @@ void MutableTree::Attach(EntryId id, InodeNumber number) {
   Entry& entry = MutableEntry(id);
   entry.node = number;
   if (number == kNoInode) return;
-  Node& node = MutableNode(number);
-  if (!node.inode.is_directory()) {
-    ++node.inode.nlink;
+  TreeNode& node = MutableNode(number);
+  if (!node.is_directory()) {
+    ++node.nlink_;
     return;
   }
-  Node& parent = MutableNode(entry.directory);
-  node.name = id;
-  node.inode.parent = entry.directory;
-  node.depth = static_cast<uint16_t>(parent.depth + 1);
-  ++parent.inode.nlink;
+  TreeNode& parent = MutableNode(entry.directory);
+  node.directory_.name = id;
+  node.directory_.parent = entry.directory;
+  node.extents_or_depth_ = parent.depth() + 1U;
+  ++parent.nlink_;
 }
 
 void MutableTree::Detach(EntryId id) {
   Entry& entry = MutableEntry(id);
   if (entry.node != kNoInode && IsDirectory(entry.node)) {
-    --MutableNode(entry.directory).inode.nlink;
+    --MutableNode(entry.directory).nlink_;
   }
   entry.node = kNoInode;
 }
 
 void MutableTree::Unlink(InodeNumber number) {
-  Node& node = MutableNode(number);
-  if (node.inode.is_directory()) return Drop(number);
-  if (--node.inode.nlink == 0) Die(number);
+  TreeNode& node = MutableNode(number);
+  if (node.is_directory()) return Drop(number);
+  if (--node.nlink_ == 0) Die(number);
 }
 
 void MutableTree::Remove(EntryId id) {
@@ -236,19 +224,19 @@ void MutableTree::Remove(EntryId id) {
 void MutableTree::RemoveName(EntryId id) {
   RemoveFromTable(id);
   const Entry& entry = MutableEntry(id);
-  Node& parent = MutableNode(entry.directory);
+  TreeNode::Directory& parent = MutableNode(entry.directory).directory_;
   if (entry.previous == kNoEntry) {
     parent.first_entry = entry.next;
   } else {
     MutableEntry(entry.previous).next = entry.next;
   }
   if (entry.next != kNoEntry) MutableEntry(entry.next).previous = entry.previous;
-  --parent.inode.entry_count;
+  --parent.entry_count;
   dead_entries_.push_back(id);
 }
 
 void MutableTree::Clear(InodeNumber directory) {
-  while (node(directory).first_entry != kNoEntry) Remove(node(directory).first_entry);
+  while (node(directory).first_entry() != kNoEntry) Remove(node(directory).first_entry());
 }
 
 // Not by recursion: a tree may be deeper than the stack.
@@ -257,8 +245,8 @@ void MutableTree::Drop(InodeNumber subtree) {
   while (!pending.empty()) {
     const InodeNumber directory = pending.back();
     pending.pop_back();
-    while (node(directory).first_entry != kNoEntry) {
-      const EntryId id = node(directory).first_entry;
+    while (node(directory).first_entry() != kNoEntry) {
+      const EntryId id = node(directory).first_entry();
       const InodeNumber child = entry(id).node;
       Detach(id);
       RemoveName(id);
@@ -274,11 +262,11 @@ void MutableTree::Drop(InodeNumber subtree) {
 }
 
 void MutableTree::Die(InodeNumber number) {
-  Node& node = MutableNode(number);
-  node.alive = false;
-  if (node.extent_list != 0) {
-    extent_count_ -= extents_[node.extent_list].size();
-    extents_[node.extent_list] = {};
+  TreeNode& node = MutableNode(number);
+  node.alive_ = false;
+  if (const uint32_t list = node.extent_list(); list != 0) {
+    extent_count_ -= extents_[list].size();
+    extents_[list] = {};
   }
   --live_nodes_;
   dead_nodes_.push_back(number);
@@ -289,6 +277,12 @@ void MutableTree::Recycle() {
   free_entries_.insert(free_entries_.end(), dead_entries_.begin(), dead_entries_.end());
   dead_nodes_.clear();
   dead_entries_.clear();
+}
+
+void MutableTree::FreeEntries() {
+  FreeTable();
+  entries_.Clear();
+  names_ = {};
 }
 
 uint32_t MutableTree::HashOf(InodeNumber directory, std::string_view name) const {

@@ -15,7 +15,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,6 +26,8 @@
 
 #include "index/base/error.h"
 #include "index/index.h"
+#include "index/paged_vector.h"
+#include "index/tree_node.h"
 
 namespace layerfs {
 
@@ -37,9 +38,6 @@ inline constexpr uint32_t kMaxTreeDepth = 4096;
 // The sum of an inode's extended attributes; the tar parser allows no more either, and the usual
 // Linux file systems far less.
 inline constexpr uint64_t kMaxXattrBytes = uint64_t{1} << 20;
-
-enum class EntryId : uint32_t {};
-inline constexpr EntryId kNoEntry{0};
 
 // Bytes that stay where they are until the arena goes.
 class StringArena {
@@ -55,16 +53,6 @@ class StringArena {
 
 class MutableTree {
  public:
-  struct Node {
-    Inode inode;              // parent, nlink and entry_count are kept by the tree
-    std::string_view target;  // symlinks and unresolved links; lives in the tree
-    uint32_t xattr_set = 0;   // see Xattrs()
-    uint32_t extent_list = 0;
-    EntryId first_entry = kNoEntry;  // directories only
-    EntryId name = kNoEntry;         // directories only: the entry that names it
-    uint16_t depth = 0;              // directories only: components from the root
-    bool alive = false;
-  };
   struct Entry {
     InodeNumber directory = kNoInode;
     InodeNumber node = kNoInode;  // kNoInode: a whiteout
@@ -74,7 +62,7 @@ class MutableTree {
   };
   // What a new node is made of; the views need to live only for the call.
   struct NewNode {
-    Inode inode;
+    Inode inode;  // parent, nlink and entry_count are kept by the tree
     std::string_view target;
     std::span<const Xattr> xattrs;
     bool sparse = false;
@@ -84,12 +72,16 @@ class MutableTree {
   // A root directory with the attributes of an implicit one.
   MutableTree();
 
-  const Node& node(InodeNumber number) const { return nodes_[ToUint(number)]; }
+  const TreeNode& node(InodeNumber number) const { return nodes_[ToUint(number)]; }
   const Entry& entry(EntryId id) const { return entries_[static_cast<uint32_t>(id)]; }
-  std::span<const Xattr> Xattrs(const Node& node) const { return xattr_sets_[node.xattr_set]; }
-  std::span<const DataExtent> Extents(const Node& node) const { return extents_[node.extent_list]; }
-  bool IsSparse(const Node& node) const { return node.extent_list != 0; }
-  bool IsDirectory(InodeNumber number) const { return node(number).inode.is_directory(); }
+  std::span<const Xattr> Xattrs(const TreeNode& node) const {
+    return xattr_sets_[node.xattr_set()];
+  }
+  std::span<const DataExtent> Extents(const TreeNode& node) const {
+    return extents_[node.extent_list()];
+  }
+  bool IsSparse(const TreeNode& node) const { return node.extent_list() != 0; }
+  bool IsDirectory(InodeNumber number) const { return node(number).is_directory(); }
   uint32_t node_count() const { return live_nodes_; }
   // Every node's number is smaller.
   size_t number_limit() const { return nodes_.size(); }
@@ -115,18 +107,22 @@ class MutableTree {
   void Clear(InodeNumber directory);
 
   // Keeps a node (not a directory) alive without a name, and lets it go.
-  void Hold(InodeNumber node) { ++MutableNode(node).inode.nlink; }
+  void Hold(InodeNumber node) { ++MutableNode(node).nlink_; }
   void Release(InodeNumber node) { Unlink(node); }
 
   // Lets the numbers of dead nodes and entries be used again: whoever remembers numbers of dead
   // nodes forgets them before.
   void Recycle();
 
+  // For who takes the tree down: first nothing is looked up any more, then only nodes are there.
+  void FreeTable() { std::vector<Slot>().swap(slots_); }
+  void FreeEntries();
+
  private:
-  Node& MutableNode(InodeNumber number) { return nodes_[ToUint(number)]; }
+  TreeNode& MutableNode(InodeNumber number) { return nodes_[ToUint(number)]; }
   Entry& MutableEntry(EntryId id) { return entries_[static_cast<uint32_t>(id)]; }
   static Status CheckXattrs(std::span<const Xattr> xattrs);
-  void FillNode(Node& node, const NewNode& from);
+  TreeNode MakeNode(const NewNode& from);
   uint32_t InternXattrs(std::span<const Xattr> xattrs);
   Status CheckDepth(InodeNumber directory, InodeNumber node) const;
   void Attach(EntryId id, InodeNumber node);
@@ -149,8 +145,8 @@ class MutableTree {
   void RemoveFromTable(EntryId id);
   void GrowTable();
 
-  std::deque<Node> nodes_;
-  std::deque<Entry> entries_;
+  PagedVector<TreeNode> nodes_;
+  PagedVector<Entry> entries_;
   std::vector<Slot> slots_;
   size_t used_slots_ = 0;
   uint64_t salt_;
@@ -158,7 +154,8 @@ class MutableTree {
   uint64_t extent_count_ = 0;
   std::vector<InodeNumber> free_nodes_, dead_nodes_;
   std::vector<EntryId> free_entries_, dead_entries_;
-  StringArena strings_;
+  StringArena names_;
+  StringArena strings_;                         // all others
   std::vector<std::vector<Xattr>> xattr_sets_;  // 0: none
   std::unordered_map<std::string, uint32_t> xattr_set_numbers_;
   std::vector<std::vector<DataExtent>> extents_;  // 0: not sparse

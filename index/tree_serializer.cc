@@ -10,12 +10,15 @@
 namespace layerfs {
 namespace {
 
+// First all entries, then all inodes: by then the names are gone, so that a tree and its index are
+// never both in memory as a whole.
 class Serializer {
  public:
-  Serializer(const MutableTree& tree, IndexWriter& writer)
+  Serializer(MutableTree& tree, IndexWriter& writer)
       : tree_(tree), writer_(writer), numbers_(tree.number_limit(), kNoInode) {}
 
   void Run() {
+    tree_.FreeTable();
     Number(kRootInode);
     pending_.push_back(kRootInode);
     while (!pending_.empty()) {
@@ -23,12 +26,16 @@ class Serializer {
       pending_.pop_back();
       AddChildren(directory);
     }
+    std::vector<InodeNumber>().swap(numbers_);
+    tree_.FreeEntries();
+    writer_.ExpectInodes(nodes_.size());
+    for (const InodeNumber node : nodes_) AddInode(tree_.node(node));
   }
 
  private:
   void AddChildren(InodeNumber directory) {
     children_.clear();
-    for (EntryId id = tree_.node(directory).first_entry; id != kNoEntry;
+    for (EntryId id = tree_.node(directory).first_entry(); id != kNoEntry;
          id = tree_.entry(id).next) {
       const MutableTree::Entry& entry = tree_.entry(id);
       children_.push_back({.name = entry.name, .inode = entry.node});
@@ -48,18 +55,23 @@ class Serializer {
   InodeNumber Number(InodeNumber node) {
     InodeNumber& number = numbers_[ToUint(node)];
     if (number != kNoInode) return number;
-    const MutableTree::Node& from = tree_.node(node);
-    number = writer_.AddInode({.inode = from.inode,
-                               .target = from.target,
-                               .xattrs = tree_.Xattrs(from),
-                               .sparse = tree_.IsSparse(from),
-                               .extents = tree_.Extents(from)});
+    nodes_.push_back(node);
+    number = InodeNumber{static_cast<uint32_t>(nodes_.size())};
     return number;
   }
 
-  const MutableTree& tree_;
+  void AddInode(const TreeNode& node) {
+    writer_.AddInode({.inode = node.ToInode(),
+                      .target = node.target(),
+                      .xattrs = tree_.Xattrs(node),
+                      .sparse = tree_.IsSparse(node),
+                      .extents = tree_.Extents(node)});
+  }
+
+  MutableTree& tree_;
   IndexWriter& writer_;
   std::vector<InodeNumber> numbers_;  // by node
+  std::vector<InodeNumber> nodes_;    // by number, from 1
   std::vector<InodeNumber> pending_;  // directories whose children have no numbers yet
   std::vector<Dirent> children_;
 };
@@ -70,7 +82,7 @@ Result<Bytes> SerializeTree(MutableTree&& tree, IndexKind kind, std::span<const 
                             std::span<const SegmentRef> segments) {
   IndexWriter writer(kind);
   {
-    const MutableTree used_up = std::move(tree);
+    MutableTree used_up = std::move(tree);
     Serializer(used_up, writer).Run();
   }
   return std::move(writer).Finish(layers, segments);

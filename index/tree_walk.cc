@@ -65,23 +65,23 @@ class Walk {
     if (!at_.missing.empty()) {
       at_.missing.pop_back();
     } else if (at_.directory != kRootInode) {
-      at_.directory = tree_.node(at_.directory).inode.parent;
+      at_.directory = tree_.node(at_.directory).parent();
     }
   }
 
   Status Enter(EntryId id) {
-    const MutableTree::Node& node = tree_.node(tree_.entry(id).node);
-    if (node.inode.is_directory()) {
+    const TreeNode& node = tree_.node(tree_.entry(id).node);
+    if (node.is_directory()) {
       at_.directory = tree_.entry(id).node;
       return {};
     }
-    if (!node.inode.is_symlink()) {
+    if (!node.is_symlink()) {
       return Fail(ErrorCode::kCorrupt, PathOfEntry(id) + " is not a directory");
     }
     if (++links_ > kMaxLinks) {
       return Fail(ErrorCode::kCorrupt, "symlinks go in circles at " + PathOfEntry(id));
     }
-    Follow(node.target);
+    Follow(node.target());
     return {};
   }
 
@@ -110,7 +110,7 @@ Result<WalkedDirectory> TreeWalker::ToDirectory(std::span<const std::string_view
 Result<WalkedDirectory> TreeWalker::ThroughSymlink(EntryId id) {
   const MutableTree::Entry& entry = tree_.entry(id);
   Walk walk(tree_, entry.directory, &steps_);
-  walk.Follow(tree_.node(entry.node).target);
+  walk.Follow(tree_.node(entry.node).target());
   return walk.Run();
 }
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <malloc.h>
+
 #include <optional>
 
 #include "tools/command.h"
@@ -12,6 +14,11 @@
 
 namespace layerfs {
 namespace {
+
+// The C library maps blocks of this size by themselves, so that they go back to the system when
+// they go: a large layer's tree, its index and what is compressed are never in memory together. (It
+// says so of itself, until the first of them goes; then it keeps ever larger ones.)
+constexpr int kMappedBlockBytes = 128 << 10;
 
 const char* OutcomeName(LayerOutcome outcome) {
   switch (outcome) {
@@ -93,6 +100,7 @@ class ConvertCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
+    ::mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
     ConvertOptions options;
     LAYERFS_CHECK_OK(ready_.Check());
     LAYERFS_TRY(source, ImageReference::Parse(source_));

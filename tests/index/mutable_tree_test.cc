@@ -27,11 +27,11 @@ TEST(MutableTreeTest, ReplacedDirectoryDiesWithAllBelow) {
   const InodeNumber inner = Add(tree, outer, "e", kDirectory);
   const InodeNumber file = Add(tree, inner, "f", kFile);
   Add(tree, kRootInode, "d", kFile);
-  EXPECT_FALSE(tree.node(outer).alive);
-  EXPECT_FALSE(tree.node(inner).alive);
-  EXPECT_FALSE(tree.node(file).alive);
+  EXPECT_FALSE(tree.node(outer).alive());
+  EXPECT_FALSE(tree.node(inner).alive());
+  EXPECT_FALSE(tree.node(file).alive());
   EXPECT_EQ(tree.Find(outer, "e"), kNoEntry);
-  EXPECT_EQ(tree.node(kRootInode).inode.nlink, 2U);
+  EXPECT_EQ(tree.node(kRootInode).nlink(), 2U);
   EXPECT_EQ(tree.node_count(), 2U);
 }
 
@@ -40,9 +40,9 @@ TEST(MutableTreeTest, FileNamedInPlaceOfItsOwnDirectoryLives) {
   const InodeNumber directory = Add(tree, kRootInode, "d", kDirectory);
   const InodeNumber file = Add(tree, directory, "f", kFile);
   ASSERT_TRUE(tree.Put(kRootInode, "d", file).has_value());
-  EXPECT_TRUE(tree.node(file).alive);
-  EXPECT_EQ(tree.node(file).inode.nlink, 1U);
-  EXPECT_FALSE(tree.node(directory).alive);
+  EXPECT_TRUE(tree.node(file).alive());
+  EXPECT_EQ(tree.node(file).nlink(), 1U);
+  EXPECT_FALSE(tree.node(directory).alive());
 }
 
 TEST(MutableTreeTest, HeldFileOutlivesItsLastName) {
@@ -50,9 +50,9 @@ TEST(MutableTreeTest, HeldFileOutlivesItsLastName) {
   const InodeNumber file = Add(tree, kRootInode, "f", kFile);
   tree.Hold(file);
   tree.Clear(kRootInode);
-  EXPECT_TRUE(tree.node(file).alive);
+  EXPECT_TRUE(tree.node(file).alive());
   tree.Release(file);
-  EXPECT_FALSE(tree.node(file).alive);
+  EXPECT_FALSE(tree.node(file).alive());
 }
 
 TEST(MutableTreeTest, NumbersAreUsedAgainAfterRecycleOnly) {
@@ -72,8 +72,8 @@ TEST(MutableTreeTest, EqualXattrSetsAreKeptOnce) {
   const InodeNumber a = tree.AddNode({.inode = kFile, .xattrs = forward}).value();
   const InodeNumber b = tree.AddNode({.inode = kFile, .xattrs = backward}).value();
   const InodeNumber c = tree.AddNode({.inode = kFile, .xattrs = shifted}).value();
-  EXPECT_EQ(tree.node(a).xattr_set, tree.node(b).xattr_set);
-  EXPECT_NE(tree.node(a).xattr_set, tree.node(c).xattr_set);
+  EXPECT_EQ(tree.node(a).xattr_set(), tree.node(b).xattr_set());
+  EXPECT_NE(tree.node(a).xattr_set(), tree.node(c).xattr_set());
   EXPECT_EQ(tree.Xattrs(tree.node(b))[0].name, "user.a");
 }
 
@@ -101,7 +101,7 @@ TEST(MutableTreeTest, FindsWhatAMapFinds) {
     if (step % 100 == 0) tree.Recycle();
   }
   EXPECT_EQ(
-      tree.node(directories[0]).inode.entry_count + tree.node(directories[1]).inode.entry_count,
+      tree.node(directories[0]).entry_count() + tree.node(directories[1]).entry_count(),
       model.size() + 1);
   EXPECT_EQ(tree.node_count(), model.size() + 2);
   EXPECT_LT(tree.number_limit(), 7000U) << "Dead numbers are not used again.";

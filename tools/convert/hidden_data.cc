@@ -2,6 +2,7 @@
 #include "tools/convert/hidden_data.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "index/hidden_member.h"
@@ -49,10 +50,12 @@ Result<ChunkRef> HiddenData::Append(ByteSpan data) {
 }
 
 Status HiddenData::AppendSkippable(ByteSpan data) {
-  Bytes frame;
-  LAYERFS_CHECK_OK(zstd_.Compress(data, frame));
-  LAYERFS_CHECK_OK(spool_.Append(SkippableHeader(frame.size())));
-  return spool_.Append(frame);
+  // Of what a frame may need at the most, only the pages that it takes are touched.
+  const size_t bound = ZstdCompressor::Bound(data.size());
+  const auto room = std::make_unique_for_overwrite<uint8_t[]>(bound);
+  LAYERFS_TRY(size, zstd_.CompressInto(data, {room.get(), bound}));
+  LAYERFS_CHECK_OK(spool_.Append(SkippableHeader(size)));
+  return spool_.Append(ByteSpan(room.get(), size));
 }
 
 // One member after the other, each with a frame. Between two frames lie a member's end and the next

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "index/chunk_table.h"
@@ -44,7 +45,7 @@ Result<ChunkRef> AppendLayerTail(const ChunkPipeline::Outcome& tar, LayerIndexBu
   HiddenData hidden(compression, spool);
   LAYERFS_TRY(segments, AppendSegments(tar, hidden));
   LAYERFS_TRY(index, builder.Finish({tar.tar_digest, tar.tar_size, std::move(segments)}));
-  LAYERFS_TRY(arranged, EncodeIndex(index));
+  LAYERFS_TRY(arranged, EncodeIndex(std::move(index)));
   LAYERFS_TRY(ref, hidden.Append(arranged));
   LAYERFS_CHECK_OK(hidden.AppendFooter(ref));
   return ref;
