@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -87,9 +88,10 @@ Index OpenTree() {
 double ResidentMib() {
   const auto text = ReadFile("/proc/self/statm", 256);
   if (!text.has_value()) return 0;
+  std::istringstream words{std::string(AsText(*text))};
   unsigned long size = 0;
   unsigned long resident = 0;
-  std::sscanf(std::string(AsText(*text)).c_str(), "%lu %lu", &size, &resident);
+  words >> size >> resident;
   return static_cast<double>(resident) * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
 

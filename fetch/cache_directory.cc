@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <sstream>
 
 namespace layerfs {
 namespace {
@@ -47,12 +47,12 @@ BootState ReadBootState(const std::string& path) {
   BootState state;
   Result<Bytes> raw = ReadFile(path, kMaxSmallFile);
   if (!raw.has_value()) return state;
-  const std::string text(AsText(*raw));
-  char id[64] = "";
-  char word[16] = "";
-  long long suspect = 0;
-  if (std::sscanf(text.c_str(), "%63s %15s %lld", id, word, &suspect) != 3) return state;
-  return {id, std::strcmp(word, "clean") == 0, suspect};
+  std::istringstream words{std::string(AsText(*raw))};
+  std::string id;
+  std::string word;
+  int64_t suspect = 0;
+  if (!(words >> id >> word >> suspect)) return state;
+  return {id, word == "clean", suspect};
 }
 
 Status WriteBootState(const std::string& path, const BootState& state) {

@@ -46,7 +46,8 @@ bool IsNotFound(const Error& error) { return error.code == ErrorCode::kNotFound;
 
 }  // namespace
 
-RegistryClient::RegistryClient(std::shared_ptr<RegistryContext> context, Options options)
+RegistryClient::RegistryClient(const std::shared_ptr<RegistryContext>& context,
+                               const Options& options)
     : RegistryClient(context, options, OnlyTheRegistry(*context, options)) {}
 
 RegistryClient::RegistryClient(std::shared_ptr<RegistryContext> context, Options options,

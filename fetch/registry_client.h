@@ -25,7 +25,7 @@ class RegistryClient {
     std::string repository;
     bool push = false;  // whether tokens must allow it
   };
-  RegistryClient(std::shared_ptr<RegistryContext> context, Options options);
+  RegistryClient(const std::shared_ptr<RegistryContext>& context, const Options& options);
   // As above, reading from mirrors too, where `members` has them.
   RegistryClient(std::shared_ptr<RegistryContext> context, Options options,
                  std::shared_ptr<RegistryMembers> members);

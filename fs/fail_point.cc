@@ -41,7 +41,9 @@ Synchronized<Armed>& TheArmed() {
 void HitFailPoint(std::string_view name) {
   const bool dies = TheArmed().With([&](Armed& armed) {
     if (armed.name.empty() || (armed.name != "*" && armed.name != name)) return false;
-    return armed.left > 0 && --armed.left == 0;
+    if (armed.left == 0) return false;
+    --armed.left;
+    return armed.left == 0;
   });
   if (dies) _exit(kFailPointExit);
 }

@@ -33,14 +33,14 @@ LayerTree::LayerTree(std::optional<ContainerLayer> layer,
                      std::vector<std::unique_ptr<LowerSource>> sources, Options options)
     : layer_(std::move(layer)),
       sources_(std::move(sources)),
-      options_(options),
+      options_(std::move(options)),
       directory_fds_(LruMap<NodeId, SharedFd>(kDirectoriesKept)) {}
 
 Result<std::unique_ptr<LayerTree>> LayerTree::Make(
     std::optional<ContainerLayer> layer, std::vector<std::unique_ptr<LowerSource>> sources,
     Options options) {
-  auto tree =
-      std::unique_ptr<LayerTree>(new LayerTree(std::move(layer), std::move(sources), options));
+  auto tree = std::unique_ptr<LayerTree>(
+      new LayerTree(std::move(layer), std::move(sources), std::move(options)));
   LAYERFS_CHECK_OK(tree->Start());
   return tree;
 }

@@ -184,7 +184,7 @@ void LayeredFileSystem::SetAttributes(const Caller&, NodeId id, const AttributeC
 void LayeredFileSystem::ChangeAttributes(NodeId id, const AttributeChange& change, Reply reply) {
   const auto found = state_->Node(id);
   if (!found.has_value()) return reply.Fail(found.error());
-  const NodePtr node = *found;
+  const NodePtr& node = *found;
   const Status upper = state_->tree->EnsureUpper(node, change.size && change.values.st_size == 0);
   if (!upper.has_value()) return reply.Fail(upper.error());
   const auto rest = [this, node, change](Reply& answer) {

@@ -76,9 +76,9 @@ Result<std::unique_ptr<LayeredFileSystem>> LayeredFileSystem::Make(
   tree_options.squash_gid = options.squash_gid;
   tree_options.uids = options.uids;
   tree_options.gids = options.gids;
-  LAYERFS_TRY(tree, LayerTree::Make(std::move(layer), std::move(sources), tree_options));
+  LAYERFS_TRY(tree, LayerTree::Make(std::move(layer), std::move(sources), std::move(tree_options)));
   return std::unique_ptr<LayeredFileSystem>(
-      new LayeredFileSystem(std::make_unique<State>(std::move(tree), options)));
+      new LayeredFileSystem(std::make_unique<State>(std::move(tree), std::move(options))));
 }
 
 LayeredFileSystem::LayeredFileSystem(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -9,6 +9,7 @@
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "fs/layer_tree.h"
@@ -31,7 +32,7 @@ struct DirectorySnapshot {
 
 struct LayeredFileSystem::State {
   State(std::unique_ptr<LayerTree> tree_in, Options options_in)
-      : tree(std::move(tree_in)), options(options_in), files(*tree, interrupts) {}
+      : tree(std::move(tree_in)), options(std::move(options_in)), files(*tree, interrupts) {}
 
   std::unique_ptr<LayerTree> tree;
   const Options options;

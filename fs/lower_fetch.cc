@@ -6,7 +6,7 @@
 
 namespace layerfs {
 
-LowerFetch::LowerFetch(std::shared_ptr<LowerFile> file, std::vector<Extent> extents)
+LowerFetch::LowerFetch(std::shared_ptr<LowerFile> file, const std::vector<Extent>& extents)
     : file_(std::move(file)) {
   for (const Extent& extent : extents) parts_.push_back({extent, file_->NewReadId()});
 }

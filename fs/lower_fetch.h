@@ -25,7 +25,7 @@ class LowerFetch : public std::enable_shared_from_this<LowerFetch> {
   };
   using Done = std::function<void(Status)>;
   // Start has to follow.
-  LowerFetch(std::shared_ptr<LowerFile> file, std::vector<Extent> extents);
+  LowerFetch(std::shared_ptr<LowerFile> file, const std::vector<Extent>& extents);
   // `done` is called once, perhaps from inside, when nothing touches the targets any more.
   void Start(Done done);
   // It ends soon, with kCancelled unless it has all already. Before Start, too.

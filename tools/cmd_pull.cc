@@ -65,7 +65,7 @@ class PullCommand final : public Command {
     TimePoint moved_at = SteadyClock().Now();
     uint64_t moved = 0;
     while (true) {
-      const FillProgress progress = fill.progress();
+      FillProgress progress = fill.progress();
       const bool ended = progress.state != FillState::kRunning;
       if (!quiet_ && io.err_is_terminal) Draw(progress, ended, io);
       if (progress.state == FillState::kComplete) return progress;

@@ -101,7 +101,7 @@ std::string DefaultRegistriesConf() {
   const char* named = std::getenv("CONTAINERS_REGISTRIES_CONF");
   if (named != nullptr && *named != '\0') return named;
   const char* home = std::getenv("HOME");
-  const std::string own =
+  std::string own =
       std::string(home != nullptr ? home : "") + "/.config/containers/registries.conf";
   if (home != nullptr && ::access(own.c_str(), R_OK) == 0) return own;
   return "/etc/containers/registries.conf";

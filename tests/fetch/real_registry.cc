@@ -31,7 +31,7 @@ int FreePort() {
   const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address = Loopback(0);
   socklen_t length = sizeof address;
-  bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length);
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), length) != 0) return 0;
   getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length);
   return ntohs(address.sin_port);
 }

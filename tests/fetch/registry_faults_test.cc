@@ -31,17 +31,17 @@ struct PassingFault {
   FaultyRegistry::Spoil spoil;
 };
 
-FaultyRegistry::Spoil First(int count, std::function<void(FakeResponse&)> change) {
+FaultyRegistry::Spoil First(int count, const std::function<void(FakeResponse&)>& change) {
   return [count, change](int n, const FakeRequest&, FakeResponse right) {
     if (n <= count) change(right);
     return right;
   };
 }
-FaultyRegistry::Spoil Always(std::function<void(FakeResponse&)> change) {
-  return First(1 << 30, std::move(change));
+FaultyRegistry::Spoil Always(const std::function<void(FakeResponse&)>& change) {
+  return First(1 << 30, change);
 }
-FaultyRegistry::Spoil InPlace(std::vector<FakeResponse> answers) {
-  return [answers](int n, const FakeRequest&, FakeResponse right) {
+FaultyRegistry::Spoil InPlace(const std::vector<FakeResponse>& answers) {
+  return [answers](int n, const FakeRequest&, const FakeResponse& right) {
     return static_cast<size_t>(n) <= answers.size() ? answers[static_cast<size_t>(n) - 1] : right;
   };
 }

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "fs/layer_file.h"
 #include "tests/fs/fake_lower_file.h"
@@ -43,7 +44,8 @@ using AnswerPtr = std::shared_ptr<Answered<T>>;
 
 class LayerFileFixture {
  public:
-  explicit LayerFileFixture(Bytes content) : lower(std::make_shared<FakeLowerFile>(content)) {
+  explicit LayerFileFixture(Bytes content)
+      : lower(std::make_shared<FakeLowerFile>(std::move(content))) {
     // user.* xattrs are not everywhere; the build tree's file system has them.
     std::string name = (std::filesystem::current_path() / "layer-file-XXXXXX").string();
     directory = mkdtemp(name.data());

@@ -3,7 +3,7 @@
 """run_tidy.py [--budget SECONDS] [--jobs N] BUILD_DIR: clang-tidy over the sources of a build.
 
 A file that was clean is not looked at again until it, a header that it includes (of the tree, however
-deep) or .clang-tidy changes: BUILD_DIR/tidy remembers. First come the files that differ from the merge
+deep) or a .clang-tidy changes: BUILD_DIR/tidy remembers. First come the files that differ from the merge
 base with --base (the commit before, where HEAD is on it), then the others in an order that the commit
 decides: so a budget that does not reach all of them reaches others after the next commit. When it is
 spent no further file is begun, and how many were left is said. Exit code 1 if a file has a finding.
@@ -52,7 +52,8 @@ class Fingerprints:
     INCLUDE = re.compile(rb'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
     def __init__(self):
-        self.base = hashlib.sha256((ROOT / ".clang-tidy").read_bytes()).digest()
+        settings = b"".join((ROOT / name).read_bytes() for name in (".clang-tidy", "tests/.clang-tidy"))
+        self.base = hashlib.sha256(settings).digest()
         self.files = {}  # path -> (digest, included paths)
 
     def read(self, path):

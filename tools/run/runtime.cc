@@ -128,7 +128,7 @@ std::optional<std::string> FindProgram(const std::string& name) {
   path += ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   for (size_t at = 0; at <= path.size();) {
     const size_t end = std::min(path.find(':', at), path.size());
-    const std::string candidate = path.substr(at, end - at) + "/" + name;
+    std::string candidate = path.substr(at, end - at) + "/" + name;
     at = end + 1;
     struct stat attributes;
     if (candidate.front() == '/' && candidate[1] != '/' &&
