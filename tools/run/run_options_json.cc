@@ -114,7 +114,8 @@ Result<RunOptions> DecodeRunOptions(const Json& json) {
   LAYERFS_CHECK_OK(ReadString(json, "hostname", options.hostname));
   LAYERFS_CHECK_OK(ReadString(json, "stopSignal", options.stop_signal));
   LAYERFS_TRY(network, JsonString(json, "network"));
-  options.network = network == "none" ? NetworkMode::kNone : NetworkMode::kHost;
+  constexpr std::string_view kNone = "none";
+  options.network = kNone == std::string_view(network) ? NetworkMode::kNone : NetworkMode::kHost;
   options.read_only = ReadFlag(json, "readOnly");
   options.interactive = ReadFlag(json, "interactive");
   options.terminal = ReadFlag(json, "terminal");
