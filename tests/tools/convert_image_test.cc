@@ -5,16 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <iterator>
 #include <string>
 
 #include "fetch/raw_document.h"
-#include "fetch/reference.h"
-#include "tests/fetch/temp_dir.h"
 #include "tests/index/tar_writer.h"
-#include "tests/tools/converted_layer.h"
-#include "tests/tools/counting_progress.h"
-#include "tests/tools/layout_image.h"
+#include "tests/tools/convert_fixture.h"
 #include "tools/convert/converted_documents.h"
 
 namespace layerfs {
@@ -22,67 +17,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Bytes SmallTar(const std::string& name, size_t size = 3000) {
-  return TarWriter().Directory("d").File("d/" + name, Pattern(size, name.size())).Finish();
-}
-
-class ConvertImageTest : public testing::Test {
- protected:
-  ConvertImageTest() : source_(directory_ / "source"), stores_(StoreOptions()) {}
-
-  ConvertOptions Options(const std::string& destination = "out") const {
-    ConvertOptions options;
-    options.source = *ImageReference::Parse("oci:" + (directory_ / "source") + ":latest");
-    options.destination = Destination(destination);
-    options.policy = SmallPolicy();
-    options.threads = 2;
-    return options;
-  }
-  ImageReference Destination(const std::string& name, const std::string& tag = "new") const {
-    return *ImageReference::Parse("oci:" + (directory_ / name) + ":" + tag);
-  }
-
-  Result<ConvertReport> Convert(const ConvertOptions& options) {
-    return ConvertImage(options, stores_, progress_);
-  }
-  ConvertReport MustConvert(const ConvertOptions& options) {
-    progress_.Reset();
-    Result<ConvertReport> report = Convert(options);
-    EXPECT_TRUE(report.has_value()) << report.error().context;
-    return report.value_or(ConvertReport());
-  }
-
-  RawDocument ReadRoot(const std::string& name = "out") {
-    auto reader = stores_.OpenReader(Destination(name));
-    auto root = (*reader)->ReadRoot();
-    EXPECT_TRUE(root.has_value()) << root.error().context;
-    return root.value_or(RawDocument());
-  }
-  Manifest ReadManifest(const std::string& name = "out") {
-    auto manifest = Manifest::Parse(ReadRoot(name).raw);
-    EXPECT_TRUE(manifest.has_value());
-    return manifest.value_or(Manifest());
-  }
-  Bytes ReadBlob(const Descriptor& descriptor, const std::string& name = "out") {
-    auto raw = ReadFile(OciLayout(directory_ / name).BlobPath(descriptor.digest), 1 << 30);
-    EXPECT_TRUE(raw.has_value()) << descriptor.digest.ToString();
-    return raw.value_or(Bytes());
-  }
-  // Nothing is left at a destination that was made for a conversion which failed.
-  void ExpectNothing(const std::string& name) {
-    EXPECT_FALSE(std::filesystem::exists(directory_ / name));
-  }
-  size_t CountBlobs(const std::string& name) {
-    const std::filesystem::directory_iterator blobs(directory_ / (name + "/blobs/sha256"));
-    return static_cast<size_t>(std::distance(begin(blobs), end(blobs)));
-  }
-
-  TempDir directory_;
-  LayoutImage source_;
-  ImageStores stores_;
-  CountingProgress progress_;
-};
 
 TEST_F(ConvertImageTest, LayersHoldTheSameTarsAndTheConfigTheSameBytes) {
   const LayoutImage::Image image = {.layers = {{SmallTar("a")}, {SmallTar("b", 50000)}}};
@@ -406,108 +340,6 @@ TEST_F(ConvertIndexTest, APlatformThatIsNotThereIsNamedWithWhatIs) {
   EXPECT_THAT(report.error().context, HasSubstr("linux/arm64"));
   ExpectNothing("out");
 }
-
-// What is wrong with the one image of a layout, and what the error must say.
-struct BadImage {
-  const char* name;
-  void (*make)(const LayoutImage& source, const std::string& directory);
-  ErrorCode code;
-  const char* words;
-};
-
-void TagImage(const LayoutImage& source, const LayoutImage::Image& image) {
-  source.Tag("latest", source.AddImage(image));
-}
-void Overwrite(const LayoutImage& source, const Bytes& old_bytes, const Bytes& new_bytes) {
-  ASSERT_TRUE(
-      WriteFileAtomically(source.layout().BlobPath(Digest::Of(old_bytes)), new_bytes).has_value());
-}
-
-const BadImage kBadImages[] = {
-    {"WrongDiffId",
-     [](const LayoutImage& source, const std::string&) {
-       TagImage(source, {.layers = {{SmallTar("a")}}, .diff_ids = {Digest::Of({})}});
-     },
-     ErrorCode::kDigestMismatch, "diff ID"},
-    {"MoreLayersThanDiffIds",
-     [](const LayoutImage& source, const std::string&) {
-       TagImage(source,
-                {.layers = {{SmallTar("a")}, {SmallTar("b")}}, .diff_ids = {Digest::Of({})}});
-     },
-     ErrorCode::kCorrupt, "1 diff IDs for 2 layers"},
-    {"LayerBytesChanged",
-     [](const LayoutImage& source, const std::string&) {
-       TagImage(source, {.layers = {{SmallTar("a", 100000), media_type::kOciLayerTar}}});
-       Bytes changed = SmallTar("a", 100000);
-       changed[50000] ^= 1;
-       Overwrite(source, SmallTar("a", 100000), changed);
-     },
-     ErrorCode::kDigestMismatch, "blob sha256:"},
-    {"LayerCutShort",
-     [](const LayoutImage& source, const std::string&) {
-       TagImage(source, {.layers = {{SmallTar("a", 100000)}}});
-       Bytes cut = Gzipped(SmallTar("a", 100000));
-       cut.resize(50000);
-       Overwrite(source, Gzipped(SmallTar("a", 100000)), cut);
-     },
-     ErrorCode::kCorrupt, "sha256:"},
-    {"GzipWithGarbageBehind",
-     [](const LayoutImage& source, const std::string&) {
-       Bytes blob = Gzipped(SmallTar("a"));
-       const size_t end = blob.size();
-       blob.resize(end + 100, 'g');
-       Manifest manifest;
-       manifest.media_type = media_type::kOciManifest;
-       manifest.config = source.AddBlob(media_type::kOciConfig,
-                                        LayoutImage::Config({.layers = {{SmallTar("a")}}}));
-       manifest.layers = {source.AddBlob(media_type::kOciLayerGzip, blob)};
-       source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
-     },
-     ErrorCode::kCorrupt, "blob offset"},
-    {"TarWithDotDot",
-     [](const LayoutImage& source, const std::string&) {
-       TagImage(source, {.layers = {{SmallTar("a")},
-                                    {TarWriter().File("x", "x").File("../y", "y").Finish()}}});
-     },
-     ErrorCode::kCorrupt, "tar offset 1024"},
-    {"ConfigWithoutPlatform",
-     [](const LayoutImage& source, const std::string&) {
-       Manifest manifest;
-       manifest.media_type = media_type::kOciManifest;
-       manifest.config = source.AddBlob(media_type::kOciConfig,
-                                        TextBytes(R"({"rootfs":{"type":"layers","diff_ids":[]}})"));
-       source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
-     },
-     ErrorCode::kCorrupt, "config sha256:"},
-    {"NotAnImage",
-     [](const LayoutImage& source, const std::string&) {
-       Manifest manifest;
-       manifest.media_type = media_type::kOciManifest;
-       manifest.config = source.AddBlob("application/vnd.example+json", TextBytes("{}"));
-       source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
-     },
-     ErrorCode::kUnsupported, "not an image"},
-    {"LayerOfAnotherKind",
-     [](const LayoutImage& source, const std::string&) {
-       TagImage(source, {.layers = {{SmallTar("a"), "application/vnd.example.wasm"}}});
-     },
-     ErrorCode::kUnsupported, "application/vnd.example.wasm"},
-};
-
-class ConvertBadImageTest : public ConvertImageTest,
-                            public testing::WithParamInterface<BadImage> {};
-
-TEST_P(ConvertBadImageTest, EndsInOneErrorAndNothingAtTheDestination) {
-  GetParam().make(source_, directory_.path());
-  const Result<ConvertReport> report = Convert(Options());
-  ASSERT_FALSE(report.has_value());
-  EXPECT_EQ(report.error().code, GetParam().code) << report.error().context;
-  EXPECT_THAT(report.error().context, HasSubstr(GetParam().words));
-  ExpectNothing("out");
-}
-
-INSTANTIATE_TEST_SUITE_P(Rows, ConvertBadImageTest, testing::ValuesIn(kBadImages),
-                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(ConvertImageTest, OptionsOutOfBoundsAreNamed) {
   source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
