@@ -19,10 +19,12 @@ chmod -R go+rX "$WORK/app"
 chown -R 65534:65534 "$WORK/home"
 # The executable may lie where the user cannot go.
 install -m 0755 "$LAYERFS" "$WORK/layerfs"
-as_user() {
-  (cd "$WORK/home" && exec setpriv --reuid 65534 --regid 65534 --clear-groups env -u LAYERFS_CACHE -u LAYERFS_STATE \
-    -u XDG_CACHE_HOME -u XDG_DATA_HOME HOME="$WORK/home" "$WORK/layerfs" "$@")
+become_user() {
+  cd "$WORK/home"
+  exec setpriv --reuid 65534 --regid 65534 --clear-groups env -u LAYERFS_CACHE -u LAYERFS_STATE \
+    -u XDG_CACHE_HOME -u XDG_DATA_HOME HOME="$WORK/home" "$WORK/layerfs" "$@"
 }
+as_user() { (become_user "$@"); }
 readonly I=oci:$WORK/app:latest STATE=$WORK/home/.local/share/layerfs
 no_process_left() { ! pgrep -f "^$WORK/layerfs" >/dev/null; }
 expect_nothing_left() {
@@ -64,7 +66,7 @@ fact "a user that the namespace has no id for is refused, with the remedy"
 expect_error 125 "subuid" as_user run --rm -u daemon "$I" true
 
 fact "what a kill -9 leaves is cleaned by the next command"
-as_user run --rm --name victim "$I" sh -c 'echo up; exec sleep 1000' >"$WORK/victim" &
+become_user run --rm --name victim "$I" sh -c 'echo up; exec sleep 1000' >"$WORK/victim" &  # $! is it, no shell above
 victim=$!
 wait_until 20 grep -q up "$WORK/victim"
 kill -9 "$victim"
