@@ -98,13 +98,20 @@ unmount_image() {
 
 require_images
 
+# private_mounts COMMAND…: becomes it, in a mount namespace of its own and without the mounts of other
+# tests: a copy of a mount keeps its daemon going when the mount itself is gone.
+private_mounts() {
+  exec unshare --mount --propagation private bash -ec \
+    'awk "\$3 ~ /^fuse/ { print \$2 }" /proc/self/mounts | tac | xargs -r -n 1 umount -l || true; exec "$@"' private "$@"
+}
+
 # udev gives /dev/fuse to everybody; where there is no udev, a mount namespace of our own does. Before
 # anything is made: the script may begin anew.
 let_users_mount() {
   [[ $(stat -c %a /dev/fuse) != 666 ]] || return 0
   if [[ -z ${OWN_NAMESPACE:-} ]]; then
     rmdir "$WORK"
-    OWN_NAMESPACE=1 exec unshare --mount --propagation private "$0"
+    OWN_NAMESPACE=1 private_mounts "$0"
   fi
   mknod -m 0666 "$WORK/fuse" c 10 229
   mount --bind "$WORK/fuse" /dev/fuse

@@ -47,7 +47,7 @@ expect_error '[1-9][0-9]*' "write access|permi" as_user "$WORK/layerfs" mount "o
 
 fact "who may not open /dev/fuse, and where there is none, is told what to do"
 mknod -m 0600 "$WORK/closed" c 10 229
-in_namespace() { unshare --mount --propagation private bash -ec "$1"' && exec "${@:1}"' "$WORK" "${@:2}"; }
+in_namespace() { (private_mounts bash -ec "$1"' && exec "${@:1}"' "$WORK" "${@:2}"); }
 expect_error 1 "/dev/fuse.*chmod 0666" in_namespace 'mount --bind "$0/closed" /dev/fuse' \
   setpriv --reuid 65534 --regid 65534 --clear-groups env -u LAYERFS_CACHE HOME="$WORK/home" "$WORK/layerfs" mount "oci:$WORK/app:latest" "$M"
 expect_error 1 "/dev/fuse.*modprobe" in_namespace 'mount -t tmpfs none /dev' "$WORK/layerfs" mount "oci:$WORK/app:latest" "$M"
