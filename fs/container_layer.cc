@@ -3,17 +3,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <memory>
-#include <thread>
 #include <vector>
-
-#include "index/base/log.h"
 
 namespace layerfs {
 namespace {
@@ -21,9 +16,6 @@ namespace {
 constexpr std::string_view kFormatLine = "layerfs-container-layer 1";
 constexpr uint64_t kMaxBindingBytes = 65536;
 constexpr mode_t kPrivateMode = 0700;
-// umount(8) returns before the daemon has ended, which may take it a moment on a busy machine.
-constexpr std::chrono::milliseconds kLockPatience{10'000};
-constexpr std::chrono::milliseconds kLockPoll{20};
 
 struct CloseDirectory {
   void operator()(DIR* stream) const { ::closedir(stream); }
@@ -45,23 +37,6 @@ Result<UniqueFd> MakeAndOpen(int directory_fd, const std::string& name, mode_t m
     return FailErrno(name, errno);
   }
   return OpenDirectoryAt(directory_fd, name);
-}
-
-std::unexpected<Error> FailInUse(const std::string& directory) {
-  return Fail(ErrorCode::kBusy, directory +
-                                    ": the container layer is in use by another mount or command; "
-                                    "unmount it first, or give each container a layer of its own");
-}
-
-Result<UniqueFd> Lock(int directory_fd, const std::string& directory) {
-  LAYERFS_TRY_IN(lock, OpenFileAt(directory_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600),
-                 directory);
-  for (auto waited = kLockPoll; ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0; waited += kLockPoll) {
-    if (errno != EWOULDBLOCK) return FailErrno(directory + "/lock", errno);
-    if (waited > kLockPatience) return FailInUse(directory);
-    std::this_thread::sleep_for(kLockPoll);
-  }
-  return lock;
 }
 
 std::string Encode(const LayerBinding& binding) {
@@ -191,7 +166,7 @@ Result<ContainerLayer> ContainerLayer::OpenParts(const std::string& upper, const
                                                  bool with_partial) {
   ContainerLayer layer;
   LAYERFS_TRY(base, OpenFile(work, O_RDONLY | O_DIRECTORY));
-  LAYERFS_TRY(lock, Lock(base.get(), work));
+  LAYERFS_TRY(lock, LayerLock::Take(base.get(), work));
   LAYERFS_TRY(upper_fd, OpenFile(upper, O_RDONLY | O_DIRECTORY));
   LAYERFS_TRY_IN(work_fd, MakeAndOpen(base.get(), "work", kPrivateMode), work);
   LAYERFS_TRY_IN(index_fd, MakeAndOpen(base.get(), "index", kPrivateMode), work);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "fs/layer_lock.h"
 #include "fs/overlay_marks.h"
 #include "index/base/digest.h"
 #include "index/base/error.h"
@@ -45,6 +46,9 @@ class ContainerLayer {
   int index() const { return index_.get(); }
   int partial() const { return partial_.get(); }  // -1 in a plain one
 
+  // The layer is about to be served on `mount_point`, by this process.
+  Status NoteMount(const std::string& mount_point) const { return lock_.NoteMount(mount_point); }
+
   // Empties work/ and drops the names in index/ that show no link. Open has done so.
   Status CleanUp() const;
 
@@ -56,7 +60,7 @@ class ContainerLayer {
   std::string directory_;
   LayerBinding binding_;
   MarkForm form_;
-  UniqueFd lock_;
+  LayerLock lock_;
   UniqueFd upper_;
   UniqueFd work_;
   UniqueFd index_;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
-#include <mntent.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -14,30 +13,12 @@
 #include <string_view>
 
 #include "fs/fuse_session.h"
+#include "fs/mount_table.h"
 
 extern char** environ;
 
 namespace layerfs {
 namespace {
-
-// As the kernel makes it of "fuse" and FuseOptions' subtype.
-constexpr std::string_view kMountType = "fuse.layerfs";
-
-// The type of the topmost mount on `path`, empty where nothing is mounted.
-std::string MountedType(const std::string& path) {
-  struct Close {
-    void operator()(FILE* file) const { ::endmntent(file); }
-  };
-  const std::unique_ptr<FILE, Close> table(::setmntent("/proc/self/mounts", "re"));
-  std::string type;
-  if (table == nullptr) return type;
-  mntent entry{};
-  char buffer[3 * PATH_MAX];
-  while (::getmntent_r(table.get(), &entry, buffer, sizeof buffer) != nullptr) {
-    if (path == entry.mnt_dir) type = entry.mnt_type;
-  }
-  return type;
-}
 
 // The mount point as the kernel's table has it. realpath would ask a mount that may not answer any
 // more, so that only the parent is resolved.

@@ -78,6 +78,7 @@ Status MountServer::ServeDirectories() {
                                                   overlay.user_marks));
     layer = std::move(opened);
   }
+  if (layer.has_value()) LAYERFS_CHECK_OK(layer->NoteMount(target_.mount_point));
   LayeredFileSystem::Options options = overlay.file_system;
   options.passthrough = !options_.no_passthrough;
   LAYERFS_TRY(file_system, LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
@@ -153,6 +154,7 @@ Status MountServer::ServeWritable(const std::shared_ptr<Image>& image,
   binding.reference = target_.image->ToString();
   binding.platform = load.platform.value_or(Platform::Host()).ToString();
   LAYERFS_TRY(layer, ContainerLayer::Open(target_.container_layer, binding));
+  LAYERFS_CHECK_OK(layer.NoteMount(target_.mount_point));
   std::vector<std::unique_ptr<LowerSource>> sources;
   sources.push_back(MakeImageSource(image, *session.reader));
   LayeredFileSystem::Options options;
