@@ -89,6 +89,7 @@ Result<Bytes> ReadFile(const std::string& path, uint64_t limit) {
     }
   }
   contents.resize(size);
+  contents.shrink_to_fit();  // Some keep it for as long as they live.
   return contents;
 }
 
