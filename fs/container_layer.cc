@@ -238,11 +238,23 @@ Result<ContainerLayer> ContainerLayer::OpenExisting(const std::string& directory
 }
 
 Result<ContainerLayer> ContainerLayer::OpenPlain(const std::string& upper, const std::string& work,
-                                                 bool user_marks) {
+                                                 const PlainMarks& marks) {
   LAYERFS_TRY(layer, OpenParts(upper, work, false));
-  if (user_marks) layer.form_.trusted = false;
+  if (marks.user) layer.form_.trusted = false;
   layer.directory_ = upper;
+  if (marks.override_stat) LAYERFS_CHECK_OK_IN(layer.KeepOwnersInXattrs(), upper);
   return layer;
+}
+
+Status ContainerLayer::KeepOwnersInXattrs() {
+  form_.override_stat = true;
+  // By its root others know such a layer.
+  const ObjectPath root = PathOfDescriptor(upper_.get());
+  LAYERFS_TRY(text, ReadXattr(root, kOverrideStatXattr));
+  if (text.has_value()) return {};
+  struct stat attributes{};
+  if (::fstat(upper_.get(), &attributes) != 0) return FailErrno("upper directory", errno);
+  return WriteXattr(root, kOverrideStatXattr, EncodeOverrideStat(attributes));
 }
 
 Status ContainerLayer::CleanUp() const {

@@ -30,10 +30,13 @@ class ContainerLayer {
   static Result<ContainerLayer> Open(const std::string& directory, const LayerBinding& binding);
   // As it is bound, for tools; kNotFound where it is no container layer.
   static Result<ContainerLayer> OpenExisting(const std::string& directory);
-  // U and W of a mount of plain directories; binding() is scratch. `user_marks`: in the user form
-  // even where the daemon may write the trusted one.
+  // U and W of a mount of plain directories; binding() is scratch.
+  struct PlainMarks {
+    bool user = false;           // in the user form even where the daemon may write the trusted one
+    bool override_stat = false;  // owners and modes in attributes even where it may set them
+  };
   static Result<ContainerLayer> OpenPlain(const std::string& upper, const std::string& work,
-                                          bool user_marks = false);
+                                          const PlainMarks& marks);
 
   // What DIR/image says, without opening the layer. kNotFound where there is none.
   static Result<LayerBinding> ReadBinding(const std::string& directory);
@@ -56,6 +59,7 @@ class ContainerLayer {
   ContainerLayer() = default;
   static Result<ContainerLayer> OpenParts(const std::string& upper, const std::string& work,
                                           bool with_partial);
+  Status KeepOwnersInXattrs();
 
   std::string directory_;
   LayerBinding binding_;

@@ -52,10 +52,32 @@ Result<mode_t> LayerTree::Masked(const Caller& caller, const LayerNode& parent, 
   return known == Known::kYes || S_ISLNK(mode) ? mode : mode & ~caller.umask;
 }
 
+CallerIdentity LayerTree::MakerOf(const Caller& caller) const {
+  // Where attributes say who owns what, all of it is really the daemon's.
+  if (layer_->form().override_stat) return CallerIdentity(0, 0);
+  return CallerIdentity(options_.uids.ToDisk(caller.uid), options_.gids.ToDisk(caller.gid));
+}
+
+// What a new object's attribute says, as the kernel would make its owner and mode.
+Result<std::string> LayerTree::NewOverrideStat(const Caller& caller, const LayerNode& parent,
+                                               const NewObject& object) const {
+  struct stat shown{};
+  shown.st_uid = options_.uids.ToDisk(caller.uid);
+  shown.st_gid = options_.gids.ToDisk(caller.gid);
+  shown.st_mode = object.mode;
+  shown.st_rdev = object.device;
+  LAYERFS_TRY(directory, Attributes(parent));
+  if ((directory.st_mode & S_ISGID) != 0) {
+    shown.st_gid = options_.gids.ToDisk(directory.st_gid);
+    if (S_ISDIR(object.mode)) shown.st_mode |= S_ISGID;
+  }
+  return EncodeOverrideStat(shown);
+}
+
 // One step: what is there afterwards has its owner, mode and ACLs. `file`: wanted open.
 Status LayerTree::MakeObject(const Caller& caller, int directory, const std::string& name,
                              const NewObject& object, UniqueFd* file) const {
-  const CallerIdentity identity(options_.uids.ToDisk(caller.uid), options_.gids.ToDisk(caller.gid));
+  const CallerIdentity identity = MakerOf(caller);
   const char* const terminated = name.c_str();
   int result = 0;
   if (S_ISREG(object.mode) && file != nullptr) {
@@ -77,8 +99,8 @@ Status LayerTree::MakeObject(const Caller& caller, int directory, const std::str
 }
 
 // Built in a directory like the parent, then put over the whiteout in one step.
-Status LayerTree::Replace(const Caller& caller, const Target& target, const NewObject& object,
-                          UniqueFd* file) const {
+Status LayerTree::Replace(const Caller& caller, const LayerNode& directory, const Target& target,
+                          const NewObject& object, UniqueFd* file) const {
   const int work = layer_->work();
   const std::string staging = TemporaryName();
   if (::mkdirat(work, staging.c_str(), 0700) != 0) return FailErrno("work", errno);
@@ -101,12 +123,8 @@ Status LayerTree::Replace(const Caller& caller, const Target& target, const NewO
     const ObjectPath made = PathOfName(stage.get(), target.name);
     if (S_ISDIR(object.mode)) LAYERFS_CHECK_OK(SetOpaque(made));
     if (layer_->form().override_stat) {
-      struct stat shown{};
-      shown.st_uid = options_.uids.ToDisk(caller.uid);
-      shown.st_gid = options_.gids.ToDisk(caller.gid);
-      shown.st_mode = object.mode;
-      shown.st_rdev = object.device;
-      const Status marked = WriteXattr(made, kOverrideStatXattr, EncodeOverrideStat(shown));
+      LAYERFS_TRY(shown, NewOverrideStat(caller, directory, object));
+      const Status marked = WriteXattr(made, kOverrideStatXattr, shown);
       if (!marked.has_value() && !S_ISLNK(object.mode)) return marked;
     }
     FailPoint("create.built");
@@ -160,7 +178,7 @@ Result<LayerTree::Made> LayerTree::Create(const Caller& caller, const NodePtr& p
   Made made;
   FailPoint("create");
   if (target.whiteout || target.hides || layer_->form().override_stat) {
-    LAYERFS_CHECK_OK(Replace(caller, target, masked, &made.file));
+    LAYERFS_CHECK_OK(Replace(caller, *parent, target, masked, &made.file));
   } else {
     LAYERFS_CHECK_OK(MakeObject(caller, target.directory->get(), target.name, masked, &made.file));
   }
@@ -178,18 +196,13 @@ Result<LayerTree::Made> LayerTree::CreateUnnamed(const Caller& caller, const Nod
   LAYERFS_TRY(directory, DirectoryFd(*parent));
   Made made;
   {
-    const CallerIdentity identity(options_.uids.ToDisk(caller.uid),
-                                  options_.gids.ToDisk(caller.gid));
+    const CallerIdentity identity = MakerOf(caller);
     LAYERFS_TRY(file, OpenFileAt(directory->get(), ".", O_TMPFILE | O_RDWR, masked & 07777));
     made.file = std::move(file);
   }
   if (layer_->form().override_stat) {
-    struct stat shown{};
-    shown.st_uid = options_.uids.ToDisk(caller.uid);
-    shown.st_gid = options_.gids.ToDisk(caller.gid);
-    shown.st_mode = S_IFREG | masked;
-    LAYERFS_CHECK_OK(WriteXattr(PathOfDescriptor(made.file.get()), kOverrideStatXattr,
-                                EncodeOverrideStat(shown)));
+    LAYERFS_TRY(shown, NewOverrideStat(caller, *parent, {S_IFREG | masked, 0}));
+    LAYERFS_CHECK_OK(WriteXattr(PathOfDescriptor(made.file.get()), kOverrideStatXattr, shown));
   }
   LAYERFS_TRY(pinned, OpenFile(PathOfDescriptor(made.file.get()).path, O_PATH));
   if (::fstat(made.file.get(), &made.upper) != 0) return FailErrno("temporary file", errno);

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fs/caller_identity.h"
 #include "fs/container_layer.h"
 #include "fs/file_system.h"
 #include "fs/id_map.h"
@@ -185,8 +186,11 @@ class LayerTree {
   Result<mode_t> Masked(const Caller& caller, const LayerNode& parent, mode_t mode) const;
   Status MakeObject(const Caller& caller, int directory, const std::string& name,
                     const NewObject& object, UniqueFd* file) const;
-  Status Replace(const Caller& caller, const Target& target, const NewObject& object,
-                 UniqueFd* file) const;
+  CallerIdentity MakerOf(const Caller& caller) const;
+  Result<std::string> NewOverrideStat(const Caller& caller, const LayerNode& parent,
+                                      const NewObject& object) const;
+  Status Replace(const Caller& caller, const LayerNode& directory, const Target& target,
+                 const NewObject& object, UniqueFd* file) const;
   Status MoveIntoPlace(int from, const std::string& name, const Target& target,
                        bool is_directory) const;
   Status AdoptNew(const NodePtr& parent, const Target& target, mode_t type, Made& made);

@@ -58,8 +58,8 @@ std::string_view WhyRefused(std::string_view key, std::string_view value) {
   if (key == "metacopy" && on) return "files of directories are copied up whole";
   if (key == "nfs_export" && on) return "file handles hold without it while the mount lasts";
   if (key == "writeback" && on) return "times would be the kernel's instead of the disk's";
-  if (key == "xattr_permissions" && on) {
-    return "owners and modes are kept in attributes where the daemon is not root, and only there";
+  if (key == "xattr_permissions" && on && value != "2") {
+    return "owners and modes are kept in user.containers.override_stat only, which is 2";
   }
   if (key == "plugins") return "there are none";
   if (key == "noxattrs" && on) return "the layer's marks are extended attributes";
@@ -71,8 +71,8 @@ std::string_view WhyRefused(std::string_view key, std::string_view value) {
 bool HasNoEffect(std::string_view key) {
   constexpr std::string_view kKeys[] = {"xino",   // numbers are always kept apart by device
                                         "index",  // on, always: nobody misses links that break
-                                        "metacopy", "nfs_export", "writeback",  "xattr_permissions",
-                                        "noxattrs", "verity",     "ino32_t",    "fast_ino",
+                                        "metacopy", "nfs_export", "writeback",  "noxattrs",
+                                        "verity",   "ino32_t",    "fast_ino",
                                         "clone_fd",  // always
                                         "uuid",     "lazytime",   "nolazytime", "strictatime"};
   return std::ranges::find(kKeys, key) != std::end(kKeys);
@@ -148,7 +148,9 @@ class Parser {
     } else if (key == "noacl") {
       file_system.posix_acl = false;
     } else if (key == "userxattr") {
-      options_.user_marks = true;
+      options_.marks.user = true;
+    } else if (key == "xattr_permissions") {
+      options_.marks.override_stat = value == "2";
     } else if (key == "threaded") {
       options_.one_thread = !on;
     } else if (key == "squash_to_root") {

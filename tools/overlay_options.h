@@ -16,7 +16,7 @@ struct OverlayOptions {
   std::vector<std::string> lower_directories;  // the topmost first
   std::string upper_directory;                 // empty: read-only
   std::string work_directory;
-  bool user_marks = false;  // userxattr: user.overlay.*, whoever the daemon is
+  ContainerLayer::PlainMarks marks;  // userxattr, xattr_permissions=2
   LayeredFileSystem::Options file_system;
   bool one_thread = false;
   // What is not ours, for FUSE and the kernel.

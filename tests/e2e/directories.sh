@@ -222,8 +222,31 @@ expect_contains "the user's tree" "$before" "pipe p"
 as_user ../layerfs-of-all umount mnt
 [[ -z $(getfattr -R -d -m '^trusted' user-home/u) ]] || fail "trusted attributes in a user's layer"
 
+fact "xattr_permissions=2: owners and modes in attributes, by root as well, as fuse-overlayfs has them"
+mkdir -p owners/{a,u,w,none}
+touch owners/a/below
+ours lowerdir=owners/a,upperdir=owners/u,workdir=owners/w,xattr_permissions=2
+touch mnt/new
+chown 5:6 mnt/below mnt/new
+mkdir -m 2775 mnt/shared
+chgrp 7 mnt/shared
+chmod g+s mnt/shared
+mkdir mnt/shared/in
+chmod 0777 mnt
+setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'umask 027; echo text >mnt/users; mkfifo mnt/pipe'
+seen=$(listing mnt)
+for line in "below f 644 5:6" "new f 644 5:6" "shared/in d 2755 0:7" "users f 640 65534:65534" "pipe p 640 65534:65534"; do
+  expect_contains "what shows" "$seen" "$line"
+done
+end
+expect_equal "owners on the disk" "0:0" "$(find owners/u -mindepth 1 -printf '%U:%G\n' | sort -u)"
+expect_equal "the attribute" "5:6:644:file" "$(getfattr --only-values -n user.containers.override_stat owners/u/new)"
+ours lowerdir=owners/u:owners/none
+expect_equal "as a layer below" "$seen" "$(listing mnt)"
+end
+
 fact "options that are not there are refused by name"
-for word in nonsense nonsense=1 metacopy=on nfs_export=on plugins=x verity=require; do
+for word in nonsense nonsense=1 xattr_permissions=1 metacopy=on nfs_export=on plugins=x verity=require; do
   expect_error '[1-9]' "${word%%=*}" "$LAYERFS" mount mnt -o "lowerdir=other/a,$word"
 done
 expect_error '[1-9]' "workdir" "$LAYERFS" mount mnt -o lowerdir=other/a,upperdir=other/u

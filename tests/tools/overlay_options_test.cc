@@ -53,7 +53,7 @@ TEST(OverlayOptionsTest, WithoutWordsItBehavesAsOverlayfs) {
   EXPECT_TRUE(options->file_system.posix_acl);
   EXPECT_FALSE(options->file_system.static_nlink);
   EXPECT_FALSE(options->file_system.squash_uid.has_value());
-  EXPECT_FALSE(options->user_marks);
+  EXPECT_FALSE(options->marks.user);
   EXPECT_FALSE(options->one_thread);
   EXPECT_TRUE(options->others.empty());
 }
@@ -69,7 +69,7 @@ TEST(OverlayOptionsTest, BehaviourIsWhatTheWordsSay) {
   EXPECT_TRUE(file_system.static_nlink);
   EXPECT_FALSE(file_system.posix_acl);
   EXPECT_TRUE(options->one_thread);
-  EXPECT_TRUE(options->user_marks);
+  EXPECT_TRUE(options->marks.user);
   EXPECT_EQ(file_system.squash_uid, 7U);
   EXPECT_EQ(file_system.squash_gid, 8U);
   EXPECT_EQ(file_system.timeout_seconds, 1.5);
@@ -117,8 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(RefusedCase{"Metacopy", "lowerdir=/a,metacopy=on", "metacopy=on"},
                     RefusedCase{"NfsExport", "lowerdir=/a,nfs_export=on", "nfs_export=on"},
                     RefusedCase{"Writeback", "lowerdir=/a,writeback=1", "writeback=1"},
-                    RefusedCase{"XattrPermissions", "lowerdir=/a,xattr_permissions=2",
-                                "xattr_permissions=2"},
+                    RefusedCase{"XattrPermissions", "lowerdir=/a,xattr_permissions=1",
+                                "xattr_permissions=1"},
                     RefusedCase{"Plugins", "lowerdir=/a,plugins=/x.so", "plugins"},
                     RefusedCase{"NoXattrs", "lowerdir=/a,noxattrs=1", "noxattrs=1"},
                     RefusedCase{"Verity", "lowerdir=/a,verity=require", "verity=require"},
