@@ -5,6 +5,7 @@
 
 #include "index/base/file.h"
 #include "tools/run/mount_process.h"
+#include "tools/startup/ending_signals.h"
 #include "tools/startup/scratch_directory.h"
 #include "tools/startup/startup_task.h"
 #include "tools/state_option.h"
@@ -27,6 +28,7 @@ Result<Trace> RecordStartup(const RecordOptions& options, const ServiceOptions& 
   if (::geteuid() != 0) {
     return Fail(ErrorCode::kPermission, "recording runs the image's program and needs root");
   }
+  const EndingSignals ending;
   LAYERFS_TRY(scratch, ScratchDirectory::Make("layerfs-record"));
   const std::string trace_path = scratch.path() + "/trace";
   MountProcess::Options mount_options;

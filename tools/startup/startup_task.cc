@@ -22,6 +22,7 @@
 #include "tools/run/image_defaults.h"
 #include "tools/run/root_directory.h"
 #include "tools/run/run_options.h"
+#include "tools/startup/ending_signals.h"
 
 namespace layerfs {
 namespace {
@@ -174,6 +175,9 @@ Result<std::unique_ptr<StartupTask>> StartupTask::Fork(const std::string& scratc
     ::dup2(null, 0);
     ::dup2(write_end.get(), 1);
     ::dup2(write_end.get(), 2);
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     run();
     std::_Exit(125);
   }
@@ -200,6 +204,7 @@ Status StartupTask::WaitReady(const ReadyCondition& condition, std::chrono::mill
   const auto wait = condition.http.empty() ? std::chrono::milliseconds(100) : kPoll;
   bool open = true;
   while (Clock::now() < deadline) {
+    if (EndingSignals::Pending()) return Fail(ErrorCode::kCancelled, "a signal ended it");
     std::vector<std::string> lines;
     if (open) open = TakeLines(lines, wait);
     for (const std::string& line : lines) {

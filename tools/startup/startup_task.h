@@ -40,7 +40,8 @@ class StartupTask {
   StartupTask(const StartupTask&) = delete;
   StartupTask& operator=(const StartupTask&) = delete;
 
-  // Waits until it is ready. kTimeout; kCancelled, with its last words, where it ended first.
+  // Waits until it is ready. kTimeout; kCancelled, with its last words, where it ended first, and
+  // where a signal waits to end this process (ending_signals.h).
   Status WaitReady(const ReadyCondition& condition, std::chrono::milliseconds timeout);
   // Ends all of its processes and removes its scratch layer.
   void Stop();
