@@ -35,6 +35,8 @@ std::string ReadWord(int fd) {
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     std::_Exit(1);
   }
+  if (word[0] == 0) std::fputs(word.c_str() + 1, stdout);
+  std::fflush(stdout);
   if (word[0] != 0) std::fprintf(stderr, "%s%s\n", message_prefix.c_str(), word.c_str() + 1);
   std::_Exit(static_cast<unsigned char>(word[0]));
 }
@@ -57,14 +59,18 @@ Result<Daemonizer> Daemonizer::Fork(const std::string& message_prefix) {
   return Daemonizer(std::move(to_parent));
 }
 
-void Daemonizer::ReportSuccess() {
+void Daemonizer::LeaveCaller() {
   if (::chdir("/") != 0) {  // "/" is always there; staying would pin the caller's directory.
   }
   const int null = ::open("/dev/null", O_RDWR);
   for (int fd = 0; fd <= 2 && null >= 0; ++fd) ::dup2(null, fd);
   if (null > 2) ::close(null);
-  const char word = 0;
-  [[maybe_unused]] const ssize_t put = ::write(to_parent_.get(), &word, 1);
+}
+
+void Daemonizer::ReportSuccess(const std::string& output) {
+  const std::string word = std::string(1, '\0') + output;
+  // Nobody is left to be told where it fails: the parent was killed.
+  static_cast<void>(WriteFull(to_parent_.get(), AsBytes(word)));
   to_parent_.Reset();
 }
 

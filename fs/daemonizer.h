@@ -18,8 +18,11 @@ class Daemonizer {
   // status.
   static Result<Daemonizer> Fork(const std::string& message_prefix);
 
-  // The child's word, once: "it works" (and stdin, stdout and stderr go to /dev/null) …
-  void ReportSuccess();
+  // Leaves the caller's directory, stdin, stdout and stderr.
+  static void LeaveCaller();
+
+  // The child's word, once: "it works", and what the parent is to print …
+  void ReportSuccess(const std::string& output = {});
   // … or what went wrong; `exit_status` becomes the parent's. Without either, the parent reports
   // that the child died. False where the parent has had a word already.
   bool ReportFailure(const std::string& message, int exit_status);

@@ -28,13 +28,14 @@ struct NamedCommand {
   std::unique_ptr<Command> (*make)();
 };
 constexpr NamedCommand kCommands[] = {
-    {"convert", MakeConvertCommand}, {"mount", MakeMountCommand},     {"umount", MakeUmountCommand},
-    {"pull", MakePullCommand},       {"run", MakeRunCommand},         {"start", MakeStartCommand},
-    {"ps", MakePsCommand},           {"rm", MakeRmCommand},           {"diff", MakeDiffCommand},
-    {"commit", MakeCommitCommand},   {"inspect", MakeInspectCommand}, {"ls", MakeLsCommand},
-    {"cat", MakeCatCommand},         {"stat", MakeStatCommand},       {"check", MakeCheckCommand},
-    {"cache", MakeCacheCommand},     {"record", MakeRecordCommand},   {"trace", MakeTraceCommand},
-    {"attach", MakeAttachCommand},   {"bench", MakeBenchCommand}};
+    {"convert", MakeConvertCommand}, {"mount", MakeMountCommand}, {"umount", MakeUmountCommand},
+    {"pull", MakePullCommand},       {"run", MakeRunCommand},     {"start", MakeStartCommand},
+    {"stop", MakeStopCommand},       {"logs", MakeLogsCommand},   {"ps", MakePsCommand},
+    {"rm", MakeRmCommand},           {"diff", MakeDiffCommand},   {"commit", MakeCommitCommand},
+    {"inspect", MakeInspectCommand}, {"ls", MakeLsCommand},       {"cat", MakeCatCommand},
+    {"stat", MakeStatCommand},       {"check", MakeCheckCommand}, {"cache", MakeCacheCommand},
+    {"record", MakeRecordCommand},   {"trace", MakeTraceCommand}, {"attach", MakeAttachCommand},
+    {"bench", MakeBenchCommand}};
 
 // Only `wanted` where there is such a command: the words of all would stay in each mount's memory.
 std::vector<Entry> DeclareCommands(CLI::App& root, LogOptions& log, std::string_view wanted) {

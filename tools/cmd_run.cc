@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "fetch/reference.h"
+#include "fs/daemonizer.h"
 #include "index/base/file.h"
 #include "tools/command.h"
 #include "tools/run/container_store.h"
@@ -94,6 +95,7 @@ class RunCommand final : public Command {
   Result<ExitStatus> Run(CommandIo& io) override {
     Result<RunRequest> request = MakeRequest();
     if (!request.has_value()) return NotRun(request.error(), "layerfs run", io);
+    if (detach_) return RunDetached(*std::move(request), io);
     const Status root = BecomeNamespaceRoot();
     if (!root.has_value()) return NotRun(root.error(), "layerfs run", io);
     const Result<BundleEnd> end = RunContainer(*request);
@@ -128,7 +130,25 @@ class RunCommand final : public Command {
     app.add_option("--stop-signal", options_.stop_signal, "What TERM becomes")->type_name("SIGNAL");
   }
 
+  // The parent ends when the command runs, and prints the container's name.
+  static ExitStatus RunDetached(RunRequest request, CommandIo& io) {
+    auto daemon = Daemonizer::Fork("layerfs run: ");
+    if (!daemon.has_value()) return NotRun(daemon.error(), "layerfs run", io);
+    request.detached = true;
+    request.on_started = [&daemon](const std::string& name) { daemon->ReportSuccess(name + "\n"); };
+    const Status root = BecomeNamespaceRoot();
+    const Result<BundleEnd> end = root.has_value() ? RunContainer(request) : Fail(root.error());
+    const int status = end.has_value() ? end->status : kNotRun;
+    if (!end.has_value() || end->start_failure.has_value()) {
+      daemon->ReportFailure(
+          EscapeForTerminal(end.has_value() ? *end->start_failure : end.error().context), status);
+    }
+    return static_cast<ExitStatus>(status);
+  }
+
   void DeclareContainer(CLI::App& app) {
+    app.add_flag("-d,--detach", detach_,
+                 "In the background: prints its name; see layerfs logs, stop");
     app.add_flag("--rm", remove_, "Remove the container when it has ended");
     app.add_option("--name", name_, "What it is called");
     app.add_option("--container-layer", layer_, "Where its changes are kept; made where missing")
@@ -238,6 +258,7 @@ class RunCommand final : public Command {
   std::string layer_;
   std::string runtime_;
   bool remove_ = false;
+  bool detach_ = false;
   std::vector<std::string> environment_;
   std::vector<std::string> environment_files_;
   std::vector<std::string> volumes_;

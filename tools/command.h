@@ -73,6 +73,7 @@ std::unique_ptr<Command> MakeConvertCommand();
 std::unique_ptr<Command> MakeDiffCommand();
 std::unique_ptr<Command> MakeInspectCommand();
 std::unique_ptr<Command> MakeLsCommand();
+std::unique_ptr<Command> MakeLogsCommand();
 std::unique_ptr<Command> MakeMountCommand();
 std::unique_ptr<Command> MakePsCommand();
 std::unique_ptr<Command> MakeRmCommand();
@@ -81,6 +82,7 @@ std::unique_ptr<Command> MakeStartCommand();
 std::unique_ptr<Command> MakePullCommand();
 std::unique_ptr<Command> MakeRecordCommand();
 std::unique_ptr<Command> MakeStatCommand();
+std::unique_ptr<Command> MakeStopCommand();
 std::unique_ptr<Command> MakeTraceCommand();
 std::unique_ptr<Command> MakeUmountCommand();
 

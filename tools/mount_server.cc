@@ -48,7 +48,10 @@ void TellConfig(const std::string& mount_point, const std::string& config, Uniqu
 
 void TellParent(const std::string& mount_point, Daemonizer& daemon) {
   const Status answers = CheckAnswers(mount_point);
-  if (answers.has_value()) return daemon.ReportSuccess();
+  if (answers.has_value()) {
+    Daemonizer::LeaveCaller();
+    return daemon.ReportSuccess();
+  }
   daemon.ReportFailure(answers.error().context, static_cast<int>(ExitStatus::kFailure));
 }
 

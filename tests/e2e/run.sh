@@ -146,6 +146,25 @@ expect_contains "diff by name" "$("$LAYERFS" diff web)" "A /count"
 expect_error 3 "there is none" "$LAYERFS" rm web
 expect_nothing_left "rm"
 
+fact "in the background: its name, logs, and the stop signal"
+loop='echo started; echo wrong >&2; trap "echo asked; exit 3" TERM; while :; do sleep 0.1; done'
+has_said() { [[ $("$LAYERFS" logs back) == *$1* ]]; }
+expect_equal "its name" back "$("$LAYERFS" run -d --name back "$I" sh -c "$loop" 2>&1 | cat)"
+wait_until 20 has_said wrong
+expect_contains "logs" "$("$LAYERFS" logs back)" started
+expect_equal "ps" back "$("$LAYERFS" ps -q)"
+expect_equal "stop" back "$("$LAYERFS" stop back)"
+expect_contains "logs" "$("$LAYERFS" logs back)" asked
+expect_equal "status" 3 "$("$LAYERFS" ps -a --json | jq '.[0].exitStatus')"
+"$LAYERFS" stop back >/dev/null
+"$LAYERFS" rm back >/dev/null
+name=$("$LAYERFS" run -d --rm "$I" sh -c 'trap "" TERM; while :; do sleep 0.1; done')
+"$LAYERFS" stop -t 1 "$name" >/dev/null
+expect_error 127 "no-such-command" "$LAYERFS" run -d --rm "$I" no-such-command
+expect_error 125 "nowhere" "$LAYERFS" run -d --rm "oci:$WORK/nowhere:latest" true
+expect_error 3 "there is none" "$LAYERFS" stop "$name"
+expect_nothing_left "containers in the background"
+
 fact "--offline runs what the cache has, and asks nobody"
 require docker-registry
 start_registry

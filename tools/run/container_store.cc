@@ -74,6 +74,23 @@ void EndMountProcess(int64_t pid, const std::string& mount_point) {
   }
 }
 
+// TERM for the `layerfs run` or `layerfs start` of that number, if it is one still.
+void AskRunToStop(int64_t pid) {
+  constexpr uint64_t kMaxCommandLine = uint64_t{1} << 20;
+  if (pid <= 0) return;
+  const auto words = ReadFile("/proc/" + std::to_string(pid) + "/cmdline", kMaxCommandLine);
+  if (!words.has_value()) return;
+  const std::string_view text = AsText(*words);
+  const size_t end = text.find('\0');
+  if (end == std::string_view::npos) return;
+  const std::string_view command = text.substr(end + 1);
+  for (const std::string_view verb : {"run", "start"}) {
+    if (command.starts_with(verb) && command.substr(verb.size()).starts_with('\0')) {
+      ::kill(static_cast<pid_t>(pid), SIGTERM);
+    }
+  }
+}
+
 Result<std::vector<std::string>> JsonStrings(const Json& json, std::string_view key) {
   std::vector<std::string> strings;
   LAYERFS_TRY(array, JsonOptionalArray(json, key));
@@ -82,6 +99,12 @@ Result<std::vector<std::string>> JsonStrings(const Json& json, std::string_view 
     if (item.is_string()) strings.push_back(item.get<std::string>());
   }
   return strings;
+}
+
+Result<int64_t> JsonPid(const Json& json, std::string_view key) {
+  if (!json.contains(key)) return 0;
+  LAYERFS_TRY(pid, JsonUint(json, key));
+  return static_cast<int64_t>(pid);
 }
 
 Result<ContainerRecord> ReadRecord(const std::string& directory) {
@@ -95,12 +118,12 @@ Result<ContainerRecord> ReadRecord(const std::string& directory) {
 }  // namespace
 
 Json ContainerRecord::ToJson() const {
-  Json json = {{"name", name},         {"id", id},
-               {"image", image},       {"command", command},
-               {"layer", layer},       {"runtime", runtime},
-               {"created", created},   {"remove", remove},
-               {"options", options},   {"mountWords", mount_words},
-               {"mountPid", mount_pid}};
+  Json json = {{"name", name},       {"id", id},
+               {"image", image},     {"command", command},
+               {"layer", layer},     {"runtime", runtime},
+               {"created", created}, {"remove", remove},
+               {"options", options}, {"mountWords", mount_words},
+               {"runPid", run_pid},  {"mountPid", mount_pid}};
   if (exit_status.has_value()) json["exitStatus"] = *exit_status;
   return json;
 }
@@ -125,10 +148,10 @@ Result<ContainerRecord> ContainerRecord::FromJson(const Json& json) {
   record.command = std::move(command);
   if (options != nullptr) record.options = *options;
   record.mount_words = std::move(mount_words);
-  if (json.contains("mountPid")) {
-    LAYERFS_TRY(pid, JsonUint(json, "mountPid"));
-    record.mount_pid = static_cast<int64_t>(pid);
-  }
+  LAYERFS_TRY(run_pid, JsonPid(json, "runPid"));
+  record.run_pid = run_pid;
+  LAYERFS_TRY(mount_pid, JsonPid(json, "mountPid"));
+  record.mount_pid = mount_pid;
   const auto remove = json.find("remove");
   record.remove = remove != json.end() && remove->is_boolean() && remove->get<bool>();
   if (json.contains("exitStatus")) {
@@ -259,6 +282,37 @@ Result<LockedContainer> ContainerStore::LockUnder(const UniqueFd& /*store_lock*/
 Result<LockedContainer> ContainerStore::Lock(const std::string& name) const {
   LAYERFS_TRY(store_lock, LockFile(directory_ + "/lock", LOCK_EX));
   return LockUnder(store_lock, name);
+}
+
+Status ContainerStore::Stop(const std::string& name, std::chrono::milliseconds patience) const {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (bool asked = false; std::chrono::steady_clock::now() < deadline; asked = true) {
+    const auto locked = Lock(name);
+    if (locked.has_value()) return {};
+    // With --rm it goes when it has stopped.
+    if (asked && locked.error().code == ErrorCode::kNotFound) return {};
+    if (locked.error().code != ErrorCode::kBusy) return Fail(locked.error());
+    if (!asked) {
+      LAYERFS_TRY(record, ReadRecord(ContainerDirectory(name)));
+      AskRunToStop(record.run_pid);
+    }
+    std::this_thread::sleep_for(kKillPoll);
+  }
+  return Kill(name);
+}
+
+Result<std::string> ContainerStore::LogOf(const std::string& name) const {
+  const std::string log = ContainerDirectory(name) + "/log";
+  if (!IsGoodName(name) || !Exists(ContainerDirectory(name))) {
+    return Fail(ErrorCode::kNotFound,
+                "container " + name + ": there is none; layerfs ps -a lists them");
+  }
+  if (!Exists(log)) {
+    return Fail(ErrorCode::kNotFound, "container " + name +
+                                          ": has no log: it was not run in the background "
+                                          "(layerfs run --detach)");
+  }
+  return log;
 }
 
 Status ContainerStore::Kill(const std::string& name) const {

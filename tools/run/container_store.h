@@ -5,6 +5,7 @@
 //   volumes/NAME/             volumes that containers share by name
 //   containers/NAME/lock      held (flock) by the `layerfs run` that runs it
 //   containers/NAME/container.json
+//   containers/NAME/log       what it has said, of one that runs in the background
 //   containers/NAME/layer/    the container layer, where it is not somewhere else
 //   containers/NAME/volumes/  the container's own volumes
 //   containers/NAME/run/      of the present run: root (the mount), bundle (config.json, hosts …)
@@ -12,6 +13,7 @@
 // Processes may share a directory; an object is one thread at a time.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -33,6 +35,7 @@ struct ContainerRecord {
   int64_t created = 0;               // seconds since 1970
   bool remove = false;               // goes when it has ended
   std::optional<int> exit_status;    // of the last run that has ended
+  int64_t run_pid = 0;               // of its `layerfs run`, in its last run
   int64_t mount_pid = 0;             // of the process that serves its root, in its last run
   // How it is run again: see run_options_json.h, and the options of its mount.
   Json options = Json::object();
@@ -55,6 +58,7 @@ class LockedContainer {
   const std::string& directory() const { return directory_; }
   std::string root() const { return directory_ + "/run/root"; }
   std::string bundle() const { return directory_ + "/run/bundle"; }
+  std::string log() const { return directory_ + "/log"; }
   std::string volumes() const { return directory_ + "/volumes"; }
 
   Status Save(const ContainerRecord& record);
@@ -89,6 +93,11 @@ class ContainerStore {
   Result<LockedContainer> Create(ContainerRecord record) const;
   // kNotFound, or kBusy while it runs.
   Result<LockedContainer> Lock(const std::string& name) const;
+  // Asks a container that runs to stop, by its stop signal, and kills it where it has not within
+  // `patience`. kNotFound; success where it does not run.
+  Status Stop(const std::string& name, std::chrono::milliseconds patience) const;
+  // Where its log is, of one that ran in the background. kNotFound.
+  Result<std::string> LogOf(const std::string& name) const;
   // Kills a container that runs and waits for its `layerfs run` to be through with it.
   Status Kill(const std::string& name) const;
 

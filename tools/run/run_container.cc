@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/run/run_container.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <ctime>
 
+#include "index/base/file.h"
 #include "index/base/log.h"
 #include "tools/run/container_store.h"
 #include "tools/run/image_defaults.h"
@@ -21,6 +25,19 @@ constexpr size_t kShortIdDigits = 12;
 // What a container's mount is: everybody's in it, with devices and setuid as on any root.
 constexpr char kMountOptions[] = "allow_other,default_permissions,suid,dev";
 
+constexpr uint64_t kMaxLogBytes = uint64_t{1} << 20;  // of what a failure quotes
+
+// This process's streams, and so its container's and its mount's, from here on.
+Status SendOutputTo(const std::string& log) {
+  LAYERFS_TRY(null, OpenFile("/dev/null", O_RDONLY));
+  LAYERFS_TRY(file, OpenFile(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600));
+  if (::dup2(null.get(), STDIN_FILENO) < 0 || ::dup2(file.get(), STDOUT_FILENO) < 0 ||
+      ::dup2(file.get(), STDERR_FILENO) < 0) {
+    return FailErrno(log, errno);
+  }
+  return {};
+}
+
 Status CheckTerminal(const RunOptions& options) {
   if (!options.terminal || !options.interactive || ::isatty(STDIN_FILENO) != 0) return {};
   return Fail(ErrorCode::kInvalidArgument,
@@ -30,10 +47,17 @@ Status CheckTerminal(const RunOptions& options) {
 // One run of a container that is ours by its lock.
 class ContainerRun {
  public:
-  ContainerRun(const ContainerStore& store, LockedContainer& container, std::string program)
-      : store_(store), container_(container), program_(std::move(program)) {}
+  ContainerRun(const ContainerStore& store, LockedContainer& container, std::string program,
+               RunHooks hooks)
+      : store_(store),
+        container_(container),
+        program_(std::move(program)),
+        hooks_(std::move(hooks)) {}
 
   Result<BundleEnd> Run(const RunOptions& options) {
+    ContainerRecord starting = container_.record();
+    starting.run_pid = ::getpid();
+    LAYERFS_CHECK_OK(container_.Save(starting));
     Result<BundleEnd> end = MountAndRun(options);
     if (end.has_value()) {
       ContainerRecord record = container_.record();
@@ -72,19 +96,21 @@ class ContainerRun {
     record.mount_pid = mount.pid();
     LAYERFS_CHECK_OK(container_.Save(record));
     const Runtime runtime(record.runtime, store_.runtime_state());
-    return prepared.Run(runtime, RunHooks{});
+    return prepared.Run(runtime, hooks_);
   }
 
   const ContainerStore& store_;
   LockedContainer& container_;
   const std::string program_;
+  const RunHooks hooks_;
 };
 
 // Runs it and ends the run, whatever came of it; a failure before the command ran leaves no new
 // container behind.
 Result<BundleEnd> RunAndEnd(const ContainerStore& store, LockedContainer& container,
-                            const RunOptions& options, const std::string& program, bool is_new) {
-  Result<BundleEnd> end = ContainerRun(store, container, program).Run(options);
+                            const RunOptions& options, const std::string& program, bool is_new,
+                            const RunHooks& hooks = {}) {
+  Result<BundleEnd> end = ContainerRun(store, container, program, hooks).Run(options);
   if (!end.has_value() && is_new) {
     ContainerRecord record = container.record();
     record.remove = true;
@@ -98,7 +124,7 @@ Result<BundleEnd> RunAndEnd(const ContainerStore& store, LockedContainer& contai
 }  // namespace
 
 Result<BundleEnd> RunContainer(const RunRequest& request) {
-  LAYERFS_CHECK_OK(CheckTerminal(request.options));
+  if (!request.detached) LAYERFS_CHECK_OK(CheckTerminal(request.options));
   LAYERFS_TRY(runtime, ChooseRuntime(request.runtime, FindRuntimes(), DetectCgroups()));
   LAYERFS_TRY(store, ContainerStore::Open(request.state_directory));
   store.CleanUp();
@@ -114,7 +140,28 @@ Result<BundleEnd> RunContainer(const RunRequest& request) {
   record.options = EncodeRunOptions(request.options);
   record.mount_words = request.mount_words;
   LAYERFS_TRY(container, store.Create(std::move(record)));
-  return RunAndEnd(store, container, request.options, request.program, true);
+  if (!request.detached) {
+    return RunAndEnd(store, container, request.options, request.program, true);
+  }
+  LAYERFS_CHECK_OK(SendOutputTo(container.log()));
+  const UniqueFd log(::open(container.log().c_str(), O_RDONLY | O_CLOEXEC));
+  RunHooks hooks;
+  hooks.on_started = [&](pid_t) {
+    if (request.on_started) request.on_started(container.record().name);
+  };
+  Result<BundleEnd> end =
+      RunAndEnd(store, container, request.options, request.program, true, hooks);
+  if (end.has_value()) return end;
+  // What the mount has said is not on the caller's terminal.
+  Error error = std::move(end).error();
+  const auto said = ReadFile("/proc/self/fd/" + std::to_string(log.get()), kMaxLogBytes);
+  if (said.has_value() && !said->empty()) {
+    std::string text(AsText(*said));
+    while (text.ends_with('\n')) text.pop_back();
+    std::ranges::replace(text, '\n', ';');
+    error.context += ": " + text;
+  }
+  return Fail(std::move(error));
 }
 
 Result<BundleEnd> StartContainer(const std::string& state_directory, const std::string& name,

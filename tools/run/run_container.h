@@ -5,6 +5,7 @@
 // (user_namespace.h).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ struct RunRequest {
   std::string layer_directory;  // absolute; empty: the container's own
   std::string runtime;          // empty: the one that fits
   bool remove = false;
+  // In the background: nothing is asked of the caller's streams, what the container says goes to
+  // its log, and `on_started` is called with its name once its command runs.
+  bool detached = false;
+  std::function<void(const std::string& name)> on_started;
 };
 
 // What the container's command returned, or what docker run returns for one that never ran
