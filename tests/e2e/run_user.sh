@@ -65,6 +65,22 @@ expect_nothing_left "rm"
 fact "a user that the namespace has no id for is refused, with the remedy"
 expect_error 125 "subuid" as_user run --rm -u daemon "$I" true
 
+if command -v newuidmap >/dev/null && [[ -n ${OWN_NAMESPACE:-} && -e /etc/subuid && -e /etc/subgid ]]; then
+  fact "with subordinate ids, the image's users are there, and what they own is theirs in the layer and in a commit"
+  echo nobody:200000:65536 >"$WORK/ids"
+  chmod 0644 "$WORK/ids"
+  for file in /etc/subuid /etc/subgid; do mount --bind "$WORK/ids" "$file"; done
+  expect_equal "inside" "1 1" "$(as_user run --rm -u daemon "$I" sh -c 'echo $(id -u) $(id -g)')"
+  as_user run --name ids "$I" sh -c 'touch /app/theirs; chown 5:60 /app/theirs; chmod 4711 /app/theirs; rm /app/main.py; chown -h 7:8 /etc/passwd'
+  expect_equal "outside" "200004:200059 4711" "$(stat -c '%u:%g %a' "$STATE/containers/ids/layer/upper/app/theirs")"
+  expect_equal "diff" "A /app/theirs C /app C /etc C /etc/passwd D /app/main.py" "$(as_user diff ids | sort | tr '\n' ' ' | sed 's/ $//')"
+  as_user commit -q ids "oci:$WORK/home/ids:latest" >/dev/null
+  expect_equal "in the commit" "5 60 2505" "$("$LAYERFS" stat --json "oci:$WORK/home/ids:latest" /app/theirs | jq -r '"\(.uid) \(.gid) \(.mode)"')"
+  as_user rm ids >/dev/null
+  umount /etc/subuid /etc/subgid
+  expect_nothing_left "subordinate ids"
+fi
+
 fact "what a kill -9 leaves is cleaned by the next command"
 become_user run --rm --name victim "$I" sh -c 'echo up; exec sleep 1000' >"$WORK/victim" &  # $! is it, no shell above
 victim=$!
