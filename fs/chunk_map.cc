@@ -70,14 +70,15 @@ void ChunkMap::JoinMissing(std::vector<uint32_t>& missing, SegmentSet& held) con
   const Index& tree = image_->tree();
   std::ranges::sort(missing);
   const uint32_t first = missing.front();
+  const uint32_t last = missing.back();
   uint64_t between = 0;
-  for (uint32_t number = first; number < missing.back(); ++number) {
+  for (uint32_t number = first; number < last; ++number) {
     const SegmentRef segment = tree.Segment(number);
     if (segment.layer != tree.Segment(first).layer) return;
     if (!held.contains(number)) between += segment.ref.stored_size;
     if (between > kMaxJoinedBytes) return;
   }
-  for (uint32_t number = first; number < missing.back(); ++number) {
+  for (uint32_t number = first; number < last; ++number) {
     if (held.try_emplace(number, nullptr).second) missing.push_back(number);
   }
 }

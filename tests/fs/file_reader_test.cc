@@ -138,6 +138,15 @@ TEST_F(FileReaderTest, ReadAcrossSegmentsIsTheFile) {
   EXPECT_TRUE(AsText(got) == FileContent());
 }
 
+TEST_F(FileReaderTest, FirstReadInTheMiddleAsksOnceForSegmentsAndOnceForItsChunk) {
+  Open(64 * 1024);
+  const uint64_t before = scheduler_.Statistics().requests;
+  const size_t middle = kFileBytes / 2;
+  const Bytes got = reader_->ReadAndWait(file_, middle, 4096).value();
+  EXPECT_TRUE(AsText(got) == FileContent().substr(middle, 4096));
+  EXPECT_EQ(scheduler_.Statistics().requests - before, 2U);
+}
+
 TEST_F(FileReaderTest, ReadsThatForgetSegmentsOfEarlierOnesAreTheFile) {
   Open(4096);  // 257 segments, of which the map keeps 64
   const std::string content = FileContent();
