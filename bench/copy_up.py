@@ -81,6 +81,7 @@ class Bed:
 
     def unmount(self):
         run(self.options.layerfs, "umount", self.root)
+        time.sleep(0.5)  # the daemon goes on for a moment, and may still write to its cache
 
     def count(self, action):
         """(seconds, requests, bytes) of one action."""
