@@ -3,8 +3,10 @@
 
 #include <mntent.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 
 namespace layerfs {
@@ -24,6 +26,25 @@ std::string MountedType(const std::string& path, pid_t process) {
     if (path == entry.mnt_dir) type = entry.mnt_type;
   }
   return type;
+}
+
+Result<std::string> CanonicalMountPoint(const std::string& mount_point) {
+  std::string path = mount_point;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const size_t slash = path.rfind('/');
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  const std::unique_ptr<char, decltype(&std::free)> resolved(::realpath(parent.c_str(), nullptr),
+                                                             &std::free);
+  if (resolved == nullptr) return FailErrno(mount_point, errno);
+  if (name.empty() || name == "." || name == "..") {
+    const std::unique_ptr<char, decltype(&std::free)> whole(::realpath(path.c_str(), nullptr),
+                                                            &std::free);
+    if (whole == nullptr) return FailErrno(mount_point, errno);
+    return std::string(whole.get());
+  }
+  const std::string directory = resolved.get();
+  return directory == "/" ? directory + name : directory + "/" + name;
 }
 
 }  // namespace layerfs

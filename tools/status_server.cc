@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -203,6 +204,18 @@ Result<std::string> FetchStatusPage(const std::string& socket_path, const std::s
     return Fail(ErrorCode::kIo, "socket " + socket_path + ": does not answer");
   }
   return answer.substr(body + 4);
+}
+
+Result<UniqueFd> FindStatusServer(const std::string& socket_path) {
+  LAYERFS_TRY(socket, ConnectUnix(socket_path));
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    return FailErrno("socket " + socket_path, errno);
+  }
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, peer.pid, 0)));
+  if (!process.valid()) return FailErrno("process " + std::to_string(peer.pid), errno);
+  return process;
 }
 
 Result<std::string> ControlSocketPath(const std::string& mount_point, bool make_directory) {

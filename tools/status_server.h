@@ -55,6 +55,9 @@ class StatusServer {
 // GET `path` from the unix socket; kNotFound where nobody listens.
 Result<std::string> FetchStatusPage(const std::string& socket_path, const std::string& path);
 
+// The process that listens there, as a descriptor of pidfd_open(2); kNotFound where nobody does.
+Result<UniqueFd> FindStatusServer(const std::string& socket_path);
+
 // The socket of the mount on that directory (absolute), in a directory of the user's own that
 // others cannot enter.
 Result<std::string> ControlSocketPath(const std::string& mount_point, bool make_directory);

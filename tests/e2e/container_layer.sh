@@ -22,6 +22,7 @@ fresh() {
 same() { "$changes" compare "$WORK/copy" "$mnt" "$@" || fail "the trees differ"; }
 remount() {
   unmount_image "$mnt"
+  ! pgrep -f -- "$mnt\$" >/dev/null || fail "the daemon goes on after umount"
   mount_image "$image" "$mnt" --container-layer "$layer"
 }
 
