@@ -26,7 +26,7 @@
 namespace layerfs {
 namespace {
 
-constexpr int kHeaps = 2;
+constexpr int kHeaps = 1;
 
 // A stat through the mount, which this process serves itself. Where it fails the session ends, as
 // a user would end it.

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/mount_watch.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include "index/base/log.h"
 
 namespace layerfs {
+namespace {
+
+constexpr std::chrono::seconds kFillCheck{30};
+
+}  // namespace
 
 void MountWatchWords::Declare(CLI::App& app) {
   fill.Declare(app);
@@ -37,8 +43,11 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
     LAYERFS_TRY(trace, TraceLog::Open(words.trace_log, reader.paths()));
     watch->trace_ = std::move(trace);
   }
+  watch->memory_.emplace([&scheduler = context.scheduler] { return scheduler.Statistics().chunks; },
+                         [] { ::malloc_trim(0); });
   reader.AddObserver([raw = watch.get()](const ReadReport& read) {
     raw->status_->Note(read);
+    if (read.waited) raw->NoteActivity();
     if (raw->fill_.has_value()) raw->fill_->NoteRead(read.inode, read.waited);
     if (raw->trace_ != nullptr) raw->trace_->Note(read);
   });
@@ -46,12 +55,28 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
   return watch;
 }
 
+void MountWatch::NoteActivity() {
+  if (memory_->Note() && server_.has_value()) server_->Nudge();
+}
+
+std::optional<std::chrono::milliseconds> MountWatch::KeepMemory() {
+  const auto again = memory_->Check();
+  const bool filling = fill_.has_value() && fill_->progress().state == FillState::kRunning;
+  if (again.has_value() || !filling) return again;
+  // A fill may be slow, or wait for its registry: what it still brings is to be given back too.
+  memory_->Note();
+  return kFillCheck;
+}
+
 void MountWatch::StartFill() {
-  if (fill_.has_value()) fill_->Start();
+  if (!fill_.has_value()) return;
+  NoteActivity();
+  fill_->Start();
 }
 
 Status MountWatch::Listen(const MountWatchWords& words, const std::string& mount_point) {
   server_.emplace([this](std::string_view path) { return status_->Page(path); });
+  server_->SetChore([this] { return KeepMemory(); });
   for (const std::string& address : words.metrics) {
     LAYERFS_CHECK_OK_IN(server_->Listen(address), "--metrics");
   }

@@ -12,6 +12,7 @@
 
 #include "fs/fill.h"
 #include "tools/fill_options.h"
+#include "tools/memory_keeper.h"
 #include "tools/mount_status.h"
 
 namespace layerfs {
@@ -39,11 +40,15 @@ class MountWatch {
 
  private:
   MountWatch() = default;
+  // Fetching has begun, or goes on.
+  void NoteActivity();
+  std::optional<std::chrono::milliseconds> KeepMemory();
   Status Listen(const MountWatchWords& words, const std::string& mount_point);
 
   std::unique_ptr<TraceLog> trace_;
   std::optional<Fill> fill_;
   std::optional<MountStatus> status_;
+  std::optional<MemoryKeeper> memory_;
   std::optional<StatusServer> server_;  // last: its thread uses the others
 };
 

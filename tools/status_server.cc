@@ -85,8 +85,8 @@ std::string RuntimeDirectory() {
 
 StatusServer::~StatusServer() {
   if (thread_.joinable()) {
-    const uint64_t one = 1;
-    static_cast<void>(::write(wake_.get(), &one, sizeof one));
+    stopping_ = true;
+    Nudge();
     thread_.join();
   }
   for (const std::string& path : socket_paths_) ::unlink(path.c_str());
@@ -159,12 +159,29 @@ Status StatusServer::Start() {
   return {};
 }
 
+void StatusServer::Nudge() const {
+  const uint64_t one = 1;
+  static_cast<void>(::write(wake_.get(), &one, sizeof one));
+}
+
 void StatusServer::Run() {
   std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}};
   for (const UniqueFd& listener : listeners_) waits.push_back({listener.get(), POLLIN, 0});
-  while (true) {
-    if (::poll(waits.data(), waits.size(), -1) < 0 && errno != EINTR) return;
-    if (waits[0].revents != 0) return;
+  int patience_ms = 0;
+  while (!stopping_) {
+    const int ready = ::poll(waits.data(), waits.size(), patience_ms);
+    if (ready < 0 && errno != EINTR) return;
+    if (waits[0].revents != 0) {
+      uint64_t nudges = 0;
+      static_cast<void>(::read(wake_.get(), &nudges, sizeof nudges));
+    }
+    if (chore_ && (ready == 0 || waits[0].revents != 0)) {
+      const auto again = chore_();
+      patience_ms = again.has_value() ? static_cast<int>(again->count()) : -1;
+    } else if (!chore_) {
+      patience_ms = -1;
+    }
+    if (ready <= 0) continue;
     for (size_t i = 1; i < waits.size(); ++i) {
       if (waits[i].revents == 0) continue;
       const UniqueFd connection(::accept4(waits[i].fd, nullptr, nullptr, SOCK_CLOEXEC));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -37,7 +38,13 @@ class StatusServer {
   // "unix:PATH" (mode 0600; what a dead process left there is replaced) or "ADDRESS:PORT" of the
   // loopback. Before Start.
   Status Listen(const std::string& address);
+  // Called on its thread at first, after each Nudge, and again after the time that it says, if any.
+  // Before Start.
+  using Chore = std::function<std::optional<std::chrono::milliseconds>()>;
+  void SetChore(Chore chore) { chore_ = std::move(chore); }
   Status Start();
+  // After Start; thread-safe and cheap.
+  void Nudge() const;
 
  private:
   Status ListenUnix(const std::string& path);
@@ -46,9 +53,11 @@ class StatusServer {
   void Answer(int connection) const;
 
   const Pages pages_;
+  Chore chore_;
   std::vector<UniqueFd> listeners_;
   std::vector<std::string> socket_paths_;
   UniqueFd wake_;
+  std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// MemoryKeeper: gives back what the C library keeps of the memory that fetching needed, once
+// nothing is fetched any more: a mount that has been filled idles for days. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+namespace layerfs {
+
+class MemoryKeeper {
+ public:
+  // `activity` grows with everything that needs memory for a while; `release` gives it back.
+  MemoryKeeper(std::function<uint64_t()> activity, std::function<void()> release)
+      : activity_(std::move(activity)), release_(std::move(release)) {}
+
+  // Something begins that needs memory. True: Check has to be called from now on.
+  bool Note() { return !awake_.exchange(true); }
+  // When to be called again; not at all before the next Note that says so.
+  std::optional<std::chrono::milliseconds> Check();
+
+ private:
+  const std::function<uint64_t()> activity_;
+  const std::function<void()> release_;
+  std::atomic<bool> awake_{true};
+  std::optional<uint64_t> seen_;  // of Check's thread
+};
+
+}  // namespace layerfs
