@@ -32,7 +32,11 @@ def private_kib(pid):
 
 def server_of(mount_point):
     for process in pathlib.Path("/proc").iterdir():
-        if process.name.isdigit() and (process / "cmdline").read_bytes().endswith(b"\0" + mount_point.encode() + b"\0"):
+        try:
+            words = (process / "cmdline").read_bytes() if process.name.isdigit() else b""
+        except FileNotFoundError:  # it has ended
+            continue
+        if words.endswith(b"\0" + mount_point.encode() + b"\0"):
             return int(process.name)
     raise SystemExit(f"nobody serves {mount_point}")
 
