@@ -32,6 +32,7 @@ struct OpenInode {
 };
 
 constexpr std::string_view kLabel = "security.selinux";
+constexpr std::string_view kAcls[] = {"system.posix_acl_access", "system.posix_acl_default"};
 
 // Names outside the namespaces of xattr(7) are not missing but impossible.
 bool HasXattrNamespace(std::string_view name) {
@@ -57,9 +58,18 @@ struct ImageFileSystem::State {
 
   std::shared_ptr<Image> image;
   const Index& tree;
-  // Whether any file has a label. Where none has, whoever asks for one hears that there are no
-  // labels here: `ls -l` asks for each file until it does.
+  // Whether any file has a label, or an ACL. Where none has, whoever asks for one hears that there
+  // are none here: `ls -l` asks for each file until it does. (Without ACLs in the session the
+  // kernel itself asks for none, nor does an overlayfs on top.)
   const bool labelled = tree.HasXattrNamed(kLabel);
+  const bool has_acls = std::ranges::any_of(
+      kAcls, [this](std::string_view name) { return tree.HasXattrNamed(name); });
+
+  bool Supports(std::string_view xattr) const {
+    if (xattr == kLabel) return labelled;
+    if (std::ranges::find(kAcls, xattr) != std::end(kAcls)) return has_acls;
+    return HasXattrNamespace(xattr);
+  }
   FileReader& reader;
   const Options options;
   std::atomic<bool> passthrough{false};
@@ -158,7 +168,7 @@ ImageFileSystem::~ImageFileSystem() = default;
 SessionWishes ImageFileSystem::Wishes() const {
   SessionWishes wishes;
   wishes.cache_symlinks = true;
-  wishes.posix_acl = state_->options.posix_acl;
+  wishes.posix_acl = state_->options.posix_acl && state_->has_acls;
   wishes.no_open = true;
   wishes.no_opendir = true;
   wishes.passthrough = state_->options.passthrough;
@@ -300,10 +310,7 @@ void ImageFileSystem::GetXattr(const Caller& /*caller*/, NodeId node, std::strin
                                size_t capacity, Reply reply) {
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   const auto value = state_->tree.FindXattr(State::ToInode(node), name);
-  if (!value.has_value()) {
-    const bool possible = HasXattrNamespace(name) && (name != kLabel || state_->labelled);
-    return reply.Errno(possible ? ENODATA : EOPNOTSUPP);
-  }
+  if (!value.has_value()) return reply.Errno(state_->Supports(name) ? ENODATA : EOPNOTSUPP);
   reply.XattrBytes(*value, capacity);
 }
 

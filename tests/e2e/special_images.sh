@@ -25,6 +25,28 @@ expect_equal "entries, each once" 100000 "$(ls -U "$M/wide" | sort -u | wc -l)"
 expect_equal "files, by stat" 100000 "$(find "$M/wide" -type f -size 0 | wc -l)"
 unmount_image "$M"
 
+fact "where no file has a label or an ACL there are none, so that ls -l asks once; an overlayfs on top works for all"
+answer() {
+  python3 - "$@" <<'PY'
+import os, sys
+try:
+    print(os.getxattr(sys.argv[1], sys.argv[2]))
+except OSError as error:
+    print(error.strerror)
+PY
+}
+mount_image "oci:$WORK/wide:latest" "$M" -o allow_other
+for name in system.posix_acl_access system.posix_acl_default; do
+  expect_equal "$name" "Operation not supported" "$(answer "$M/wide" "$name")"
+done
+expect_equal "user.none" "No data available" "$(answer "$M/wide" user.none)"
+chmod 0755 "$WORK"
+mkdir "$WORK/empty" "$WORK/merged"
+mount -t overlay none -o "lowerdir=$WORK/empty:$M" "$WORK/merged"
+setpriv --reuid 65534 --regid 65534 --clear-groups cat "$WORK/merged/wide/entry-000001"
+umount "$WORK/merged"
+unmount_image "$M"
+
 fact "a sparse file of 5 GiB"
 mounted huge
 expect_equal "size" $((5 << 30)) "$(stat -c %s "$M/huge.bin")"
