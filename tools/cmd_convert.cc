@@ -92,8 +92,7 @@ class ConvertCommand final : public Command {
          {"layerfs convert docker://127.0.0.1:5000/app:1 docker://127.0.0.1:5000/app:1-lazy",
           "layerfs convert docker-archive:app.tar oci:/images/app:1",
           "layerfs convert --compression gzip docker-archive:app.tar oci:/images/app:1",
-          "layerfs convert --trace app.trace docker://example.com/app:1 "
-          "docker://example.com/app:1-lazy",
+          "layerfs convert --trace app.trace docker://example.com/app:1 oci:/images/app:1",
           "layerfs convert --record --ready 'listening on' oci:/images/app:1 oci:/images/lazy:1",
           "layerfs convert --platform linux/amd64 docker://example.com/app oci:/images/app"}});
     return app;
