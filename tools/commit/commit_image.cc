@@ -107,9 +107,18 @@ class Commit {
   Status PlaceBaseLayers(std::vector<Descriptor>& layers) {
     if (base_.image == nullptr) return {};
     LAYERFS_TRY(reader, stores_.OpenReader(base_.image->reference()));
+    LAYERFS_TRY(config, base_.image->Config());
+    const std::vector<Descriptor>& base_layers = base_.image->manifest().layers;
+    if (config.diff_ids.size() != base_layers.size()) {
+      return Fail(ErrorCode::kCorrupt, base_.image->reference().ToString() + ": its config lists " +
+                                           std::to_string(config.diff_ids.size()) +
+                                           " diff IDs for " + std::to_string(base_layers.size()) +
+                                           " layers");
+    }
     NoProgress progress;
     const std::atomic<bool> cancelled{false};
-    for (const Descriptor& layer : base_.image->manifest().layers) {
+    for (size_t i = 0; i < base_layers.size(); ++i) {
+      const Descriptor& layer = base_layers[i];
       ConvertOptions options;
       options.source = base_.image->reference();
       options.destination = options_.destination;
@@ -121,7 +130,7 @@ class Commit {
       CompressionPool pool(1, options.policy.level, options.policy.compression);
       const KnownLayers known(options.policy.Fingerprint());
       const LayerPlacer placer({options, *reader, *writer_, known, pool, progress, cancelled, 0});
-      LAYERFS_CHECK_OK(placer.Place({0, layer, Digest{}}));
+      LAYERFS_CHECK_OK(placer.Place({0, layer, config.diff_ids[i]}));
       layers.push_back(layer);
     }
     return {};
