@@ -154,7 +154,7 @@ struct ImageFileSystem::State {
       uint32_t& opens = was_passthrough ? inode.passthrough_opens : inode.cached_opens;
       if (opens > 0) --opens;
       if (inode.passthrough_opens + inode.cached_opens > 0) return;
-      closed = std::move(inode);
+      closed = inode;
       inodes.erase(it);
     });
     if (closed.backing_id > 0) notifier->UnregisterBackingFile(closed.backing_id);

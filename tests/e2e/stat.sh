@@ -14,6 +14,14 @@ readonly SOURCE=docker://$REGISTRY/test/app:latest M=$WORK/mnt METRICS=127.0.0.1
 
 mount_image "$SOURCE" "$M" --fill off --metrics "$METRICS" --metrics "unix:$WORK/metrics.sock" --trace-log "$WORK/trace"
 cat "$M/usr/bin/perl" >/dev/null
+# What the program needs comes behind it.
+nothing_comes() {
+  local before
+  before=$(requests GET /blobs/ | wc -l)
+  sleep 1
+  (($(requests GET /blobs/ | wc -l) == before))
+}
+wait_until 30 nothing_comes || fail "requests without end"
 
 fact "stat of a mount tells what was read, what was fetched for it, and who waited"
 "$LAYERFS" stat --json "$M" >"$WORK/stat.json"

@@ -100,9 +100,8 @@ TEST(MutableTreeTest, FindsWhatAMapFinds) {
     }
     if (step % 100 == 0) tree.Recycle();
   }
-  EXPECT_EQ(
-      tree.node(directories[0]).entry_count() + tree.node(directories[1]).entry_count(),
-      model.size() + 1);
+  EXPECT_EQ(tree.node(directories[0]).entry_count() + tree.node(directories[1]).entry_count(),
+            model.size() + 1);
   EXPECT_EQ(tree.node_count(), model.size() + 2);
   EXPECT_LT(tree.number_limit(), 7000U) << "Dead numbers are not used again.";
 }
