@@ -7,8 +7,8 @@
 //   1. From the first look at the layout's blobs on, the session holds a shared lock on their
 //      directory. What it has seen there, no other session takes away.
 //   2. A session takes back, under the exclusive lock, only what it has added itself and no
-//   document
-//      of the layout names. Where others hold the lock, or a document cannot be read, it stays.
+//      document of the layout names. Where others hold the lock, or a document cannot be read, it
+//      stays.
 #pragma once
 
 #include <string>

@@ -35,9 +35,12 @@ std::string ReadWord(int fd) {
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     std::_Exit(1);
   }
-  if (word[0] == 0) std::fputs(word.c_str() + 1, stdout);
-  std::fflush(stdout);
-  if (word[0] != 0) std::fprintf(stderr, "%s%s\n", message_prefix.c_str(), word.c_str() + 1);
+  if (word[0] == 0) {
+    std::fputs(word.c_str() + 1, stdout);
+    std::fflush(stdout);
+  } else {
+    std::fprintf(stderr, "%s%s\n", message_prefix.c_str(), word.c_str() + 1);
+  }
   std::_Exit(static_cast<unsigned char>(word[0]));
 }
 

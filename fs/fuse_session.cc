@@ -258,8 +258,9 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
     return failed(ErrorCode::kInvalidArgument, "libfuse refused an option");
   }
   impl->notifier.SetSession(impl->session);
-  if (fuse_set_signal_handlers(impl->session) != 0)
+  if (fuse_set_signal_handlers(impl->session) != 0) {
     return failed(ErrorCode::kIo, "signal handlers");
+  }
   HandleMoreSignals();
   impl->handles_signals = true;
   if (fuse_session_mount(impl->session, options.mount_point.c_str()) != 0) {

@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -69,6 +68,8 @@ class ProgramPrefetch::Worker {
         config_(config),
         scheduler_(context.scheduler),
         reader_(std::move(image), context, FileReader::Options{timeout}),
+        seen_(image_->tree().inode_count() + size_t{1}),
+        large_(seen_.size()),
         path_(Split(kDefaultPath)),
         library_directories_({"/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"}),
         thread_([this] {
@@ -128,7 +129,7 @@ class ProgramPrefetch::Worker {
 
   void Look(const Noted& read) {
     if (read.offset == 0) return Examine(read.file, false);
-    if (!large_.contains(ToUint(read.file))) return;
+    if (!large_[ToUint(read.file)]) return;
     const uint64_t around = AroundBytes();
     const uint64_t begin = read.offset / around * around;
     const uint64_t size = image_->tree().Get(read.file).size;
@@ -144,7 +145,8 @@ class ProgramPrefetch::Worker {
 
   void Examine(InodeNumber file, bool needed) {
     const Inode inode = image_->tree().Get(file);
-    if (!inode.is_regular() || inode.size == 0 || !seen_.insert(ToUint(file)).second) return;
+    if (!inode.is_regular() || inode.size == 0 || seen_[ToUint(file)]) return;
+    seen_[ToUint(file)] = true;
     Arrival head;
     head.file = file;
     head.needed = needed;
@@ -154,7 +156,7 @@ class ProgramPrefetch::Worker {
 
   void FetchAll(InodeNumber file, uint64_t size) {
     if (size <= kMaxWholeBytes) return reader_.Prefetch(file, 0, size);
-    large_.insert(ToUint(file));
+    large_[ToUint(file)] = true;
   }
 
   std::optional<InodeNumber> Find(const std::string& path) const {
@@ -292,8 +294,8 @@ class ProgramPrefetch::Worker {
   const std::shared_ptr<Synchronized<Queue>> queue_ = std::make_shared<Synchronized<Queue>>();
   FileReader reader_;
   // The thread's own.
-  std::unordered_set<uint32_t> seen_;   // by inode number
-  std::unordered_set<uint32_t> large_;  // likewise: programs that are not fetched whole
+  std::vector<bool> seen_;   // by inode number
+  std::vector<bool> large_;  // likewise: programs that are not fetched whole
   bool configured_ = false;
   std::vector<std::string> path_;
   std::vector<std::string> library_directories_;

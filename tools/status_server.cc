@@ -12,7 +12,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -167,19 +169,27 @@ void StatusServer::Nudge() const {
 void StatusServer::Run() {
   std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}};
   for (const UniqueFd& listener : listeners_) waits.push_back({listener.get(), POLLIN, 0});
-  int patience_ms = 0;
+  using std::chrono::milliseconds;
+  using std::chrono::steady_clock;
+  std::optional<steady_clock::time_point> chore_due;
+  if (chore_) chore_due = steady_clock::now();
   while (!stopping_) {
-    const int ready = ::poll(waits.data(), waits.size(), patience_ms);
+    int timeout_ms = -1;
+    if (chore_due.has_value()) {
+      const auto left = std::chrono::ceil<milliseconds>(*chore_due - steady_clock::now());
+      timeout_ms = static_cast<int>(std::max(left, milliseconds(0)).count());
+    }
+    const int ready = ::poll(waits.data(), waits.size(), timeout_ms);
     if (ready < 0 && errno != EINTR) return;
-    if (waits[0].revents != 0) {
+    const bool nudged = ready > 0 && waits[0].revents != 0;
+    if (nudged) {
       uint64_t nudges = 0;
       static_cast<void>(::read(wake_.get(), &nudges, sizeof nudges));
     }
-    if (chore_ && (ready == 0 || waits[0].revents != 0)) {
+    const auto now = steady_clock::now();
+    if (chore_ && (nudged || (chore_due.has_value() && *chore_due <= now))) {
       const auto again = chore_();
-      patience_ms = again.has_value() ? static_cast<int>(again->count()) : -1;
-    } else if (!chore_) {
-      patience_ms = -1;
+      chore_due = again.has_value() ? std::optional(now + *again) : std::nullopt;
     }
     if (ready <= 0) continue;
     for (size_t i = 1; i < waits.size(); ++i) {

@@ -17,12 +17,14 @@ mkdir -p "$M"
 readonly LARGE=usr/bin/perl
 readonly SUBTREE=usr/lib/python3.11
 
-# foreground DIR [OPTION…]: sets DAEMON once the mount answers; its log is WORK/log.
+# foreground DIR [OPTION…]: sets DAEMON once the mount answers; its log is WORK/log. What LAUNCHER
+# holds stands before the command.
+LAUNCHER=()
 foreground() {
   local dir=$1
   shift
   mkdir -p "$dir"
-  "$LAYERFS" mount -f --fill=off --log "$WORK/log" "$@" "$SOURCE" "$dir" 2>>"$WORK/stderr" &
+  "${LAUNCHER[@]}" "$LAYERFS" mount -f --fill=off --log "$WORK/log" "$@" "$SOURCE" "$dir" 2>>"$WORK/stderr" &
   DAEMON=$!
   PIDS+=("$DAEMON")
   wait_until 30 is_mounted "$dir" || fail "no mount after 30 s: $(tail -3 "$WORK/log" "$WORK/stderr")"
@@ -126,14 +128,10 @@ is_read_from_cache() { forget_requests && read_again "$1" && (($(requests GET /b
 
 fact "an I/O error of the cache's disk: the bytes come from the registry, and one line says so"
 gcc -shared -fPIC -O1 -o "$WORK/faulty.so" "$E2E/faulty_libc.c"
-# faulty VARIABLE=VALUE COMMAND…
-faulty() { env "LD_PRELOAD=$WORK/faulty.so" ASAN_OPTIONS=verify_asan_link_order=0 "$@"; }
+readonly FAULTY=(env "LD_PRELOAD=$WORK/faulty.so" ASAN_OPTIONS=verify_asan_link_order=0)
 : >"$WORK/log"
-faulty "FAULTY_DISK=$WORK/cache-eio" "$LAYERFS" mount -f --fill=off --no-passthrough --log "$WORK/log" \
-  --cache "$WORK/cache-eio" "$SOURCE" "$M" 2>>"$WORK/stderr" &
-DAEMON=$!
-PIDS+=("$DAEMON")
-wait_until 30 is_mounted "$M" || fail "no mount after 30 s: $(tail -3 "$WORK/log" "$WORK/stderr")"
+LAUNCHER=("${FAULTY[@]}" "FAULTY_DISK=$WORK/cache-eio")
+foreground "$M" --no-passthrough --cache "$WORK/cache-eio"
 expect_same_tree "$TREE/$SUBTREE/json" "$M/$SUBTREE/json"
 cmp "$TREE/$LARGE" "$M/$LARGE"
 wait_until 10 is_read_from_cache "$LARGE" || fail "what is cached is asked for"
@@ -154,13 +152,10 @@ end_foreground "$M"
 
 fact "a wall clock that jumps changes nothing: nothing times out, nothing that is cached is lost"
 echo 0 >"$WORK/clock"
+LAUNCHER=("${FAULTY[@]}" "FAULTY_CLOCK=$WORK/clock")
 # The year 2046, 1999, and a second more than nothing.
 for off in 631152000 -852076800 1; do
-  faulty "FAULTY_CLOCK=$WORK/clock" "$LAYERFS" mount -f --fill=off --no-passthrough --fetch-timeout 20 \
-    --log "$WORK/log" --cache "$WORK/cache-clock" "$SOURCE" "$M" 2>>"$WORK/stderr" &
-  DAEMON=$!
-  PIDS+=("$DAEMON")
-  wait_until 30 is_mounted "$M" || fail "no mount with the clock off: $(tail -3 "$WORK/log" "$WORK/stderr")"
+  foreground "$M" --no-passthrough --fetch-timeout 20 --cache "$WORK/cache-clock"
   read_again "$LARGE"
   echo "$off" >"$WORK/clock"
   read_again "$SUBTREE/os.py"
@@ -171,6 +166,7 @@ for off in 631152000 -852076800 1; do
   (($(bytes_sent "/blobs/") < 4 << 20)) || fail "what was cached came again"
   end_foreground "$M"
 done
+LAUNCHER=()
 rm "$WORK/clock"
 
 fact "a registry that has moved to another address is found there, without waiting for old answers of the DNS"
