@@ -8,7 +8,8 @@
 //   convert_bench --generated GIB           one generated layer of so many GiB, for memory
 //
 // limit = cores / (inflate + SHA-256 of the tar + SHA-256 of the chunks + SHA-256 of the blob
-//                  + zstd of the tar), per byte of tar
+//                  + zstd of the tar), per byte of tar; once by the parts of a core alone, once by
+//                  the parts of all cores at once
 //
 // By processor time both sides can be compared on a busy machine; by the clock only on an idle one.
 //
@@ -41,10 +42,12 @@
 #include <cstdlib>
 #include <ctime>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "index/base/digest.h"
@@ -128,11 +131,12 @@ double PeakMiB() {
   return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-struct Totals {
-  Cost inflate, tar_hash, chunk_hash, blob_hash, zstd, convert;
-  double megabytes = 0;
-  double plain_bytes = 0;
-  double converted_bytes = 0;
+// Of one pass over all layers, done by one core while as many others as were asked for do the same.
+struct PassCost {
+  Cost inflate, tar_hash, chunk_hash, blob_hash, zstd;
+  double megabytes = 0;    // of tar
+  double plain_bytes = 0;  // that zstd made of whole tars
+  Cost all() const { return inflate + tar_hash + chunk_hash + blob_hash + zstd; }
 };
 
 ConvertedLayer Convert(const BlobReader& reader, CompressionPool& pool) {
@@ -150,68 +154,103 @@ BlobReader ReaderOf(const Bytes& blob) {
   };
 }
 
-// The parts of one pass, by themselves and on one core.
-void MeasureParts(const Bytes& blob, Totals& totals) {
-  const Bytes tar = Inflate(blob);
-  Bytes frame;
-  ZstdCompressor compressor(ChunkPolicy().level);
-  // Once for warmth: the room's pages are there then.
-  OrDie(compressor.Compress(tar, frame));
-  totals.inflate = totals.inflate + Measure([&] { InflateAndDrop(blob); });
-  totals.tar_hash = totals.tar_hash + Measure([&] { Digest::Of(tar); });
-  totals.chunk_hash = totals.chunk_hash + Measure([&] { Digest::Of(tar); });
-  totals.zstd = totals.zstd + Measure([&] { OrDie(compressor.Compress(tar, frame)); });
-  totals.blob_hash = totals.blob_hash + Measure([&] { Digest::Of(frame); });
-  totals.megabytes += static_cast<double>(tar.size()) / 1e6;
-  totals.plain_bytes += static_cast<double>(frame.size());
+// The same work on each of `threads` threads at once; how long it took, for one of them.
+Cost MeasureEach(int threads, const std::function<void(size_t)>& work) {
+  const Cost cost = Measure([&] {
+    std::vector<std::jthread> running;
+    for (int i = 0; i < threads; ++i) {
+      running.emplace_back([&work, i] { work(static_cast<size_t>(i)); });
+    }
+  });
+  return {cost.wall_seconds, cost.cpu_seconds / threads};
 }
 
+// The parts of one pass, by themselves, on `threads` cores at once.
+void MeasureParts(const Bytes& blob, int threads, PassCost& pass) {
+  const Bytes tar = Inflate(blob);
+  std::vector<Bytes> frames(static_cast<size_t>(threads));
+  std::vector<std::unique_ptr<ZstdCompressor>> compressors;
+  const auto compress = [&](size_t i) { OrDie(compressors[i]->Compress(tar, frames[i])); };
+  for (size_t i = 0; i < frames.size(); ++i) {
+    compressors.push_back(std::make_unique<ZstdCompressor>(ChunkPolicy().level));
+    compress(i);  // once for warmth: the room's pages are there then
+  }
+  const auto add = [threads](Cost& sum, const std::function<void(size_t)>& work) {
+    sum = sum + MeasureEach(threads, work);
+  };
+  add(pass.inflate, [&](size_t) { InflateAndDrop(blob); });
+  add(pass.tar_hash, [&](size_t) { Digest::Of(tar); });
+  add(pass.chunk_hash, [&](size_t) { Digest::Of(tar); });
+  add(pass.zstd, compress);
+  add(pass.blob_hash, [&](size_t i) { Digest::Of(frames[i]); });
+  pass.megabytes += static_cast<double>(tar.size()) / 1e6;
+  pass.plain_bytes += static_cast<double>(frames[0].size());
+}
+
+struct ConverterCost {
+  Cost cost;
+  double bytes = 0;  // of output
+};
+
 // All layers, side by side as ConvertImage has them.
-void MeasureConverter(const std::vector<Bytes>& blobs, Totals& totals) {
+ConverterCost MeasureConverter(const std::vector<Bytes>& blobs) {
   CompressionPool pool(Cores(), ChunkPolicy().level);
   std::vector<std::optional<ConvertedLayer>> layers(blobs.size());
-  totals.convert = Measure([&] {
+  ConverterCost result;
+  result.cost = Measure([&] {
     ThreadPool readers("layer", kLayersAtOnce);
     for (size_t i = 0; i < blobs.size(); ++i) {
       readers.Submit([&, i] { layers[i].emplace(Convert(ReaderOf(blobs[i]), pool)); });
     }
   });
-  for (const auto& layer : layers) {
-    totals.converted_bytes += static_cast<double>(layer->spool.size());
-  }
+  for (const auto& layer : layers) result.bytes += static_cast<double>(layer->spool.size());
+  return result;
 }
 
+void PrintParts(const PassCost& pass) {
+  Row("inflate", pass.megabytes, pass.inflate);
+  Row("SHA-256 of the tar", pass.megabytes, pass.tar_hash);
+  Row("SHA-256 of the chunks", pass.megabytes, pass.chunk_hash);
+  Row("SHA-256 of the blob", pass.megabytes, pass.blob_hash);
+  Row("zstd", pass.megabytes, pass.zstd);
+}
+
+// `converted`: the converter's cost, on all cores.
+void PrintShare(const char* limit_name, const PassCost& pass, const Cost& converted) {
+  const Cost limit = pass.all();
+  Row(limit_name, pass.megabytes * Cores(), limit);
+  std::printf("    the converter's share      %8.0f %%                  %8.0f %%\n",
+              100 * limit.wall_seconds / Cores() / converted.wall_seconds,
+              100 * limit.cpu_seconds / converted.cpu_seconds);
+}
+
+// The limit is given twice: by parts measured on one core while the others rest, times the cores;
+// and by parts measured on all cores at once, which share caches and memory.
 void MeasureLayers(const std::vector<std::string>& paths) {
-  const auto cores = static_cast<double>(Cores());
-  Totals totals;
   std::vector<Bytes> blobs;
   for (const std::string& path : paths) blobs.push_back(OrDie(ReadFile(path, uint64_t{4} << 30)));
-  for (const Bytes& blob : blobs) MeasureParts(blob, totals);
-  MeasureConverter(blobs, totals);
-  const Cost pass =
-      totals.inflate + totals.tar_hash + totals.chunk_hash + totals.blob_hash + totals.zstd;
-  const double limit_wall = totals.megabytes / pass.wall_seconds * cores;
-  const double limit_cpu = totals.megabytes / pass.cpu_seconds * cores;
-  const double achieved_wall = totals.megabytes / totals.convert.wall_seconds;
-  const double achieved_cpu = totals.megabytes / totals.convert.cpu_seconds * cores;
-  std::printf("%.0f MB of tar, %.0f cores\none core, per byte of tar:\n", totals.megabytes, cores);
-  Row("inflate", totals.megabytes, totals.inflate);
-  Row("SHA-256 of the tar", totals.megabytes, totals.tar_hash);
-  Row("SHA-256 of the chunks", totals.megabytes, totals.chunk_hash);
-  Row("SHA-256 of the blob", totals.megabytes, totals.blob_hash);
-  Row("zstd", totals.megabytes, totals.zstd);
+  PassCost alone;
+  PassCost together;
+  for (const Bytes& blob : blobs) {
+    MeasureParts(blob, 1, alone);
+    MeasureParts(blob, Cores(), together);
+  }
+  const ConverterCost converter = MeasureConverter(blobs);
+  std::printf("%.0f MB of tar, %d cores\none core, the others at rest, per byte of tar:\n",
+              alone.megabytes, Cores());
+  PrintParts(alone);
+  std::printf("one core, the others at the same work:\n");
+  PrintParts(together);
   std::printf("all cores:\n");
   std::printf(
-      "  limit of one pass            %8.0f MB/s by the clock %8.0f MB/s by processor time\n",
-      limit_wall, limit_cpu);
-  std::printf(
       "  converter                    %8.0f MB/s by the clock %8.0f MB/s by processor time\n",
-      achieved_wall, achieved_cpu);
-  std::printf("  of the limit                 %8.0f %%                  %8.0f %%\n",
-              100 * achieved_wall / limit_wall, 100 * achieved_cpu / limit_cpu);
+      alone.megabytes / converter.cost.wall_seconds,
+      alone.megabytes / converter.cost.cpu_seconds * Cores());
+  PrintShare("limit, cores one by one", alone, converter.cost);
+  PrintShare("limit, cores at once", together, converter.cost);
   std::printf("output: %.1f MB, plain zstd of the whole tars %.1f MB: %+.2f %%\n",
-              totals.converted_bytes / 1e6, totals.plain_bytes / 1e6,
-              100 * (totals.converted_bytes / totals.plain_bytes - 1));
+              converter.bytes / 1e6, alone.plain_bytes / 1e6,
+              100 * (converter.bytes / alone.plain_bytes - 1));
 }
 
 // A tar of files of many sizes, made as it is read: text that compresses about as programs do.

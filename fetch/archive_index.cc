@@ -24,6 +24,14 @@ struct ReaderCleanup {
 };
 using Reader = std::unique_ptr<archive, ReaderCleanup>;
 
+// Those that skopeo and Podman take for an archive of images.
+void SupportCompressions(archive* reader) {
+  archive_read_support_filter_gzip(reader);
+  archive_read_support_filter_bzip2(reader);
+  archive_read_support_filter_xz(reader);
+  archive_read_support_filter_zstd(reader);
+}
+
 std::unexpected<Error> Refuse(archive* reader, const std::string& path) {
   const char* text = archive_error_string(reader);
   return Fail(ErrorCode::kCorrupt,
@@ -81,7 +89,7 @@ Result<ArchiveIndex> ArchiveIndex::Open(const std::string& path) {
 // Whether the archive is compressed, in which case the list is of no use.
 Result<bool> ArchiveIndex::List(const std::string& path) {
   const Reader reader(archive_read_new());
-  archive_read_support_filter_all(reader.get());
+  SupportCompressions(reader.get());
   archive_read_support_format_tar(reader.get());
   if (lseek(fd_.get(), 0, SEEK_SET) < 0) return FailErrno(path, errno);
   if (archive_read_open_fd(reader.get(), fd_.get(), kBlockBytes) != ARCHIVE_OK) {
@@ -118,7 +126,7 @@ Result<bool> ArchiveIndex::List(const std::string& path) {
 
 Status ArchiveIndex::Decompress(const std::string& path) {
   const Reader reader(archive_read_new());
-  archive_read_support_filter_all(reader.get());
+  SupportCompressions(reader.get());
   archive_read_support_format_raw(reader.get());
   LAYERFS_TRY(target, TemporaryFile());
   if (lseek(fd_.get(), 0, SEEK_SET) < 0) return FailErrno(path, errno);

@@ -219,9 +219,9 @@ Result<std::vector<std::string>> ReadShownXattrNames(const ObjectPath& object) {
 
 Result<OpaqueMark> ReadOpaque(const ObjectPath& directory) {
   LAYERFS_TRY(value, ReadEither(directory, "opaque", kTrustedOverlay, kUserOverlay));
-  if (!value.has_value()) return OpaqueMark::kNone;
-  if (*value == "y") return OpaqueMark::kOpaque;
-  return *value == "x" ? OpaqueMark::kHasWhiteouts : OpaqueMark::kNone;
+  const std::string mark = std::move(value).value_or("");
+  if (mark == "y") return OpaqueMark::kOpaque;
+  return mark == "x" ? OpaqueMark::kHasWhiteouts : OpaqueMark::kNone;
 }
 
 Result<std::string> ReadRedirect(const ObjectPath& directory) {

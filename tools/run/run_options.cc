@@ -56,6 +56,9 @@ Status ApplyVolumeOption(const std::string& option, VolumeOption& volume) {
   return {};
 }
 
+// `path`: absolute and clean.
+bool IsRoot(const std::string& path) { return path.size() == 1; }
+
 }  // namespace
 
 Result<std::string> CleanAbsolutePath(std::string_view path) {
@@ -70,9 +73,10 @@ Result<std::string> CleanAbsolutePath(std::string_view path) {
       clean.push_back(std::move(part));
     }
   }
+  if (clean.empty()) return "/";
   std::string result;
-  for (const std::string& part : clean) result += "/" + part;
-  return result.empty() ? "/" : result;
+  for (const std::string& part : clean) result.append("/").append(part);
+  return result;
 }
 
 Result<VolumeOption> ParseVolumeOption(std::string_view text) {
@@ -85,7 +89,7 @@ Result<VolumeOption> ParseVolumeOption(std::string_view text) {
   VolumeOption volume;
   if (parts.size() > 1) volume.source = parts[0];
   LAYERFS_TRY_IN(destination, CleanAbsolutePath(parts.size() == 1 ? parts[0] : parts[1]), object);
-  if (destination == "/") {
+  if (IsRoot(destination)) {
     return Fail(ErrorCode::kInvalidArgument, object + ": nothing can be mounted on the root");
   }
   volume.destination = destination;
@@ -107,7 +111,7 @@ Result<TmpfsOption> ParseTmpfsOption(std::string_view text) {
   TmpfsOption tmpfs;
   LAYERFS_TRY_IN(destination, CleanAbsolutePath(text.substr(0, colon)),
                  "--tmpfs " + std::string(text));
-  if (destination == "/") {
+  if (IsRoot(destination)) {
     return Fail(ErrorCode::kInvalidArgument, "--tmpfs /: nothing can be mounted on the root");
   }
   tmpfs.destination = destination;
