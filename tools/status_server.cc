@@ -2,6 +2,7 @@
 #include "tools/status_server.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -28,6 +29,8 @@ constexpr size_t kMaxAnswerBytes = size_t{16} << 20;
 // A client that dawdles holds up the others only so long.
 constexpr time_t kPatienceSeconds = 5;
 constexpr int kBacklog = 16;
+// After a client that could not be let in for want of a descriptor.
+constexpr std::chrono::milliseconds kAcceptPause{100};
 
 Result<sockaddr_un> UnixAddress(const std::string& path) {
   sockaddr_un address{};
@@ -156,6 +159,7 @@ Status StatusServer::ListenTcp(const std::string& address) {
 Status StatusServer::Start() {
   wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   if (!wake_.valid()) return FailErrno("eventfd", errno);
+  spare_ = UniqueFd(::fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0));
   thread_ = std::thread([this] { Run(); });
   pthread_setname_np(thread_.native_handle(), "lf-status");
   return {};
@@ -193,11 +197,25 @@ void StatusServer::Run() {
     }
     if (ready <= 0) continue;
     for (size_t i = 1; i < waits.size(); ++i) {
-      if (waits[i].revents == 0) continue;
-      const UniqueFd connection(::accept4(waits[i].fd, nullptr, nullptr, SOCK_CLOEXEC));
-      if (connection.valid()) Answer(connection.get());
+      if (waits[i].revents != 0) Accept(waits[i].fd);
     }
   }
+}
+
+void StatusServer::Accept(int listener) {
+  UniqueFd connection(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+  if (!connection.valid() && (errno == EMFILE || errno == ENFILE)) {
+    // Whoever asks stays in the listener's queue and would keep the thread turning.
+    spare_.Reset();
+    connection = UniqueFd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+  }
+  if (connection.valid()) {
+    Answer(connection.get());
+  } else {
+    std::this_thread::sleep_for(kAcceptPause);
+  }
+  connection.Reset();
+  if (!spare_.valid()) spare_ = UniqueFd(::fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0));
 }
 
 void StatusServer::Answer(int connection) const {

@@ -50,6 +50,7 @@ class StatusServer {
   Status ListenUnix(const std::string& path);
   Status ListenTcp(const std::string& address);
   void Run();
+  void Accept(int listener);
   void Answer(int connection) const;
 
   const Pages pages_;
@@ -57,6 +58,7 @@ class StatusServer {
   std::vector<UniqueFd> listeners_;
   std::vector<std::string> socket_paths_;
   UniqueFd wake_;
+  UniqueFd spare_;  // given up to let a client in where there is no other descriptor
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

@@ -2,6 +2,9 @@
 #include "tools/status_server.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -11,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 namespace layerfs {
 namespace {
@@ -46,6 +50,33 @@ TEST_F(StatusServerTest, ChoreIsDoneInTimeWhilePagesAreAskedForAllTheTime) {
     EXPECT_TRUE(FetchStatusPage(socket_, "/").has_value());
     return chores_ >= 4;
   }));
+}
+
+TEST_F(StatusServerTest, AnswersWhereThereIsNoDescriptorToSpare) {
+  ASSERT_TRUE(server_.Listen("unix:" + socket_).has_value());
+  ASSERT_TRUE(server_.Start().has_value());
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  // What is open stays open, and nothing more can be opened but by who has one to give up.
+  const UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  std::vector<UniqueFd> all;
+  rlimit few = before;
+  few.rlim_cur = 64;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  for (int fd = ::dup(client.get()); fd >= 0; fd = ::dup(client.get())) all.emplace_back(fd);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socket_.copy(address.sun_path, socket_.size());
+  EXPECT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+            0);
+  const timeval patience{5, 0};
+  ::setsockopt(client.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  EXPECT_EQ(::send(client.get(), "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
+  char answer[64] = {};
+  EXPECT_GT(::recv(client.get(), answer, sizeof answer - 1, 0), 0);
+  EXPECT_TRUE(std::string_view(answer).starts_with("HTTP/1.0 200")) << answer;
+  all.clear();
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_F(StatusServerTest, ChoreThatNamesNoTimeIsDoneAgainWhenNudged) {
