@@ -230,7 +230,6 @@ void Scheduler::Impl::OnPartArrived(const TransferPointer& transfer, size_t part
     workers->Submit(fetch_class,
                     [this, flight, bytes = std::move(stored)] { Decode(flight, bytes); });
   }
-  wake.Notify();  // There is room on the link.
 }
 
 void Scheduler::Impl::OnDone(const TransferPointer& transfer, const TransferResult& result) {

@@ -47,6 +47,18 @@ class Synchronized {
     return std::forward<Use>(use)(value_);
   }
 
+  // As WithNotify, but wakes one: where whoever waits can do what there is to do.
+  template <typename Use>
+  decltype(auto) WithNotifyOne(Use&& use) {
+    struct Notifier {
+      std::condition_variable& changed;
+      ~Notifier() { changed.notify_one(); }
+    };
+    const std::lock_guard lock(mutex_);
+    const Notifier notifier{changed_};
+    return std::forward<Use>(use)(value_);
+  }
+
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
