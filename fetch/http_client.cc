@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "index/base/descriptors.h"
 #include "index/base/file.h"
 #include "index/base/synchronized.h"
 
@@ -19,7 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr long kMaxIdleConnections = 64;
+constexpr size_t kMaxIdleConnections = 64;
 // libcurl's receive buffer: fewer, larger callbacks at a gigabit.
 constexpr long kReceiveBufferBytes = 256 * 1024;
 constexpr long kSendBufferBytes = 512 * 1024;
@@ -197,7 +198,8 @@ class HttpClient::Loop {
         multi_(curl_multi_init()),
         share_(curl_share_init()) {
     curl_multi_setopt(multi_, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, kMaxIdleConnections);
+    curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS,
+                      static_cast<long>(DescriptorShare(8, 4, kMaxIdleConnections)));
     // TLS sessions outlive their handles. One thread uses the share, so it needs no locks.
     curl_share_setopt(share_, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
     thread_ = std::thread([this] { Run(); });

@@ -12,12 +12,21 @@
 #include "fetch/cache_eviction.h"
 #include "fetch/cache_object.h"
 #include "fetch/cache_state.h"
+#include "index/base/descriptors.h"
 
 namespace layerfs {
 namespace {
 
 // What a claim's range can name (cache_claims.h).
 constexpr uint64_t kMaxObjectBytes = uint64_t{1} << 40;
+
+// One write may be refused for its size.
+constexpr int kUnkeptInARow = 2;
+
+// Objects that are kept open. Without a descriptor to spare nothing is fetched either: connections
+// and the fill need theirs.
+constexpr size_t kLeastKept = 8;
+constexpr size_t kMostKept = 2048;
 
 // A document's name is a relative path of ordinary components.
 Status CheckDocumentName(std::string_view name) {
@@ -35,7 +44,8 @@ Status CheckDocumentName(std::string_view name) {
 
 }  // namespace
 
-ObjectCache::ObjectCache(std::shared_ptr<CacheState> state) : state_(std::move(state)) {}
+ObjectCache::ObjectCache(std::shared_ptr<CacheState> state)
+    : state_(std::move(state)), kept_(Kept(DescriptorShare(8, kLeastKept, kMostKept))) {}
 ObjectCache::~ObjectCache() = default;
 
 Result<std::shared_ptr<ObjectCache>> ObjectCache::Open(Options options) {
@@ -64,6 +74,21 @@ Result<std::shared_ptr<CachedObject>> ObjectCache::OpenObject(const ObjectId& id
     if (id.size == 0 && !object->whole()) LAYERFS_CHECK_OK(object->WriteWhole({}));
   }
   return object;
+}
+
+Result<std::shared_ptr<CachedObject>> ObjectCache::OpenKept(const ObjectId& id) {
+  auto known = kept_.With([&](Kept& kept) -> std::shared_ptr<CachedObject> {
+    auto* const found = kept.Find(id.digest);
+    return found != nullptr && (*found)->id() == id ? *found : nullptr;
+  });
+  if (known != nullptr) return known;
+  LAYERFS_TRY(opened, OpenObject(id));
+  kept_.With([&](Kept& kept) { kept.Put(id.digest, opened); });
+  return opened;
+}
+
+void ObjectCache::CloseKept() {
+  kept_.With([](Kept& kept) { kept.Clear(); });
 }
 
 std::shared_ptr<CachedObject> ObjectCache::FindWhole(const ObjectId& id) {

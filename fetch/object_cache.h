@@ -24,6 +24,8 @@
 #include "index/base/digest.h"
 #include "index/base/error.h"
 #include "index/base/file.h"
+#include "index/base/lru_map.h"
+#include "index/base/synchronized.h"
 
 namespace layerfs {
 
@@ -74,6 +76,12 @@ class ObjectCache {
   // The object, opened or (empty) made; handles of one process to one object share one descriptor.
   // Never touches a network, and makes no file before the first Write. kTooLarge beyond 1 TiB.
   Result<std::shared_ptr<CachedObject>> OpenObject(const ObjectId& id);
+  // As OpenObject; it stays open for a while, so that the next who wants it finds it so. Of those
+  // of all mounts of the process that was used longest ago is let go where there are many, by an
+  // eighth of the descriptors that the process may have.
+  Result<std::shared_ptr<CachedObject>> OpenKept(const ObjectId& id);
+  // Lets go of all those.
+  void CloseKept();
   // Only when it is there in whole, and verified where Options::verify wants that.
   std::shared_ptr<CachedObject> FindWhole(const ObjectId& id);
 
@@ -107,6 +115,8 @@ class ObjectCache {
   explicit ObjectCache(std::shared_ptr<CacheState> state);
   // Shared with the objects, which may outlive the cache.
   std::shared_ptr<CacheState> state_;
+  using Kept = LruMap<Digest, std::shared_ptr<CachedObject>>;
+  Synchronized<Kept> kept_;
 };
 
 class CachedObject {

@@ -12,10 +12,25 @@
 #include "fetch/chunk_decoder.h"
 #include "fetch/priority_workers.h"
 #include "fetch/scheduler_core.h"
+#include "index/base/descriptors.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 
 namespace layerfs {
+namespace {
+
+// Each request may be a connection.
+SchedulerCore::Limits LimitsFor(const Scheduler::Options& options) {
+  SchedulerCore::Limits limits;
+  limits.held_bytes = options.memory_bytes;
+  limits.demand_transfers =
+      static_cast<int>(DescriptorShare(8, 4, static_cast<size_t>(limits.demand_transfers)));
+  limits.low_transfers =
+      static_cast<int>(DescriptorShare(16, 4, static_cast<size_t>(limits.low_transfers)));
+  return limits;
+}
+
+}  // namespace
 
 // The threads around the core: callers of Fetch, the sources' threads, the workers, and one of its
 // own that watches the time and sends what has become possible. Each takes the core's lock for a
@@ -55,7 +70,7 @@ struct Scheduler::Impl {
 
 Scheduler::Impl::Impl(const Options& options)
     : clock(options.clock != nullptr ? *options.clock : SteadyClock()),
-      core(SchedulerCore({options.memory_bytes}, std::random_device()())),
+      core(SchedulerCore(LimitsFor(options), std::random_device()())),
       workers(std::in_place, options.workers),
       watcher([this] {
         pthread_setname_np(pthread_self(), "scheduler");

@@ -88,6 +88,10 @@ class SchedulerCore {
  public:
   struct Limits {
     uint64_t held_bytes = uint64_t{64} << 20;
+    // Requests on their way over one link. A demand read waits for a place only behind so many
+    // others; the rest leaves the link's window in fewer, larger pieces as far as the chunks allow.
+    int demand_transfers = 32;
+    int low_transfers = 16;
   };
   explicit SchedulerCore(Limits limits, uint64_t random_seed);
 

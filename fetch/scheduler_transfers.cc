@@ -8,10 +8,6 @@
 namespace layerfs {
 namespace {
 
-// Requests on their way over one link. A demand read waits for a place only behind this many
-// others; the rest leaves the link's window in fewer, larger pieces as far as the chunks allow.
-constexpr int kMaxDemandTransfers = 32;
-constexpr int kMaxLowTransfers = 16;
 // Beside a demand read the window is filled by at least so many requests, on most links by single
 // chunks: each is a connection that takes its share from the demand read's only until it is
 // through.
@@ -60,9 +56,9 @@ TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoi
   const uint64_t on_the_way = BytesOnTheWay(*link);
   const uint64_t room = window > on_the_way ? window - on_the_way : 0;
   if (demand) {
-    if (link->demand_transfers >= kMaxDemandTransfers) return nullptr;
+    if (link->demand_transfers >= limits_.demand_transfers) return nullptr;
   } else {
-    if (link->low_transfers >= kMaxLowTransfers) return nullptr;
+    if (link->low_transfers >= limits_.low_transfers) return nullptr;
     // Chunks do not fit the window exactly: beside a demand read, half of one over it and half of
     // one under it in turn, instead of up to one over it.
     const uint64_t least = beside_demand ? std::min(stored, window) / 2 + 1 : 1;

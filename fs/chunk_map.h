@@ -14,7 +14,7 @@
 #include "fetch/object_cache.h"
 #include "fetch/scheduler.h"
 #include "fs/image.h"
-#include "fs/lru_map.h"
+#include "index/base/lru_map.h"
 #include "index/base/synchronized.h"
 #include "index/chunk_table.h"
 #include "index/index.h"

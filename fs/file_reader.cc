@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/file_reader.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cstring>
 #include <mutex>
@@ -10,7 +8,6 @@
 
 #include "fetch/clock.h"
 #include "fs/chunk_map.h"
-#include "fs/lru_map.h"
 #include "fs/read_streams.h"
 #include "fs/recent_failures.h"
 #include "index/base/log.h"
@@ -19,14 +16,6 @@
 namespace layerfs {
 namespace {
 
-// Cache objects that are kept open, each with a descriptor or more. Without a descriptor to spare
-// nothing is fetched either: connections, other readers and the fill need theirs.
-size_t ObjectsKept() {
-  constexpr size_t kMost = 2048;
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMost;
-  return std::clamp<size_t>(limit.rlim_cur / 8, 16, kMost);
-}
 // Set in the space of a sparse file's stream, whose positions are the file's own.
 constexpr uint64_t kSparseSpace = uint64_t{1} << 32;
 
@@ -86,8 +75,6 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
         paths(image_in->tree()),
         map(std::move(image_in)) {}
 
-  using Objects = LruMap<Digest, std::shared_ptr<CachedObject>>;
-
   std::shared_ptr<Image> image;
   Scheduler& scheduler;
   std::shared_ptr<ObjectCache> cache;
@@ -95,7 +82,6 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   InodePaths paths;
   std::vector<Observer> observers;
   ChunkMap map;
-  Synchronized<Objects> objects{Objects(ObjectsKept())};
   ReadStreams streams;
   Synchronized<std::unordered_map<ReadId, Announced>> waiting;
   RecentFailures recent_failures;
@@ -103,19 +89,13 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
 
   // Null where the cache cannot take it: then it is read without being kept.
   std::shared_ptr<CachedObject> OpenObject(const ObjectId& id) {
-    auto known = objects.With([&](Objects& kept) {
-      auto* const found = kept.Find(id.digest);
-      return found != nullptr && (*found)->id() == id ? *found : nullptr;
-    });
-    if (known != nullptr) return known;
-    auto opened = cache->OpenObject(id);
+    auto opened = cache->OpenKept(id);
     if (!opened.has_value()) {
       std::call_once(warned_uncached, [&] {
         LogWarning("cache: reading without keeping: " + opened.error().context);
       });
       return nullptr;
     }
-    objects.With([&](Objects& kept) { kept.Put(id.digest, *opened); });
     return *opened;
   }
 
@@ -391,7 +371,11 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
 FileReader::FileReader(std::shared_ptr<Image> image, const ImageContext& context, Options options)
     : image_(image), impl_(std::make_shared<Impl>(std::move(image), context, options)) {}
 
-FileReader::~FileReader() { CancelAll(); }
+FileReader::~FileReader() {
+  CancelAll();
+  // So that what nobody reads any more can be evicted.
+  impl_->cache->CloseKept();
+}
 
 void FileReader::CancelAll() {
   const auto left = impl_->waiting.With([](auto& reads) { return reads; });

@@ -13,6 +13,7 @@
 #include "fs/fill_order.h"
 #include "fs/image_chunks.h"
 #include "fs/image_objects.h"
+#include "index/base/descriptors.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 
@@ -20,8 +21,10 @@ namespace layerfs {
 namespace {
 
 // Chunks that are asked for at a time: enough for the scheduler to join them into large ranges and
-// to keep a fast link full, and few enough for their descriptors.
+// to keep a fast link full, and few enough for their descriptors, which those of files that are
+// there in part have from the beginning.
 constexpr size_t kMaxChunksAhead = 1024;
+constexpr size_t kLeastChunksAhead = 8;
 constexpr uint64_t kMaxBytesAhead = uint64_t{32} << 20;
 constexpr uint64_t kMaxIdleBytesAhead = uint64_t{2} << 20;
 // So long after a reader had to wait, the link counts as idle.
@@ -100,6 +103,7 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
   const std::shared_ptr<ObjectCache> cache;
   InodePaths* const paths;
   const Options options;
+  const size_t max_chunks_ahead = DescriptorShare(8, kLeastChunksAhead, kMaxChunksAhead);
   Synchronized<State> state;
   WakeSignal wake;  // ends a wait for a time
   std::thread thread;
@@ -284,7 +288,7 @@ Status Fill::Worker::WaitForTurn(uint64_t bytes) {
   const uint64_t most = options.mode == FillMode::kIdle ? kMaxIdleBytesAhead : kMaxBytesAhead;
   state.WaitThen(
       [&](State& s) {
-        const bool room = s.chunks_ahead < kMaxChunksAhead && s.bytes_ahead + bytes <= most;
+        const bool room = s.chunks_ahead < max_chunks_ahead && s.bytes_ahead + bytes <= most;
         return s.stopping || s.chunks_ahead == 0 || room;
       },
       [](State&) {});

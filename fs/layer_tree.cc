@@ -12,12 +12,14 @@
 #include <mutex>
 
 #include "fs/lower_file.h"
+#include "index/base/descriptors.h"
 
 namespace layerfs {
 namespace {
 
-// Open upper directories that are kept; a process has 20,000 descriptors at the very least.
+// Open upper directories that are kept: an eighth of the descriptors, within these.
 constexpr size_t kDirectoriesKept = 2048;
+constexpr size_t kLeastDirectoriesKept = 8;
 // What an inode of the upper directory is moved by where an image's numbers lie below.
 constexpr uint64_t kUpperInodeBase = uint64_t{1} << 32;
 constexpr unsigned kDeviceShift = 48;
@@ -34,7 +36,8 @@ LayerTree::LayerTree(std::optional<ContainerLayer> layer,
     : layer_(std::move(layer)),
       sources_(std::move(sources)),
       options_(std::move(options)),
-      directory_fds_(LruMap<NodeId, SharedFd>(kDirectoriesKept)) {}
+      directory_fds_(
+          LruMap<NodeId, SharedFd>(DescriptorShare(8, kLeastDirectoriesKept, kDirectoriesKept))) {}
 
 Result<std::unique_ptr<LayerTree>> LayerTree::Make(
     std::optional<ContainerLayer> layer, std::vector<std::unique_ptr<LowerSource>> sources,

@@ -22,8 +22,8 @@
 #include "fs/id_map.h"
 #include "fs/layer_node.h"
 #include "fs/lower_source.h"
-#include "fs/lru_map.h"
 #include "fs/partial_map.h"
+#include "index/base/lru_map.h"
 #include "index/base/synchronized.h"
 
 namespace layerfs {

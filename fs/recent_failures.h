@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "fetch/clock.h"
-#include "fs/lru_map.h"
 #include "index/base/error.h"
+#include "index/base/lru_map.h"
 #include "index/base/synchronized.h"
 #include "index/index.h"
 

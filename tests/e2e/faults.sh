@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
-require docker-registry jq gcc unshare
+require curl docker-registry jq gcc unshare
 start_registry
 convert "oci:$IMAGES/app:latest" app
 push "oci:$WORK/app:latest" test/app:latest
@@ -120,6 +120,32 @@ expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
 find "$M" -type f -exec head -qc 1 {} + >"$WORK/heads" 2>"$WORK/heads-errors" || true
 [[ ! -s $WORK/heads-errors ]] || fail "$(head -3 "$WORK/heads-errors")"
 unmount_image "$M"
+
+fact "a handful of descriptors: sixteen readers beside the fill and who asks how it does get what they want"
+for limit in 64 96; do
+  : >"$WORK/log"
+  (ulimit -n "$limit" && exec "$LAYERFS" mount -f --log "$WORK/log" --metrics "unix:$WORK/metrics" \
+    --cache "$WORK/cache-$limit" "$SOURCE" "$M" 2>>"$WORK/stderr") &
+  DAEMON=$!
+  PIDS+=("$DAEMON")
+  wait_until 30 is_mounted "$M" || fail "no mount after 30 s: $(tail -3 "$WORK/log" "$WORK/stderr")"
+  readers=()
+  for reader in $(seq 16); do
+    (cd "$M/$SUBTREE" && find . -type f | shuf --random-source=<(yes "$reader") | xargs -d '\n' cat >/dev/null) \
+      2>"$WORK/reader-$reader" &
+    readers+=("$!")
+  done
+  for _ in $(seq 20); do
+    timeout 10 "$LAYERFS" stat --json "$M" >/dev/null || fail "no answer with $limit descriptors"
+    curl -sf --max-time 10 --unix-socket "$WORK/metrics" http://localhost/metrics >/dev/null || fail "no metrics with $limit descriptors"
+  done
+  for reader in "${readers[@]}"; do wait "$reader" || fail "with $limit descriptors: $(cat "$WORK"/reader-* | head -3)"; done
+  expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+  is_filled() { "$LAYERFS" cache stat --json --cache "$WORK/cache-$limit" | jq -e '.images[0].complete' >/dev/null; }
+  wait_until 60 is_filled || fail "with $limit descriptors it is not filled: $(tail -3 "$WORK/log")"
+  ! grep -E "warning|error" "$WORK/log" || fail "with $limit descriptors it complains"
+  end_foreground "$M"
+done
 
 # Of the mount on M, past the kernel's pages.
 read_again() { dd if="$M/$1" iflag=direct bs=128K status=none | cmp - "$TREE/$1"; }

@@ -45,6 +45,11 @@ class LruMap {
     places_.erase(it);
   }
 
+  void Clear() {
+    places_.clear();
+    entries_.clear();
+  }
+
   size_t size() const { return entries_.size(); }
 
  private:
