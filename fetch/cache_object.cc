@@ -95,6 +95,7 @@ Status DiskObject::Store(uint64_t offset, ByteSpan data, const CopySource& copy)
   state_->directory->MarkWritten();
   Status written =
       WithRoomFor(*state_, data.size(), [&] { return WritePartial(offset, data, copy); });
+  NoteKeeping(written);
   if (!written.has_value()) return Fail(Describe(std::move(written).error()));
   return {};
 }
@@ -186,12 +187,22 @@ Status DiskObject::WriteWhole(ByteSpan data) {
   if (written.has_value()) {
     written = state_->directory->Rename(temporary, WholeObjectName(id_.digest));
   }
+  NoteKeeping(written);
   if (!written.has_value()) {
     ::unlinkat(state_->directory->fd(), temporary.c_str(), 0);
     return Fail(Describe(std::move(written).error()));
   }
   const std::lock_guard lock(mutex_);
   return OpenExistingLocked(Trust::kFully);
+}
+
+// Wrong content is no fault of the disk's.
+void DiskObject::NoteKeeping(const Status& written) const {
+  if (written.has_value()) {
+    state_->unkept_writes.store(0);
+  } else if (written.error().code != ErrorCode::kDigestMismatch) {
+    state_->unkept_writes.fetch_add(1);
+  }
 }
 
 Status DiskObject::WriteTemporary(const std::string& name, ByteSpan data) const {

@@ -75,6 +75,7 @@ class DiskObject final : public CachedObject {
 
   Status Store(uint64_t offset, ByteSpan data, const CopySource& copy);
   Status WritePartial(uint64_t offset, ByteSpan data, const CopySource& copy);
+  void NoteKeeping(const Status& written) const;
   Status WriteTemporary(const std::string& name, ByteSpan data) const;
   Result<bool> Mark(PageRange pages);
   Status Complete();

@@ -46,6 +46,8 @@ struct CacheState {
   // one is at it goes on without.
   std::mutex evicting;
   std::atomic<int64_t> next_eviction_ns{0};
+  // Of contents, in a row, that the disk or the limit has refused.
+  std::atomic<int> unkept_writes{0};
 };
 
 }  // namespace layerfs

@@ -189,6 +189,10 @@ bool ObjectCache::HasRoomFor(uint64_t bytes) const {
 
 bool ObjectCache::read_only() const { return state_->directory->read_only(); }
 
+bool ObjectCache::keeps() const {
+  return !read_only() && state_->unkept_writes.load() < kUnkeptInARow;
+}
+
 Result<CacheStatistics> ObjectCache::Statistics() const {
   CacheStatistics statistics;
   statistics.limit_bytes = state_->options.limit_bytes;

@@ -101,6 +101,9 @@ class ObjectCache {
   // Whether `bytes` more fit without evicting anything.
   bool HasRoomFor(uint64_t bytes) const;
   bool read_only() const;
+  // Whether it has kept what was written lately. Where it has not (a full or failing disk, a limit
+  // that is in use, a read-only cache), what nobody waits for is fetched in vain.
+  bool keeps() const;
   // Evicts least recently used objects that nobody has open, until at most `target_bytes` are used.
   // Returns the bytes freed.
   Result<uint64_t> Prune(uint64_t target_bytes);

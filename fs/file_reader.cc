@@ -311,6 +311,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     // What start-up reads comes anyway, and the link is its.
     const auto startup = image->startup();
     if (startup != nullptr && !startup->ended()) return;
+    if (!cache->keeps()) return;
     const Inode inode = image->tree().Get(number);
     const bool sparse = image->tree().IsSparse(number);
     const uint64_t space = sparse ? kSparseSpace | ToUint(number) : ToUint(inode.layer);
@@ -412,7 +413,7 @@ void FileReader::Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size
 }
 
 void FileReader::Prefetch(InodeNumber inode, uint64_t offset, uint64_t size) {
-  impl_->ReadAhead(inode, offset, size, FetchClass::kPrefetch);
+  if (impl_->cache->keeps()) impl_->ReadAhead(inode, offset, size, FetchClass::kPrefetch);
 }
 
 void FileReader::Cancel(ReadId id) {

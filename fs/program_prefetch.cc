@@ -67,6 +67,7 @@ class ProgramPrefetch::Worker {
       : image_(image),
         config_(config),
         scheduler_(context.scheduler),
+        cache_(context.cache),
         reader_(std::move(image), context, FileReader::Options{timeout}),
         seen_(image_->tree().inode_count() + size_t{1}),
         large_(seen_.size()),
@@ -122,6 +123,8 @@ class ProgramPrefetch::Worker {
             return taken;
           });
       if (work.stop) return;
+      // What it reads it would fetch anew for each step, and for the reader once more.
+      if (!cache_->keeps()) continue;
       for (const Noted& read : work.noted) Look(read);
       for (Arrival& arrival : work.arrivals) Take(std::move(arrival));
     }
@@ -291,6 +294,7 @@ class ProgramPrefetch::Worker {
   const std::shared_ptr<Image> image_;
   const std::string& config_;
   Scheduler& scheduler_;
+  const std::shared_ptr<ObjectCache> cache_;
   const std::shared_ptr<Synchronized<Queue>> queue_ = std::make_shared<Synchronized<Queue>>();
   FileReader reader_;
   // The thread's own.

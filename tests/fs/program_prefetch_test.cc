@@ -37,7 +37,15 @@ class ProgramPrefetchTest : public testing::Test {
     auto made = TestImage::Make(kPrograms);
     ASSERT_TRUE(made.has_value()) << made.error().context;
     files_.emplace(std::move(*made));
-    auto cache = ObjectCache::Open({.directory = files_->directory() + "/cache"});
+    OpenImage(0);
+  }
+
+  void OpenImage(uint64_t cache_limit_bytes) {
+    programs_.reset();
+    reader_.reset();
+    auto cache = ObjectCache::Open(
+        {.directory = files_->directory() + "/cache-" + std::to_string(cache_limit_bytes),
+         .limit_bytes = cache_limit_bytes});
     ASSERT_TRUE(cache.has_value()) << cache.error().context;
     context_.emplace(ImageContext{stores_, scheduler_, *cache});
     auto image =
@@ -100,6 +108,17 @@ TEST_F(ProgramPrefetchTest, ReadsThatWaitedForNothingBringNothing) {
   report.inode = Find("/usr/bin/bash");
   programs_->NoteRead(report);
   EXPECT_FALSE(IsWholeWithin("/usr/bin/bash", std::chrono::milliseconds(300)));
+}
+
+TEST_F(ProgramPrefetchTest, WhereTheCacheKeepsNothingOnlyReadersFetch) {
+  OpenImage(4096);
+  ReadBeginning("/app/data");
+  ReadBeginning("/dir/big");
+  ASSERT_FALSE(context_->cache->keeps());
+  const uint64_t before = scheduler_.Statistics().requests;
+  for (const char* program : {"/usr/bin/bash", "/app/start", "/libc"}) ReadBeginning(program);
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LE(scheduler_.Statistics().requests - before, 3U);
 }
 
 TEST_F(ProgramPrefetchTest, EndsWhileProgramsAreOnTheirWay) {
