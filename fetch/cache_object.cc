@@ -111,7 +111,17 @@ Status DiskObject::WritePartial(uint64_t offset, ByteSpan data, const CopySource
   }
   LAYERFS_TRY(full, Mark(PagesOf(offset, data.size())));
   if (!full) return {};
-  // Outside of the locks, because it takes a while: what is full does not change any more.
+  if (id_.size <= kFinishAtOnceBytes) return Finish();
+  unfinished_.store(true);
+  return {};
+}
+
+Status DiskObject::Finish() {
+  const std::lock_guard one_thread(finishing_);
+  LAYERFS_TRY(full, IsFull());
+  if (!full) return {};
+  // Without mutex_, because it takes a while: what is full does not change any more.
+  const int file = fd();
   const Status checked = CheckContent(file);
   if (!checked.has_value()) {
     // Every page was verified by the word of the scope; the digest says that it is not the object.
@@ -136,6 +146,22 @@ Result<bool> DiskObject::Mark(PageRange pages) {
   }
   LAYERFS_CHECK_OK(opened->on_disk->Mark(file, pages));
   if (opened->verified != nullptr) opened->verified->Set(pages);
+  return opened->on_disk->IsFull(file);
+}
+
+// As Mark says, without a mark.
+Result<bool> DiskObject::IsFull() {
+  const std::lock_guard lock(mutex_);
+  const OpenedFile* opened = current_.load();
+  if (whole_.load() || opened == nullptr || opened->on_disk == nullptr) return false;
+  const int file = opened->file.get();
+  const ScopedRangeLock marking(file, kMarkingLock);
+  LAYERFS_CHECK_OK(marking.status());
+  LAYERFS_TRY(size, FileSize(file));
+  if (size == id_.size) {
+    whole_.store(true);
+    return false;
+  }
   return opened->on_disk->IsFull(file);
 }
 

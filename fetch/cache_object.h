@@ -36,6 +36,8 @@ class DiskObject final : public CachedObject {
   bool Contains(uint64_t offset, uint64_t size) const override;
   Status Read(uint64_t offset, MutableByteSpan out) const override;
   Status Write(uint64_t offset, ByteSpan data) override;
+  bool TakeUnfinished() override { return unfinished_.exchange(false); }
+  Status Finish() override;
   Status WriteWhole(ByteSpan data) override;
   bool TryClaim(uint64_t offset, uint64_t size) override;
   void Unclaim(uint64_t offset, uint64_t size) override;
@@ -78,6 +80,7 @@ class DiskObject final : public CachedObject {
   void NoteKeeping(const Status& written) const;
   Status WriteTemporary(const std::string& name, ByteSpan data) const;
   Result<bool> Mark(PageRange pages);
+  Result<bool> IsFull();
   Status Complete();
   void PromoteLocked();
   Status CheckContent(int fd) const;
@@ -95,6 +98,9 @@ class DiskObject final : public CachedObject {
   const ObjectId id_;
   std::atomic<OpenedFile*> current_{nullptr};  // one of files_
   std::atomic<bool> whole_{false};
+  std::atomic<bool> unfinished_{false};
+  // Lets one thread at a time hash all of it; taken before mutex_.
+  std::mutex finishing_;
   // Serializes this process's threads in what the lock on the footer serializes among processes:
   // opening, marking and promoting. Held across small I/Os on pages of the page cache.
   std::mutex mutex_;

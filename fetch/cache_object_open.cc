@@ -163,6 +163,9 @@ Status DiskObject::UsePartialLocked(UniqueFd file) {
   LAYERFS_CHECK_OK(on_disk->LoadAll(file.get()));
   OpenedFile& opened = UseLocked(std::move(file));
   opened.on_disk = std::move(on_disk);
+  // Whoever brought the last page did not come to finish it.
+  const bool full = opened.on_disk->IsFullInMemory();
+  unfinished_.store(full && !state_->directory->read_only());
   if (state_->options.verify == VerifyCache::kAlways) {
     opened.verified = std::make_unique<PageMap>(id_.size);
   }

@@ -30,6 +30,8 @@
 namespace layerfs {
 
 inline constexpr uint64_t kCachePageBytes = 4096;
+// Hashing more than this takes longer than whoever waits for the last chunk should.
+inline constexpr uint64_t kFinishAtOnceBytes = uint64_t{4} << 20;
 
 struct ObjectId {
   Digest digest;
@@ -132,11 +134,17 @@ class CachedObject {
   // Reads exactly out.size() bytes; the range must be contained.
   virtual Status Read(uint64_t offset, MutableByteSpan out) const = 0;
   // Verified bytes. A page is marked present when the object has all of it: `offset` is a multiple
-  // of kCachePageBytes, and so is the end unless it is the object's. The object becomes whole by
-  // itself with its last page; the content is then checked against id().digest: kDigestMismatch,
-  // and nothing of it kept, where the writers were lied to. kNoSpace/kIo when the disk does not
-  // take it, kPermission in a read-only cache; what was there before stays usable.
+  // of kCachePageBytes, and so is the end unless it is the object's. The object becomes whole with
+  // its last page: by itself, or, where it is larger than kFinishAtOnceBytes, by Finish. The
+  // content is then checked against id().digest: kDigestMismatch, and nothing of it kept, where
+  // the writers were lied to. kNoSpace/kIo when the disk does not take it, kPermission in a
+  // read-only cache; what was there before stays usable.
   virtual Status Write(uint64_t offset, ByteSpan data) = 0;
+  // True for one caller: every page is there, and Finish is left to do.
+  virtual bool TakeUnfinished() = 0;
+  // Hashes all of an object whose every page is there, and makes it whole; waits for another thread
+  // that is at it. Nothing to do is a success.
+  virtual Status Finish() = 0;
   // The whole object at once, where the caller has checked `data` against id().digest already.
   virtual Status WriteWhole(ByteSpan data) = 0;
   // Claims the fetching of [offset, offset + size) among processes: true when this process is to

@@ -51,6 +51,7 @@ struct Scheduler::Impl {
   void OnDone(const TransferPointer& transfer, const TransferResult& result);
   void OnPartArrived(const TransferPointer& transfer, size_t part, Bytes stored);
   void Decode(const FlightPointer& flight, const Bytes& stored);
+  void Finish(const std::shared_ptr<CachedObject>& object);
   void ReadAtHand(const AtHand& at_hand);
   void Look(const FlightPointer& flight);
   static CacheAnswer Ask(const Flight& flight);
@@ -262,6 +263,16 @@ void Scheduler::Impl::Decode(const FlightPointer& flight, const Bytes& stored) {
   Result<SharedBytes> content = DecodeChunk(flight->chunk, stored);
   if (content.has_value() && flight->object != nullptr) Store(*flight, **content);
   Decoded(flight, std::move(content));
+  Finish(flight->object);
+}
+
+void Scheduler::Impl::Finish(const std::shared_ptr<CachedObject>& object) {
+  if (object == nullptr || !object->TakeUnfinished()) return;
+  workers->Submit(FetchClass::kFill, [this, object] {
+    if (stopping.load()) return;  // Who opens it next finishes it.
+    const Status finished = object->Finish();
+    if (!finished.has_value()) LogWarning("cache: " + finished.error().context);
+  });
 }
 
 void Scheduler::Impl::Decoded(const FlightPointer& flight, Result<SharedBytes> result) {
@@ -313,6 +324,7 @@ void Scheduler::Impl::ReadAtHand(const AtHand& at_hand) {
       [&](SchedulerCore& c) { c.OnRead(at_hand, std::move(content), clock.Now(), actions); });
   Run(std::move(actions));
   wake.Notify();
+  Finish(flight.object);
 }
 
 // A chunk that is an object by itself is found by its digest anyway.
@@ -366,5 +378,7 @@ Result<SharedBytes> Scheduler::FetchAndWait(ChunkRequest request) {
 SchedulerStatistics Scheduler::Statistics() const {
   return impl_->core.With([](const SchedulerCore& core) { return core.Statistics(); });
 }
+
+void Scheduler::Finish(std::shared_ptr<CachedObject> object) { impl_->Finish(object); }
 
 }  // namespace layerfs

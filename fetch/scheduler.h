@@ -96,6 +96,8 @@ class Scheduler {
   Result<SharedBytes> FetchAndWait(ChunkRequest request);
 
   SchedulerStatistics Statistics() const;
+  // Makes an object whole whose every page is there already, behind all that is fetched.
+  void Finish(std::shared_ptr<CachedObject> object);
 
  private:
   struct Impl;

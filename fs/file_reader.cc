@@ -455,7 +455,9 @@ std::shared_ptr<CachedObject> FileReader::WholeObject(InodeNumber inode) {
   const auto id = impl_->map.OwnObject(inode);
   if (!id.has_value()) return nullptr;
   std::shared_ptr<CachedObject> object = impl_->OpenObject(*id);
-  return object != nullptr && object->whole() ? object : nullptr;
+  if (object == nullptr || object->whole()) return object;
+  impl_->scheduler.Finish(object);
+  return nullptr;
 }
 
 }  // namespace layerfs

@@ -172,6 +172,7 @@ Status StartupPack::Append(Bytes pages) {
   Release(at + kept->size());
   Tell();
   LAYERFS_CHECK_OK_IN(object_->Write(at, *kept), "startup pack");
+  if (object_->TakeUnfinished()) LAYERFS_CHECK_OK_IN(object_->Finish(), "startup pack");
   return {};
 }
 

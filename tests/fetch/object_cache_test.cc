@@ -144,6 +144,41 @@ TEST_F(ObjectCacheTest, PartialObjectsOfOneScopeAreHiddenFromAnother) {
   EXPECT_TRUE(OpenObject(*cache, other)->whole());
 }
 
+TEST_F(ObjectCacheTest, LargeObjectBecomesWholeWhenItIsFinished) {
+  const Bytes content = PatternBytes(kFinishAtOnceBytes + kPage, 44);
+  {
+    const auto cache = OpenCache(CachePath());
+    const auto object = OpenObject(*cache, IdOf(content));
+    ASSERT_TRUE(object->Write(kPage, Part(content, kPage, kFinishAtOnceBytes)).has_value());
+    EXPECT_FALSE(object->TakeUnfinished());
+    EXPECT_TRUE(object->Finish().has_value()) << "not all of it is there";
+    EXPECT_FALSE(object->whole());
+    ASSERT_TRUE(object->Write(0, Part(content, 0, kPage)).has_value());
+    EXPECT_TRUE(object->Contains(0, content.size()));
+    EXPECT_FALSE(object->whole());
+    EXPECT_TRUE(object->TakeUnfinished());
+    EXPECT_FALSE(object->TakeUnfinished()) << "for one caller";
+  }
+  // As if it had been killed there.
+  const auto cache = OpenCache(CachePath());
+  const auto object = OpenObject(*cache, IdOf(content));
+  EXPECT_TRUE(object->TakeUnfinished());
+  EXPECT_TRUE(object->Finish().has_value());
+  EXPECT_TRUE(object->whole());
+  EXPECT_EQ(content, ReadFile(Whole(object->id()), 16 << 20).value_or(Bytes{}));
+}
+
+TEST_F(ObjectCacheTest, LargeObjectThatIsNotItsDigestIsDroppedWhenItIsFinished) {
+  const auto cache = OpenCache(CachePath());
+  const ObjectId id = IdOf(PatternBytes(kFinishAtOnceBytes + kPage, 45));
+  const auto object = OpenObject(*cache, id);
+  ASSERT_TRUE(object->Write(0, PatternBytes(kFinishAtOnceBytes, 46)).has_value());
+  ASSERT_TRUE(object->Write(kFinishAtOnceBytes, PatternBytes(kPage, 47)).has_value());
+  EXPECT_EQ(ErrorCode::kDigestMismatch, object->Finish().error().code);
+  EXPECT_FALSE(object->whole());
+  EXPECT_FALSE(std::filesystem::exists(Partial(id)));
+}
+
 TEST_F(ObjectCacheTest, HandlesOfOneProcessShareOneDescriptor) {
   const auto cache = OpenCache(CachePath());
   const Bytes content = PatternBytes(4 * kPage, 10);

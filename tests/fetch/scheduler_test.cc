@@ -464,6 +464,29 @@ TEST_F(SchedulerTest, DamagedCacheHealsItself) {
   EXPECT_EQ(blob_.contents[5], ReadRange(*object_, 5 * kChunkBytes, kChunkBytes));
 }
 
+// Of two chunks, and more than is hashed at once.
+class LargeObjectTest : public SchedulerTest {
+ protected:
+  static constexpr size_t kHalf = kFinishAtOnceBytes / 2 + kCachePageBytes;
+  LargeObjectTest() : SchedulerTest(TestBlob::OfChunks(2, kHalf)) {}
+};
+
+TEST_F(LargeObjectTest, BecomesWholeBehindTheAnswerToItsLastChunk) {
+  std::vector<Scheduler::Wanted> all;
+  std::vector<Answer> answers(2);
+  for (size_t i = 0; i < 2; ++i) {
+    all.push_back({RequestOf(i), answers[i].Done()});
+    all.back().request.object_offset = i * kHalf;
+  }
+  scheduler_->FetchTogether(std::move(all));
+  ASSERT_TRUE(source_->WaitForRequests(2));
+  for (size_t i = 0; i < 2; ++i) source_->Serve(i);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(answers[i].WaitBytes(), blob_.contents[i]);
+  const auto end = std::chrono::steady_clock::now() + kTestPatience;
+  while (!object_->whole() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_TRUE(object_->whole());
+}
+
 TEST_F(SchedulerTest, FetchAndWaitReturnsTheChunk) {
   std::jthread server([this] {
     if (source_->WaitForRequests(1)) source_->Serve(0);
