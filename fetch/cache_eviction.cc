@@ -113,7 +113,12 @@ Result<std::vector<ScannedObject>> ScanObjects(const CacheDirectory& directory) 
   return found;
 }
 
-Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes) {
+uint64_t RoomTarget(uint64_t limit_bytes, uint64_t bytes) {
+  const uint64_t low_mark = Percent(limit_bytes, kLowMarkPercent);
+  return low_mark > bytes ? low_mark - bytes : 0;
+}
+
+Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes, int64_t unused_since_ns) {
   LAYERFS_TRY(pinned, state.pins.Keys());
   LAYERFS_TRY(objects, ScanObjects(*state.directory));
   uint64_t used = 0;
@@ -122,7 +127,7 @@ Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes) {
             [](const ScannedObject& a, const ScannedObject& b) { return a.used_ns < b.used_ns; });
   uint64_t freed = 0;
   for (const ScannedObject& object : objects) {
-    if (used - freed <= target_bytes) break;
+    if (used - freed <= target_bytes || object.used_ns >= unused_since_ns) break;
     if (!pinned.contains(object.key) && Evict(*state.directory, object)) freed += object.bytes;
   }
   state.usage.Set(static_cast<int64_t>(used - freed));
@@ -133,10 +138,14 @@ Status WithRoomFor(CacheState& state, uint64_t bytes, const std::function<Status
   const uint64_t limit = state.options.limit_bytes;
   const auto used = static_cast<uint64_t>(state.usage.Add(0));
   if (limit != 0 && used + bytes > limit) {
-    const uint64_t low_mark = Percent(limit, kLowMarkPercent);
-    MakeRoom(state, low_mark > bytes ? low_mark - bytes : 0);
-    const auto left = static_cast<uint64_t>(state.usage.Add(0));
-    if (left + bytes > Percent(limit, kHardLimitPercent)) {
+    MakeRoom(state, RoomTarget(limit, bytes));
+    const auto is_over = [&] {
+      const auto left = static_cast<uint64_t>(state.usage.Add(0));
+      return left + bytes > Percent(limit, kHardLimitPercent);
+    };
+    // Another thread may be at it.
+    if (is_over()) const std::lock_guard until_it_is_through(state.evicting);
+    if (is_over()) {
       return Fail(ErrorCode::kNoSpace, "the limit of " + std::to_string(limit) +
                                            " bytes is reached, and all that is cached is in use");
     }

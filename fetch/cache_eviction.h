@@ -24,9 +24,13 @@ struct ScannedObject {
 
 Result<std::vector<ScannedObject>> ScanObjects(const CacheDirectory& directory);
 
-// Evicts until at most `target_bytes` are used; puts the usage count right. Returns the bytes
-// freed.
-Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes);
+// Evicts until at most `target_bytes` are used, of what was last used before `unused_since_ns`;
+// puts the usage count right. Returns the bytes freed.
+Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes,
+                         int64_t unused_since_ns = INT64_MAX);
+
+// What evicting for `bytes` goes down to under a limit, so that it is rare.
+uint64_t RoomTarget(uint64_t limit_bytes, uint64_t bytes);
 
 // Runs `write`, which puts `bytes` more on disk, within the limit: evicts before, where they would
 // not fit, and once more after a kNoSpace of the disk. kNoSpace when all that could go is open.

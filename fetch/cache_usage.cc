@@ -62,7 +62,9 @@ void CacheUsage::Set(int64_t bytes) {
 
 int64_t CacheUsage::Load() {
   Result<UniqueFd> file = directory_.OpenAt(kUsageName, O_RDONLY);
-  return file.has_value() ? ReadTotal(file->get()) : -1;
+  const int64_t total = file.has_value() ? ReadTotal(file->get()) : -1;
+  if (total >= 0) total_.store(total);
+  return total;
 }
 
 }  // namespace layerfs

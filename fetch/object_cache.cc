@@ -187,6 +187,38 @@ bool ObjectCache::HasRoomFor(uint64_t bytes) const {
   return EvictTo(*state_, UINT64_MAX).has_value() && fits();
 }
 
+bool ObjectCache::MakeRoomFor(uint64_t bytes, int64_t unused_since_ns) {
+  if (HasRoomFor(bytes)) return true;
+  if (state_->directory->read_only()) return false;
+  {
+    const std::lock_guard one_thread(state_->evicting);
+    const uint64_t target = RoomTarget(state_->options.limit_bytes, bytes);
+    if (!EvictTo(*state_, target, unused_since_ns).has_value()) return false;
+  }
+  return HasRoomFor(bytes);
+}
+
+int64_t ObjectCache::UseTimeNs() const {
+  const int lock = state_->directory->lock_fd();
+  const struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
+  struct stat attributes;
+  if (lock < 0 || ::futimens(lock, times) != 0 || ::fstat(lock, &attributes) != 0) return 0;
+  return int64_t{attributes.st_atim.tv_sec} * 1'000'000'000 + attributes.st_atim.tv_nsec;
+}
+
+void ObjectCache::NoteUse(std::span<const ObjectId> objects) {
+  if (state_->directory->read_only()) return;
+  const int directory = state_->directory->fd();
+  const struct timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
+  for (const ObjectId& id : objects) {
+    const std::string whole = WholeObjectName(id.digest);
+    if (::utimensat(directory, whole.c_str(), times, AT_SYMLINK_NOFOLLOW) == 0) continue;
+    ::utimensat(directory, PartialObjectName(id).c_str(), times, AT_SYMLINK_NOFOLLOW);
+  }
+}
+
+uint64_t ObjectCache::limit_bytes() const { return state_->options.limit_bytes; }
+
 bool ObjectCache::read_only() const { return state_->directory->read_only(); }
 
 bool ObjectCache::keeps() const {

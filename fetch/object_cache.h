@@ -102,6 +102,14 @@ class ObjectCache {
   Result<std::unordered_set<Digest>> WholeObjects() const;
   // Whether `bytes` more fit without evicting anything.
   bool HasRoomFor(uint64_t bytes) const;
+  // As HasRoomFor, but evicts for them what nobody has open, no pin names and was last used before
+  // `unused_since_ns`.
+  bool MakeRoomFor(uint64_t bytes, int64_t unused_since_ns);
+  // Now, on the clock that uses are noted by: the file system's.
+  int64_t UseTimeNs() const;
+  // Those of `objects` that are there count as used now, however lately they were used before.
+  void NoteUse(std::span<const ObjectId> objects);
+  uint64_t limit_bytes() const;  // 0: none
   bool read_only() const;
   // Whether it has kept what was written lately. Where it has not (a full or failing disk, a limit
   // that is in use, a read-only cache), what nobody waits for is fetched in vain.

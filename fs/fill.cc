@@ -36,6 +36,8 @@ constexpr size_t kMaxReadsNoted = 256;
 // A cache that has not kept this many chunks in a row keeps none.
 constexpr int kMaxUnkept = 16;
 
+uint64_t RoomOf(const ChunkRef& chunk) { return AlignUp(chunk.size, kCachePageBytes); }
+
 Error Stopped() { return {ErrorCode::kCancelled, "the fill was stopped"}; }
 
 }  // namespace
@@ -58,6 +60,7 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
     bool stopping = false;
     size_t chunks_ahead = 0;
     uint64_t bytes_ahead = 0;
+    uint64_t room_ahead = 0;  // what those take in the cache
     int unkept = 0;
     std::deque<InodeNumber> reads;
     TimePoint last_wait{};
@@ -80,15 +83,20 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
   bool IsThereAlready();
   Status FillAll();
   Status FillFiles();
-  void RecordComplete();
+  Status RecordComplete();
+  void FinishObjects(const ImageRecord& record, const std::unordered_set<Digest>& there);
   void End(const Status& status);
 
   Status WantPiece(const ReadPiece& piece);
   Status Want(ChunkRequest request);
-  Status WaitForTurn(uint64_t bytes);
+  Status WaitForTurn(const ChunkRef& chunk);
+  Status MakeRoom(uint64_t bytes);
+  bool HasRoom(uint64_t bytes);
+  Status KeepOwn();
   Status WaitForIdle();
   Status WaitForRate(uint64_t bytes);
   Result<SharedBytes> FetchTable(ChunkRequest request);
+  Result<SharedBytes> WaitForTable(ChunkRequest request);
   Status WantTables(size_t until);
   void OnFetched(const ChunkRequest& request, const Result<SharedBytes>& result);
   void NoteError(const Error& error);
@@ -111,17 +119,22 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
   ImageChunks chunks;
   ImageObjects objects;
   std::unordered_set<Digest> whole;
+  std::unordered_set<Digest> asked;  // of the chunks that small files share
   std::vector<ChunkRequest> tables;
   size_t tables_wanted = 0;
   TimePoint next_turn{};
+  int64_t began_ns = 0;  // on the cache's clock
+  std::optional<Error> gave_up;
+  bool keeps_own = false;    // the cache was full, and evicts for the fill
   uint64_t image_bytes = 0;  // constant
 };
 
 void Fill::Worker::Run() {
   pthread_setname_np(pthread_self(), "lf-fill");
+  began_ns = cache->UseTimeNs();
   if (IsThereAlready()) return End({});
-  const Status filled = FillAll();
-  if (filled.has_value()) RecordComplete();
+  Status filled = FillAll();
+  if (filled.has_value()) filled = RecordComplete();
   End(filled);
 }
 
@@ -174,7 +187,8 @@ Status Fill::Worker::FillFiles() {
   }
 }
 
-void Fill::Worker::RecordComplete() {
+// kNoSpace where some of it has gone again: others use the cache too.
+Status Fill::Worker::RecordComplete() {
   ImageRecord record;
   record.name = image->reference().ToString();
   record.manifest = image->manifest_digest();
@@ -182,6 +196,25 @@ void Fill::Worker::RecordComplete() {
   record.objects = std::move(objects).Take();
   const Status written = WriteImageRecord(*cache, record);
   if (!written.has_value()) LogDebug("image record: " + written.error().context);
+  auto there = cache->WholeObjects();
+  if (!there.has_value() || PresenceOf(record, *there).complete) return {};
+  FinishObjects(record, *there);
+  there = cache->WholeObjects();
+  if (!there.has_value() || PresenceOf(record, *there).complete) return {};
+  return Fail(ErrorCode::kNoSpace,
+              "some of it has been evicted again; all that is in use takes a larger --cache-size");
+}
+
+// Large files, whose last chunks have just come, or came to a process that was killed then.
+void Fill::Worker::FinishObjects(const ImageRecord& record,
+                                 const std::unordered_set<Digest>& there) {
+  for (const ObjectId& id : record.objects) {
+    if (there.contains(id.digest) || stopping()) continue;
+    const auto object = cache->OpenObject(id);
+    if (!object.has_value()) continue;
+    const Status finished = (*object)->Finish();
+    if (!finished.has_value()) LogWarning("cache: " + finished.error().context);
+  }
 }
 
 void Fill::Worker::End(const Status& status) {
@@ -200,6 +233,7 @@ void Fill::Worker::End(const Status& status) {
 }
 
 std::optional<Error> Fill::Worker::Ended() const {
+  if (gave_up.has_value()) return gave_up;
   return state.With([&](const State& s) -> std::optional<Error> {
     if (s.stopping) return Stopped();
     if (s.unkept >= kMaxUnkept) {
@@ -218,6 +252,8 @@ void Fill::Worker::NoteError(const Error& error) {
 }
 
 Status Fill::Worker::WantPiece(const ReadPiece& piece) {
+  // A chunk of many small files counts once: as on its way, as room and as done.
+  if (piece.object.scope.is_zero() && !asked.insert(piece.object.digest).second) return {};
   if (whole.contains(piece.object.digest)) {
     state.With([&](State& s) { s.progress.done_bytes += piece.chunk.stored_size; });
     return {};
@@ -249,7 +285,7 @@ Status Fill::Worker::Want(ChunkRequest request) {
     state.With([&](State& s) { s.progress.done_bytes += chunk.stored_size; });
     return {};
   }
-  LAYERFS_CHECK_OK(WaitForTurn(chunk.stored_size));
+  LAYERFS_CHECK_OK(WaitForTurn(chunk));
   request.fetch_class = FetchClass::kFill;
   request.timeout = options.timeout;
   if (request.reason.empty()) request.reason = "fill";
@@ -271,6 +307,7 @@ void Fill::Worker::OnFetched(const ChunkRequest& request, const Result<SharedByt
   state.WithNotify([&](State& s) {
     --s.chunks_ahead;
     s.bytes_ahead -= request.chunk.stored_size;
+    s.room_ahead -= RoomOf(request.chunk);
     if (!result.has_value()) return;
     s.unkept = kept ? 0 : s.unkept + 1;
     if (!kept) return;
@@ -279,9 +316,12 @@ void Fill::Worker::OnFetched(const ChunkRequest& request, const Result<SharedByt
   });
 }
 
-Status Fill::Worker::WaitForTurn(uint64_t bytes) {
-  if (!cache->HasRoomFor(bytes)) {
-    return Fail(ErrorCode::kNoSpace, "the cache is at its limit; it takes a larger --cache-size");
+Status Fill::Worker::WaitForTurn(const ChunkRef& chunk) {
+  const uint64_t bytes = chunk.stored_size;
+  Status room = MakeRoom(RoomOf(chunk));
+  if (!room.has_value()) {
+    gave_up = room.error();
+    return room;
   }
   if (options.mode == FillMode::kIdle) LAYERFS_CHECK_OK(WaitForIdle());
   if (options.bytes_per_second > 0) LAYERFS_CHECK_OK(WaitForRate(bytes));
@@ -296,7 +336,54 @@ Status Fill::Worker::WaitForTurn(uint64_t bytes) {
   state.With([&](State& s) {
     ++s.chunks_ahead;
     s.bytes_ahead += bytes;
+    s.room_ahead += RoomOf(chunk);
   });
+  return {};
+}
+
+// In a full cache what was last used before the fill began makes room for it.
+Status Fill::Worker::MakeRoom(uint64_t bytes) {
+  if (HasRoom(bytes)) return {};
+  if (!keeps_own) {
+    LAYERFS_CHECK_OK(KeepOwn());
+    if (HasRoom(bytes)) return {};
+  }
+  // What is being written counts for a moment both as used and as on its way.
+  state.WaitThen([](State& s) { return s.stopping || s.chunks_ahead == 0; }, [](State&) {});
+  if (auto ended = Ended()) return Fail(std::move(*ended));
+  if (HasRoom(bytes)) return {};
+  return Fail(ErrorCode::kNoSpace,
+              "the cache is at its limit, and all that is in it is in use or pinned; "
+              "it takes a larger --cache-size");
+}
+
+bool Fill::Worker::HasRoom(uint64_t bytes) {
+  const uint64_t room = bytes + state.With([](const State& s) { return s.room_ahead; });
+  return keeps_own ? cache->MakeRoomFor(room, began_ns) : cache->HasRoomFor(room);
+}
+
+// Before anything is evicted: what the image is made of and the cache has, also from images of
+// before, counts as used now. An image that can never fit evicts nothing.
+Status Fill::Worker::KeepOwn() {
+  ImageChunks listed(image, [this](ChunkRequest request) -> Result<SharedBytes> {
+    LAYERFS_TRY(object, cache->OpenObject({request.chunk.digest, request.chunk.size, {}}));
+    // What is not there is not kept either: that would have to evict.
+    if (object->whole()) request.object = std::move(object);
+    return WaitForTable(std::move(request));
+  });
+  LAYERFS_TRY(own, GatherObjects(listed));
+  uint64_t room = 0;
+  for (const ObjectId& id : own) room += AlignUp(id.size, kCachePageBytes);
+  if (room > cache->limit_bytes()) {
+    return Fail(ErrorCode::kNoSpace,
+                "its " + std::to_string(room) + " bytes are more than the cache's limit of " +
+                    std::to_string(cache->limit_bytes()) + "; it takes a larger --cache-size");
+  }
+  cache->NoteUse(own);
+  // Of what was passed over as being there, this has stayed.
+  LAYERFS_TRY(there, cache->WholeObjects());
+  whole = std::move(there);
+  keeps_own = true;
   return {};
 }
 
@@ -328,6 +415,10 @@ Result<SharedBytes> Fill::Worker::FetchTable(ChunkRequest request) {
   LAYERFS_CHECK_OK(WantTables(tables_wanted + kSegmentsAhead));
   LAYERFS_TRY(object, cache->OpenObject({request.chunk.digest, request.chunk.size, {}}));
   request.object = std::move(object);
+  return WaitForTable(std::move(request));
+}
+
+Result<SharedBytes> Fill::Worker::WaitForTable(ChunkRequest request) {
   request.fetch_class = FetchClass::kFill;
   request.timeout = options.timeout;
   auto answer = std::make_shared<std::optional<Result<SharedBytes>>>();

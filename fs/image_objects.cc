@@ -2,9 +2,24 @@
 #include "fs/image_objects.h"
 
 #include "fetch/image_record.h"
-#include "fs/image_chunks.h"
 
 namespace layerfs {
+
+Result<std::vector<ObjectId>> GatherObjects(ImageChunks& chunks) {
+  ImageObjects objects;
+  for (const ChunkRequest& table : chunks.TableChunks()) objects.AddChunk(table.chunk);
+  for (const InodeNumber file : chunks.FilesInBlobOrder()) {
+    objects.BeginFile();
+    LAYERFS_CHECK_OK_IN(chunks.ForEachChunk(file,
+                                            [&](const ReadPiece& piece) {
+                                              objects.AddPiece(piece);
+                                              return Status();
+                                            }),
+                        chunks.image().reference().ToString());
+    objects.EndFile();
+  }
+  return std::move(objects).Take();
+}
 
 Result<std::vector<ObjectId>> ListImageObjects(const std::shared_ptr<Image>& image,
                                                const ImageContext& context,
@@ -17,19 +32,7 @@ Result<std::vector<ObjectId>> ListImageObjects(const std::shared_ptr<Image>& ima
     if (object.has_value()) request.object = std::move(*object);
     return context.scheduler.FetchAndWait(std::move(request));
   });
-  ImageObjects objects;
-  for (const ChunkRequest& table : chunks.TableChunks()) objects.AddChunk(table.chunk);
-  for (const InodeNumber file : chunks.FilesInBlobOrder()) {
-    objects.BeginFile();
-    LAYERFS_CHECK_OK_IN(chunks.ForEachChunk(file,
-                                            [&](const ReadPiece& piece) {
-                                              objects.AddPiece(piece);
-                                              return Status();
-                                            }),
-                        image->reference().ToString());
-    objects.EndFile();
-  }
-  return std::move(objects).Take();
+  return GatherObjects(chunks);
 }
 
 }  // namespace layerfs

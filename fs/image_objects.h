@@ -12,6 +12,7 @@
 #include "fetch/object_cache.h"
 #include "fs/chunk_map.h"
 #include "fs/image.h"
+#include "fs/image_chunks.h"
 
 namespace layerfs {
 
@@ -46,6 +47,9 @@ class ImageObjects {
   std::optional<ObjectId> file_object_;
   uint64_t covered_ = 0;
 };
+
+// All that `chunks` lists.
+Result<std::vector<ObjectId>> GatherObjects(ImageChunks& chunks);
 
 // All of an image's, from the cache's record of it, or else by its chunk table, which is fetched
 // where it is not there.

@@ -96,3 +96,39 @@ complete --cache "$WORK/cache-pull" || fail "prune took what is pinned"
 ! complete --cache "$WORK/cache-pull" || fail "prune left what is not pinned any more"
 "$LAYERFS" cache pin "$SOURCE" --cache "$WORK/cache-pull" >/dev/null
 expect_error 3 "not there" "$LAYERFS" cache unpin docker://example.com/none:1 --cache "$WORK/cache-pull"
+
+# used_before CACHE BYTES: whole objects of no image, last used long ago.
+used_before() {
+  local made=0 digest
+  mkdir -p "$1"
+  "$LAYERFS" cache stat --cache "$1" >/dev/null
+  while ((made < $2)); do
+    head -c 1000000 /dev/urandom >"$WORK/object"
+    digest=$(sha256sum "$WORK/object" | cut -d ' ' -f 1)
+    mkdir -p "$1/objects/${digest:0:2}"
+    touch -d 2001-01-01 "$WORK/object"
+    mv "$WORK/object" "$1/objects/${digest:0:2}/$digest"
+    made=$((made + 1000000))
+  done
+  rm -f "$1/usage"
+}
+old_objects() { find "$1/objects" -type f ! -newermt 2002-01-01 | wc -l; }
+
+fact "in a full cache what was used before makes room for an image"
+readonly OBJECTS=$(($(du -s --block-size=1 "$WORK/cache-killed/objects" | cut -f 1)))
+used_before "$WORK/cache-full" $((OBJECTS * 3 / 2))
+before=$(old_objects "$WORK/cache-full")
+mount_image "$SOURCE" "$M" --cache "$WORK/cache-full" --cache-size $((OBJECTS * 3 / 2)) --log "$WORK/full.log"
+wait_until 60 complete --cache "$WORK/cache-full" || fail "it is not filled: $(cat "$WORK/full.log")"
+unmount_image "$M"
+left=$(old_objects "$WORK/cache-full")
+echo "  $left of $before old objects are left"
+((left > 0 && left < before)) || fail "$left of $before old objects are left"
+
+fact "an image that is larger than the cache may be says so once"
+mount_image "$SOURCE" "$M" --cache "$WORK/cache-small" --cache-size $((OBJECTS / 2)) --log "$WORK/small.log"
+said() { grep -q "more than the cache's limit" "$WORK/small.log"; }
+wait_until 60 said || fail "it does not say so: $(cat "$WORK/small.log")"
+cmp "$M/usr/bin/perl" "$IMAGES/app-tree/usr/bin/perl"
+unmount_image "$M"
+(($(grep -c "warning" "$WORK/small.log") == 1)) || fail "it says: $(cat "$WORK/small.log")"

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,17 @@ namespace layerfs {
 namespace {
 
 constexpr size_t kPage = kCachePageBytes;
+
+// How many descriptors of this process are files below the directory.
+size_t OpenBelow(const std::string& directory) {
+  size_t open = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code closed;
+    const auto target = std::filesystem::read_symlink(entry.path(), closed);
+    open += target.string().starts_with(directory + "/") ? 1 : 0;
+  }
+  return open;
+}
 
 TEST_F(ObjectCacheTest, NewObjectHoldsNothingAndMakesNoFile) {
   const auto cache = OpenCache(CachePath());
@@ -179,6 +191,27 @@ TEST_F(ObjectCacheTest, LargeObjectThatIsNotItsDigestIsDroppedWhenItIsFinished) 
   EXPECT_FALSE(std::filesystem::exists(Partial(id)));
 }
 
+TEST_F(ObjectCacheTest, KeepsAnEighthOfTheDescriptorsOpen) {
+  constexpr rlim_t kDescriptors = 128;
+  rlimit before{};
+  ASSERT_EQ(0, ::getrlimit(RLIMIT_NOFILE, &before));
+  const rlimit few{kDescriptors, before.rlim_max};
+  ASSERT_EQ(0, ::setrlimit(RLIMIT_NOFILE, &few));
+  const auto cache = OpenCache(CachePath());
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  std::vector<ObjectId> ids;
+  for (uint64_t i = 0; i < 2 * kDescriptors; ++i) {
+    const Bytes content = PatternBytes(kPage, 700 + i);
+    ids.push_back(IdOf(content));
+    ASSERT_TRUE(cache->OpenKept(ids.back()).value()->WriteWhole(content).has_value());
+  }
+  EXPECT_EQ(kDescriptors / 8, OpenBelow(CachePath() + "/objects"));
+  EXPECT_TRUE(cache->OpenKept(ids.front()).value()->whole()) << "it is opened anew";
+  EXPECT_EQ(kDescriptors / 8, OpenBelow(CachePath() + "/objects"));
+  cache->CloseKept();
+  EXPECT_EQ(0U, OpenBelow(CachePath() + "/objects"));
+}
+
 TEST_F(ObjectCacheTest, HandlesOfOneProcessShareOneDescriptor) {
   const auto cache = OpenCache(CachePath());
   const Bytes content = PatternBytes(4 * kPage, 10);
@@ -262,85 +295,6 @@ TEST_F(ObjectCacheTest, ClaimsExcludeOtherProcessesAndEndWithThem) {
   for (const int fd : {ready[0], ready[1], release[0], release[1]}) ::close(fd);
 }
 
-TEST_F(ObjectCacheTest, PruneEvictsTheLeastRecentlyUsedThatNobodyHasOpen) {
-  const auto cache = OpenCache(CachePath());
-  std::vector<ObjectId> ids;
-  for (uint64_t i = 0; i < 4; ++i) {
-    const Bytes content = PatternBytes(16 * kPage, 20 + i);
-    ids.push_back(IdOf(content));
-    ASSERT_TRUE(OpenObject(*cache, ids.back())->Write(0, content).has_value());
-    SetTimes(Whole(ids.back()), static_cast<time_t>(1'000'000'000 + i));
-  }
-  const auto other_process = OpenCache(CachePath());
-  const auto open_there = OpenObject(*other_process, ids[0]);
-  const auto freed = cache->Prune(32 * kPage);
-  ASSERT_TRUE(freed.has_value());
-  EXPECT_EQ(32 * kPage, *freed);
-  EXPECT_NE(nullptr, cache->FindWhole(ids[0])) << "open in another process";
-  EXPECT_EQ(nullptr, cache->FindWhole(ids[1]));
-  EXPECT_EQ(nullptr, cache->FindWhole(ids[2]));
-  EXPECT_NE(nullptr, cache->FindWhole(ids[3]));
-}
-
-TEST_F(ObjectCacheTest, OpeningAnObjectMakesItRecentlyUsed) {
-  const auto cache = OpenCache(CachePath());
-  const Bytes content = PatternBytes(kPage, 30);
-  ASSERT_TRUE(OpenObject(*cache, IdOf(content))->Write(0, content).has_value());
-  SetTimes(Whole(IdOf(content)), 1'000'000'000);
-  OpenObject(*cache, IdOf(content));
-  struct stat attributes;
-  ASSERT_EQ(0, ::stat(Whole(IdOf(content)).c_str(), &attributes));
-  EXPECT_GT(attributes.st_atim.tv_sec, 1'700'000'000);
-  EXPECT_EQ(attributes.st_mtim.tv_sec, 1'000'000'000);
-}
-
-TEST_F(ObjectCacheTest, TheLimitHoldsWhileObjectsAreWritten) {
-  constexpr uint64_t kLimit = 16 << 20;
-  const auto cache = OpenCache(CachePath(), kLimit);
-  for (uint64_t i = 0; i < 64; ++i) {
-    const Bytes content = PatternBytes(1 << 20, 100 + i);
-    ASSERT_TRUE(OpenObject(*cache, IdOf(content))->Write(0, content).has_value());
-  }
-  const auto statistics = cache->Statistics();
-  ASSERT_TRUE(statistics.has_value());
-  EXPECT_LE(statistics->bytes, kLimit + (1 << 20));
-  EXPECT_GE(statistics->bytes, kLimit / 2);
-}
-
-TEST_F(ObjectCacheTest, CountOfUseThatIsNonsenseIsCountedAnew) {
-  constexpr uint64_t kLimit = 64 << 20;
-  OpenCache(CachePath(), kLimit).reset();
-  uint64_t objects = 0;
-  for (const int64_t count : {INT64_MAX, int64_t{1} << 40, int64_t{-5}}) {
-    ByteWriter raw;
-    raw.Write(count);
-    ASSERT_TRUE(WriteFileAtomically(CachePath() + "/usage", raw.bytes(), {}).has_value());
-    const auto cache = OpenCache(CachePath(), kLimit);
-    for (int i = 0; i < 12; ++i) {
-      const Bytes content = PatternBytes(1 << 20, 300 + objects++);
-      EXPECT_TRUE(cache->HasRoomFor(content.size())) << count << ", " << i;
-      EXPECT_TRUE(OpenObject(*cache, IdOf(content))->Write(0, content).has_value());
-    }
-    EXPECT_EQ(objects, cache->Statistics().value_or(CacheStatistics{}).whole_objects) << count;
-    EXPECT_FALSE(cache->HasRoomFor(kLimit - (objects << 20) + 1)) << count;
-  }
-}
-
-TEST_F(ObjectCacheTest, WhenEverythingIsInUseTheLimitIsNoSpace) {
-  constexpr uint64_t kLimit = 8 << 20;
-  const auto cache = OpenCache(CachePath(), kLimit);
-  std::vector<std::shared_ptr<CachedObject>> open;
-  Status last;
-  for (uint64_t i = 0; i < 12 && last.has_value(); ++i) {
-    const Bytes content = PatternBytes(1 << 20, 200 + i);
-    open.push_back(OpenObject(*cache, IdOf(content)));
-    last = open.back()->Write(0, content);
-  }
-  ASSERT_FALSE(last.has_value());
-  EXPECT_EQ(ErrorCode::kNoSpace, last.error().code);
-  EXPECT_TRUE(open.front()->whole());
-}
-
 TEST_F(ObjectCacheTest, ReadOnlyCacheReadsAndRefusesWrites) {
   const Bytes content = PatternBytes(10 * kPage, 40);
   const Bytes part = PatternBytes(10 * kPage, 41);
@@ -354,6 +308,7 @@ TEST_F(ObjectCacheTest, ReadOnlyCacheReadsAndRefusesWrites) {
       ObjectCache::Open({.directory = CachePath(), .limit_bytes = 0, .read_only = true});
   ASSERT_TRUE(opened.has_value()) << opened.error().context;
   ObjectCache& cache = **opened;
+  EXPECT_FALSE(cache.keeps());
   EXPECT_EQ(content, ReadRange(*OpenObject(cache, IdOf(content)), 0, content.size()));
   const auto partial = OpenObject(cache, IdOf(part));
   EXPECT_TRUE(partial->Contains(0, kPage));

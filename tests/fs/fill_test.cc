@@ -74,6 +74,14 @@ TEST_F(FillTest, FilledImageIsReadWithoutARequest) {
   EXPECT_EQ(requests(), before);
 }
 
+TEST_F(FillTest, ChunkThatManySmallFilesShareCountsOnce) {
+  uint64_t stored = 0;
+  for (const Descriptor& layer : image_->manifest().layers) stored += layer.size;
+  const FillProgress progress = RunFill();
+  ASSERT_EQ(progress.state, FillState::kComplete);
+  EXPECT_LE(progress.fetched_bytes, stored);
+}
+
 TEST_F(FillTest, SecondFillFetchesNothing) {
   ASSERT_EQ(RunFill().state, FillState::kComplete);
   const uint64_t before = requests();
@@ -97,6 +105,116 @@ TEST_F(FillTest, CacheThatIsTooSmallEndsItWithAReason) {
   EXPECT_EQ(progress.state, FillState::kIncomplete);
   ASSERT_TRUE(progress.error.has_value());
   EXPECT_EQ(progress.error->code, ErrorCode::kNoSpace);
+  EXPECT_NE(progress.error->context.find("more than the cache's limit of 4096"), std::string::npos)
+      << progress.error->context;
+  EXPECT_EQ(progress.failed_chunks, 0U) << "it went on with the next file";
+}
+
+// A cache at its limit: `other` stands for the images of before, last used long ago.
+class FullCacheTest : public FillTest {
+ protected:
+  static constexpr uint64_t kOtherBytes = 1 << 20;
+  static constexpr int kOthers = 32;
+
+  void SetUp() override {
+    FillTest::SetUp();
+    if (IsSkipped()) return;
+    image_bytes_ = Listed();
+    FillWithOthers();
+    Age();
+    OpenCache(Used());
+  }
+
+  uint64_t Listed() {
+    uint64_t bytes = 0;
+    for (const ObjectId& id : ListImageObjects(image_, *context_, kPatience).value()) {
+      bytes += AlignUp(id.size, kCachePageBytes);
+    }
+    return bytes;
+  }
+  void FillWithOthers() {
+    for (int i = 0; i < kOthers; ++i) {
+      Bytes content(kOtherBytes, static_cast<uint8_t>(i));
+      others_.push_back({Digest::Of(content), content.size(), {}});
+      const auto object = context_->cache->OpenObject(others_.back()).value();
+      ASSERT_TRUE(object->WriteWhole(content).has_value());
+    }
+  }
+  // All that is there was last used in the year 2001.
+  void Age() {
+    ASSERT_TRUE(RunShell("find " + image_files_->directory() +
+                         "/cache/objects -type f -exec touch -d 2001-01-01 {} +")
+                    .has_value());
+  }
+  uint64_t Used() const { return context_->cache->Statistics().value().bytes; }
+  int OthersThere() const {
+    const auto whole = context_->cache->WholeObjects().value();
+    return static_cast<int>(std::count_if(others_.begin(), others_.end(), [&](const ObjectId& id) {
+      return whole.contains(id.digest);
+    }));
+  }
+
+  static constexpr std::chrono::seconds kPatience{60};
+  uint64_t image_bytes_ = 0;
+  std::vector<ObjectId> others_;
+};
+
+TEST_F(FullCacheTest, WhatWasUsedBeforeMakesRoom) {
+  ASSERT_LT(image_bytes_, kOthers * kOtherBytes);
+  const FillProgress progress = RunFill();
+  EXPECT_EQ(progress.state, FillState::kComplete)
+      << (progress.error ? progress.error->context : "");
+  EXPECT_TRUE(Presence().complete);
+  EXPECT_LT(OthersThere(), kOthers);
+  EXPECT_GT(OthersThere(), 0) << "more went than had to";
+  EXPECT_LE(Used(), context_->cache->limit_bytes());
+}
+
+TEST_F(FullCacheTest, WhatTheImageSharesWithThoseOfBeforeStays) {
+  OpenCache(0);
+  ASSERT_EQ(RunFill().state, FillState::kComplete);
+  const auto own = ListImageObjects(image_, *context_, kPatience).value();
+  const ObjectId largest = *std::max_element(
+      own.begin(), own.end(), [](const auto& a, const auto& b) { return a.size < b.size; });
+  ASSERT_TRUE(RunShell("rm " + image_files_->directory() + "/cache/objects/" +
+                       largest.digest.Hex().substr(0, 2) + "/" + largest.digest.Hex())
+                  .has_value());
+  // What there is of the image was used longer ago than the others.
+  Age();
+  ASSERT_TRUE(RunShell("find " + image_files_->directory() +
+                       "/cache/objects -size 2048 -exec touch -d 2002-01-01 {} +")
+                  .has_value());
+  OpenCache(Used());
+  const FillProgress progress = RunFill();
+  EXPECT_EQ(progress.state, FillState::kComplete)
+      << (progress.error ? progress.error->context : "");
+  EXPECT_TRUE(Presence().complete);
+  EXPECT_LT(OthersThere(), kOthers);
+}
+
+TEST_F(FullCacheTest, WhatIsOpenOrPinnedStays) {
+  std::vector<std::shared_ptr<CachedObject>> open;
+  for (int i = 0; i < kOthers / 2; ++i) {
+    open.push_back(context_->cache->OpenObject(others_[i]).value());
+  }
+  ASSERT_TRUE(context_->cache->Pin("kept", std::span(others_).subspan(kOthers / 2, kOthers / 2))
+                  .has_value());
+  const FillProgress progress = RunFill();
+  EXPECT_EQ(progress.state, FillState::kIncomplete);
+  ASSERT_TRUE(progress.error.has_value());
+  EXPECT_NE(progress.error->context.find("in use or pinned"), std::string::npos)
+      << progress.error->context;
+  EXPECT_EQ(OthersThere(), kOthers);
+}
+
+TEST_F(FullCacheTest, ImageThatCanNeverFitEvictsNothing) {
+  OpenCache(image_bytes_ - 1);
+  const FillProgress progress = RunFill();
+  EXPECT_EQ(progress.state, FillState::kIncomplete);
+  ASSERT_TRUE(progress.error.has_value());
+  EXPECT_NE(progress.error->context.find("more than the cache's limit"), std::string::npos)
+      << progress.error->context;
+  EXPECT_EQ(OthersThere(), kOthers);
 }
 
 TEST_F(FillTest, StoppedFillEndsAndSaysSo) {
