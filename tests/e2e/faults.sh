@@ -144,6 +144,9 @@ for limit in 64 96; do
   is_filled() { "$LAYERFS" cache stat --json --cache "$WORK/cache-$limit" | jq -e '.images[0].complete' >/dev/null; }
   wait_until 60 is_filled || fail "with $limit descriptors it is not filled: $(tail -3 "$WORK/log")"
   ! grep -E "warning|error" "$WORK/log" || fail "with $limit descriptors it complains"
+  kept=$(find "/proc/$DAEMON/fd" -lname "$WORK/cache-$limit/objects/*" -o -lname "$WORK/cache-$limit/partial/*" | wc -l)
+  # Beside them the pack or the index that a mount holds.
+  ((kept <= limit / 8 + 2)) || fail "of $limit descriptors, $kept are the cache's objects"
   end_foreground "$M"
 done
 
