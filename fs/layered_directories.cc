@@ -3,15 +3,23 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fs/layered_state.h"
+#include "index/base/xxh3.h"
 
 namespace layerfs {
 namespace {
 
-// Directory offsets: "." and ".." come first, and 0 means the start.
-constexpr uint64_t kFirstEntryOffset = 2;
+// Directory offsets: 0 means the start, and "." and ".." come first.
+constexpr uint64_t kBehindDot = 1;
+constexpr uint64_t kBehindDotDot = 2;
+
+// An off_t that only the name decides. Two names of one directory share it once in 2^63 pairs.
+uint64_t OffsetOf(std::string_view name) {
+  return std::max(Xxh3(AsBytes(name)) >> 1, kBehindDotDot + 1);
+}
 
 }  // namespace
 
@@ -47,10 +55,12 @@ void LayeredFileSystem::ReadDirectory(const Caller&, NodeId id, uint64_t handle,
   if (snapshot == nullptr) {
     auto made = std::make_shared<DirectorySnapshot>();
     const Status listed = state_->tree->List(*directory, [&](const LayerTree::ListedEntry& entry) {
-      made->entries.push_back({std::string(entry.name), entry.st_ino, entry.type});
+      made->entries.push_back(
+          {std::string(entry.name), entry.st_ino, entry.type, OffsetOf(entry.name)});
       return true;
     });
     if (!listed.has_value()) return reply.Fail(listed.error());
+    std::ranges::sort(made->entries, {}, &DirectorySnapshot::Entry::offset);
     snapshot = std::move(made);
     state_->directories.With([&](State::Directories& open) { open[handle] = snapshot; });
   }
@@ -61,15 +71,16 @@ void LayeredFileSystem::ReadDirectory(const Caller&, NodeId id, uint64_t handle,
     return buffer.Add(name, entry, next);
   };
   bool room = true;
-  if (offset == 0) room = add_plain(".", directory->st_ino, S_IFDIR, 1);
-  if (room && offset <= 1) {
+  if (offset == 0) room = add_plain(".", directory->st_ino, S_IFDIR, kBehindDot);
+  if (room && offset <= kBehindDot) {
     const NodePtr& parent = directory->parent == nullptr ? directory : directory->parent;
-    room = add_plain("..", parent->st_ino, S_IFDIR, kFirstEntryOffset);
+    room = add_plain("..", parent->st_ino, S_IFDIR, kBehindDotDot);
   }
-  uint64_t position = offset < kFirstEntryOffset ? 0 : offset - kFirstEntryOffset;
-  for (; room && position < snapshot->entries.size(); ++position) {
-    const DirectorySnapshot::Entry& listed = snapshot->entries[position];
-    const uint64_t next = position + kFirstEntryOffset + 1;
+  auto at =
+      std::ranges::upper_bound(snapshot->entries, offset, {}, &DirectorySnapshot::Entry::offset);
+  for (; room && at != snapshot->entries.end(); ++at) {
+    const DirectorySnapshot::Entry& listed = *at;
+    const uint64_t next = listed.offset;
     if (!buffer.plus()) {
       room = add_plain(listed.name, listed.st_ino, listed.type, next);
       continue;

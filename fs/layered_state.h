@@ -19,13 +19,15 @@
 
 namespace layerfs {
 
-// A directory as it was when it was opened, or rewound: offsets are positions in it, so that none
-// is lost or seen twice while the directory changes.
+// A directory as it was when it was opened, or rewound. An entry's offset comes from its name, and
+// entries are in the order of offsets: who goes on where another handle's listing, cached by the
+// kernel, ended loses none and sees none twice, whatever has changed since.
 struct DirectorySnapshot {
   struct Entry {
     std::string name;
     uint64_t st_ino = 0;
     mode_t type = 0;
+    uint64_t offset = 0;  // reading goes on behind it
   };
   std::vector<Entry> entries;
 };

@@ -18,9 +18,11 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import stat
 import struct
 import sys
+import time
 
 libc = ctypes.CDLL(None, use_errno=True)
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
@@ -244,6 +246,25 @@ def renames(s):
     s.do("two flags", lambda: renameat2("/r/b", "/r/c", RENAME_NOREPLACE | RENAME_EXCHANGE))
 
 
+def removed_while_listed(count=2500):
+    """Who lists a directory anew makes the kernel forget what it had of it; others go on in the middle."""
+    os.mkdir("/listed")
+    for i in range(count):
+        os.mknod(f"/listed/a-name-that-takes-some-room-{i}")
+    lister = os.fork()
+    if lister == 0:
+        while True:
+            os.listdir("/listed")
+            time.sleep(0.01)
+    try:
+        with os.scandir("/listed") as listing:
+            removed = [os.unlink(entry.path) for entry in listing]
+    finally:
+        os.kill(lister, signal.SIGKILL)
+        os.waitpid(lister, 0)
+    return len(removed), os.listdir("/listed")
+
+
 def directories(s):
     for path in ("/usr/share/doc/apt", "/usr/share/zoneinfo", "/app/names/many", "/app/attributes"):
         for top, dirs, files in sorted(os.walk(path, topdown=False), key=lambda one: (-one[0].count("/"), one[0])):
@@ -271,6 +292,7 @@ def directories(s):
         removed = [os.unlink(entry.path) for entry in listing]
     s.do("removed while reading", lambda: len(removed))
     s.do("rmdir", lambda: os.rmdir("/many"))
+    s.do("removed while others list", removed_while_listed)
     deep = "/deep"
     os.mkdir(deep)
     descriptor = os.open(deep, os.O_RDONLY)
