@@ -16,6 +16,12 @@ namespace {
 constexpr char kDefaultAcl[] = "system.posix_acl_default";
 constexpr char kCapability[] = "security.capability";
 
+// A user may not remove one, not even one that is not there.
+Status DropCapability(const ObjectPath& object) {
+  LAYERFS_TRY(value, ReadXattr(object, kCapability));
+  return value.has_value() ? DropXattr(object, kCapability) : Status();
+}
+
 }  // namespace
 
 NodePtr LayerTree::Known(const Child& child) const {
@@ -298,12 +304,16 @@ Status LayerTree::SetAttributes(const LayerNode& node, const AttributeChange& as
   return {};
 }
 
-Status LayerTree::DropPrivileges(const LayerNode& node, bool also_setuid) {
+// As linux fs/attr.c, setattr_should_drop_suidgid.
+Result<bool> LayerTree::DropPrivileges(const LayerNode& node, const Caller* user) {
   LAYERFS_TRY(attributes, Attributes(node));
   mode_t mode = attributes.st_mode & 07777;
-  if (also_setuid) {
-    if ((mode & S_IXGRP) != 0) mode &= ~mode_t{S_ISGID};
+  if (user != nullptr) {
     mode &= ~mode_t{S_ISUID};
+    if ((mode & S_ISGID) != 0 &&
+        ((mode & S_IXGRP) != 0 || !CallerIsInGroup(user->pid, user->gid, attributes.st_gid))) {
+      mode &= ~mode_t{S_ISGID};
+    }
   }
   if (mode != (attributes.st_mode & 07777)) {
     AttributeChange change;
@@ -312,7 +322,8 @@ Status LayerTree::DropPrivileges(const LayerNode& node, bool also_setuid) {
     LAYERFS_CHECK_OK(SetAttributes(node, change));
   }
   LAYERFS_TRY(place, Place(node));
-  return DropXattr(place.path(), kCapability);
+  LAYERFS_CHECK_OK(DropCapability(place.path()));
+  return (mode & (S_ISUID | S_ISGID)) != 0;
 }
 
 Status LayerTree::SetXattr(const LayerNode& node, const std::string& name, std::string_view value,

@@ -124,8 +124,10 @@ class LayerTree {
                          std::string_view new_name, unsigned flags);
   // All but the size. EnsureUpper came before.
   Status SetAttributes(const LayerNode& node, const AttributeChange& change);
-  // Drops setuid, setgid (of a file that its group may execute) and capabilities, as a write does.
-  Status DropPrivileges(const LayerNode& node, bool also_setuid);
+  // Drops capabilities as any write does, and of one by `user` (null: who may set them) setuid and
+  // setgid; the latter stays where the group may not execute the file and he is of it. Whether any
+  // is left.
+  Result<bool> DropPrivileges(const LayerNode& node, const Caller* user);
   Status SetXattr(const LayerNode& node, const std::string& name, std::string_view value,
                   int flags);
   Status RemoveXattr(const LayerNode& node, const std::string& name);

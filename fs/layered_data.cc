@@ -47,6 +47,8 @@ void LayeredFileSystem::OpenNow(NodeId id, int flags, Reply reply) {
     state_->files.Open(*node, *content, Writes(flags), opened);
     return reply.Open(opened);
   }
+  const Status dropped = state_->DropPrivileges(**node, nullptr);
+  if (!dropped.has_value()) return reply.Fail(dropped.error());
   const State::Waiting waiting = state_->MayWait(std::move(reply));
   content->layer->Truncate(
       waiting.token, 0,
@@ -93,7 +95,9 @@ void LayeredFileSystem::ReplyCreated(LayerTree::Made made, const Result<EntryRep
                                      Reply& reply) {
   const NodePtr node = made.node;
   const OpenFiles::Use use = state_->files.Acquire(node);
-  const auto content = state_->files.Content(node, std::move(made.file));
+  const bool privileged =
+      entry.has_value() && (entry->attributes.st_mode & (S_ISUID | S_ISGID)) != 0;
+  const auto content = state_->files.Content(node, std::move(made.file), privileged);
   if (!content.has_value() || !entry.has_value()) {
     state_->tree->Forget(node->id, 1);
     return reply.Fail(content.has_value() ? entry.error() : content.error());
@@ -133,11 +137,8 @@ void LayeredFileSystem::Write(const Caller&, NodeId id, uint64_t, uint64_t offse
   const auto content = state_->files.Content(*node);
   if (!content.has_value()) return reply.Fail(content.error());
   if (content->layer == nullptr) return reply.Errno(EBADF);
-  if (state_->files.LosesPrivileges(id)) {
-    const State::ExclusiveLock guard(state_->tree->lock());
-    const Status dropped = state_->tree->DropPrivileges(**node, false);
-    if (!dropped.has_value()) return reply.Fail(dropped.error());
-  }
+  const Status dropped = state_->DropPrivileges(**node, nullptr);
+  if (!dropped.has_value()) return reply.Fail(dropped.error());
   // The kernel has worked out where an append goes; pages that it writes back may come through a
   // handle that appends.
   const State::Waiting waiting = state_->MayWait(std::move(reply));
@@ -148,12 +149,19 @@ void LayeredFileSystem::Write(const Caller&, NodeId id, uint64_t, uint64_t offse
                         });
 }
 
-void LayeredFileSystem::KillPrivileges(const Caller&, NodeId id) {
+Status LayeredFileSystem::State::DropPrivileges(const LayerNode& node, const Caller* user) {
+  if (!files.MayLosePrivileges(node.id)) return {};
+  const ExclusiveLock guard(tree->lock());
+  LAYERFS_TRY(left, tree->DropPrivileges(node, user));
+  files.NotePrivileges(node.id, left);
+  return {};
+}
+
+void LayeredFileSystem::KillPrivileges(const Caller& caller, NodeId id) {
   const NodePtr node = state_->tree->Find(id);
   // What is written has an upper object; what is going to be truncated gets it now.
   if (node == nullptr || !state_->tree->EnsureUpper(node, true).has_value()) return;
-  const State::ExclusiveLock guard(state_->tree->lock());
-  static_cast<void>(state_->tree->DropPrivileges(*node, true));
+  static_cast<void>(state_->DropPrivileges(*node, &caller));
 }
 
 void LayeredFileSystem::Release(NodeId id, uint64_t handle, int32_t, Reply reply) {
@@ -172,29 +180,35 @@ void LayeredFileSystem::Sync(const Caller&, NodeId id, uint64_t, bool data_only,
   ReplyStatus(content->layer->Sync(data_only), reply);
 }
 
-void LayeredFileSystem::SetAttributes(const Caller&, NodeId id, const AttributeChange& change,
-                                      uint64_t, Reply reply) {
-  if (!change.size) return ChangeAttributes(id, change, std::move(reply));
+void LayeredFileSystem::SetAttributes(const Caller& caller, NodeId id,
+                                      const AttributeChange& change, uint64_t, Reply reply) {
+  if (!change.size) return ChangeAttributes(caller, id, change, std::move(reply));
   const auto shared = std::make_shared<Reply>(std::move(reply));
-  state_->BeforeChange(
-      id, [this, id, change, shared] { ChangeAttributes(id, change, std::move(*shared)); });
+  state_->BeforeChange(id, [this, caller, id, change, shared] {
+    ChangeAttributes(caller, id, change, std::move(*shared));
+  });
 }
 
 // All but the size is changed at once; a change of the size comes first, and may wait.
-void LayeredFileSystem::ChangeAttributes(NodeId id, const AttributeChange& change, Reply reply) {
+void LayeredFileSystem::ChangeAttributes(const Caller& caller, NodeId id,
+                                         const AttributeChange& change, Reply reply) {
   const auto found = state_->Node(id);
   if (!found.has_value()) return reply.Fail(found.error());
   const NodePtr& node = *found;
   const Status upper = state_->tree->EnsureUpper(node, change.size && change.values.st_size == 0);
   if (!upper.has_value()) return reply.Fail(upper.error());
-  const auto rest = [this, node, change](Reply& answer) {
-    const State::ExclusiveLock guard(state_->tree->lock());
+  const auto rest = [this, caller, node, change](Reply& answer) {
     if (change.size) {
-      const Status dropped = state_->tree->DropPrivileges(*node, change.kill_suid_gid);
+      const Status dropped =
+          state_->DropPrivileges(*node, change.kill_suid_gid ? &caller : nullptr);
       if (!dropped.has_value()) return answer.Fail(dropped.error());
     }
+    const State::ExclusiveLock guard(state_->tree->lock());
     const Status changed = state_->tree->SetAttributes(*node, change);
     if (!changed.has_value()) return answer.Fail(changed.error());
+    if (change.mode && (change.values.st_mode & (S_ISUID | S_ISGID)) != 0) {
+      state_->files.NotePrivileges(node->id, true);
+    }
     const auto attributes = state_->tree->Attributes(*node);
     if (!attributes.has_value()) return answer.Fail(attributes.error());
     answer.Attributes(*attributes, state_->AttributeSeconds(node->id));
@@ -218,7 +232,8 @@ void LayeredFileSystem::Allocate(const Caller& caller, NodeId id, uint64_t, int 
   const auto content = state_->files.Content(*node);
   if (!content.has_value()) return reply.Fail(content.error());
   if (content->layer == nullptr) return reply.Errno(EBADF);
-  if (caller.uid != 0) KillPrivileges(caller, id);
+  const Status dropped = state_->DropPrivileges(**node, caller.uid != 0 ? &caller : nullptr);
+  if (!dropped.has_value()) return reply.Fail(dropped.error());
   const State::Waiting waiting = state_->MayWait(std::move(reply));
   content->layer->Allocate(waiting.token, mode, offset, size,
                            [answer = waiting.reply](Status done) { ReplyStatus(done, *answer); });
@@ -235,7 +250,8 @@ void LayeredFileSystem::CopyRange(const Caller& caller, NodeId from, uint64_t, u
   if (!source.has_value()) return reply.Fail(source.error());
   if (!target.has_value()) return reply.Fail(target.error());
   if (target->layer == nullptr) return reply.Errno(EBADF);
-  if (caller.uid != 0) KillPrivileges(caller, to);
+  const Status dropped = state_->DropPrivileges(**target_node, caller.uid != 0 ? &caller : nullptr);
+  if (!dropped.has_value()) return reply.Fail(dropped.error());
   const State::Waiting waiting = state_->MayWait(std::move(reply));
   const auto done = [answer = waiting.reply](Result<size_t> copied) {
     if (!copied.has_value()) return answer->Fail(copied.error());

@@ -272,6 +272,7 @@ void LayeredFileSystem::SetXattr(const Caller& caller, NodeId id, std::string_vi
   if (done.has_value() && name == "system.posix_acl_access" && caller.uid != 0) {
     done = state_->ClearForeignSetgid(caller, **node);
   }
+  if (done.has_value() && name == "security.capability") state_->files.NotePrivileges(id, true);
   ReplyStatus(done, reply);
 }
 

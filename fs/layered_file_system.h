@@ -100,7 +100,8 @@ class LayeredFileSystem final : public FileSystem {
 
  private:
   void OpenNow(NodeId node, int flags, Reply reply);
-  void ChangeAttributes(NodeId node, const AttributeChange& change, Reply reply);
+  void ChangeAttributes(const Caller& caller, NodeId node, const AttributeChange& change,
+                        Reply reply);
   void ReplyCreated(LayerTree::Made made, const Result<EntryReply>& entry, Reply& reply);
   explicit LayeredFileSystem(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -66,6 +66,8 @@ struct LayeredFileSystem::State {
 
   // Under the exclusive lock.
   Status ClearForeignSetgid(const Caller& caller, const LayerNode& node) const;
+  // What a write by that user drops (null: who may set it); takes the lock exclusively.
+  Status DropPrivileges(const LayerNode& node, const Caller* user);
 
   // The kernel knows a file that is as the image has it.
   void OnKnownBelow(const LayerNode& node) const {

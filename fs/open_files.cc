@@ -63,23 +63,24 @@ void OpenFiles::Finish(const std::shared_ptr<OpenInode>& inode) {
   }
 }
 
-Result<FileContent> OpenFiles::Content(const NodePtr& node) { return Content(node, UniqueFd()); }
+Result<FileContent> OpenFiles::Content(const NodePtr& node) {
+  return Content(node, UniqueFd(), false);
+}
 
-Result<FileContent> OpenFiles::Content(const NodePtr& node, UniqueFd made) {
+Result<FileContent> OpenFiles::Content(const NodePtr& node, UniqueFd made, bool privileged) {
   const std::shared_ptr<OpenInode> inode = Find(node->id);
   if (inode == nullptr) return FailErrno("handle", EBADF);
   FileContent content = inode->content.With([](const FileContent& held) { return held; });
   if (content.layer != nullptr) return content;
   const std::lock_guard making(inode->making);
-  return Make(*inode, std::move(made));
+  return Make(*inode, std::move(made), privileged);
 }
 
-Result<FileContent> OpenFiles::Make(OpenInode& inode, UniqueFd made) {
+Result<FileContent> OpenFiles::Make(OpenInode& inode, UniqueFd made, bool privileged) {
   FileContent content = inode.content.With([](const FileContent& held) { return held; });
   if (content.layer != nullptr) return content;
   const NodePtr& node = inode.node;
   LayerFile::Parts parts;
-  bool privileged = false;
   {
     const std::shared_lock guard(tree_.lock());
     if (!node->has_upper) {
@@ -132,7 +133,7 @@ bool OpenFiles::OpenPassthrough(const std::shared_ptr<OpenInode>& inode, const F
   };
   if (join(0)) return true;
   const bool may =
-      inodes_.With([&](Inodes&) { return inode->cached_opens == 0 && !inode->privileged; });
+      inodes_.With([&](Inodes&) { return inode->cached_opens == 0 && inode->privileged == false; });
   if (!may || !content.layer->plain()) return false;
   const int id = notifier_->RegisterBackingFile(content.layer->fd());
   if (id < 0) {
@@ -192,10 +193,17 @@ bool OpenFiles::ChangesUnseen(NodeId node) const {
   });
 }
 
-bool OpenFiles::LosesPrivileges(NodeId node) const {
+bool OpenFiles::MayLosePrivileges(NodeId node) const {
   return inodes_.With([&](const Inodes& inodes) {
     const auto it = inodes.find(node);
-    return it != inodes.end() && it->second->privileged;
+    return it == inodes.end() || it->second->privileged != false;
+  });
+}
+
+void OpenFiles::NotePrivileges(NodeId node, bool privileged) {
+  inodes_.With([&](Inodes& inodes) {
+    const auto it = inodes.find(node);
+    if (it != inodes.end()) it->second->privileged = privileged;
   });
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -53,8 +54,8 @@ class OpenFiles {
   Use Acquire(const NodePtr& node);
   // The content as it is now; the caller has a Use, or a handle. Opens what is missing: local I/O.
   Result<FileContent> Content(const NodePtr& node);
-  // `made`: the upper file, just created and open.
-  Result<FileContent> Content(const NodePtr& node, UniqueFd made);
+  // `made`: the upper file, just created and open; `privileged`: with setuid or setgid.
+  Result<FileContent> Content(const NodePtr& node, UniqueFd made, bool privileged);
 
   // A handle of the kernel's: a Use that lasts until Close.
   struct Handle {
@@ -68,8 +69,10 @@ class OpenFiles {
   void Close(NodeId node, Handle handle);
   // The kernel may change times and blocks unasked: attributes must not be kept.
   bool ChangesUnseen(NodeId node) const;
-  // Capabilities or setuid are lost with the next write.
-  bool LosesPrivileges(NodeId node) const;
+  // Capabilities, setuid or setgid may be lost with the next write.
+  bool MayLosePrivileges(NodeId node) const;
+  // It has some from now on, or has not any more.
+  void NotePrivileges(NodeId node, bool privileged);
   // The map of a file that lost its last name: goes when it is closed, or now.
   void Doom(NodeId node, const std::string& map);
 
@@ -85,13 +88,13 @@ class OpenFiles {
     uint32_t passthrough_opens = 0;
     uint32_t passthrough_writers = 0;
     int32_t backing_id = 0;
-    bool privileged = false;
+    std::optional<bool> privileged;  // known once its content is the container layer's
     std::string doomed_map;
   };
   using Inodes = std::unordered_map<NodeId, std::shared_ptr<OpenInode>>;
 
   std::shared_ptr<OpenInode> Find(NodeId node) const;
-  Result<FileContent> Make(OpenInode& inode, UniqueFd made);
+  Result<FileContent> Make(OpenInode& inode, UniqueFd made, bool privileged);
   bool OpenPassthrough(const std::shared_ptr<OpenInode>& inode, const FileContent& content,
                        bool writes, OpenReply& reply);
   void Drop(NodeId node);

@@ -417,6 +417,7 @@ def owners(s):
     s.do("write drops capabilities", lambda: os.write(s.fds["w"], b"y"))
     s.look("/o/setuid")
     s.close("w")
+    lost_privileges(s, capability)
     s.do("access ACL", lambda: os.setxattr("/o/private", ACL_ACCESS, NAMED_USER_ACL))
     s.look("/o/private")
     as_user(s, 1000, 1000, [], lambda mine: mine.do("read by ACL", lambda: content("/o/private")))
@@ -434,6 +435,55 @@ def owners(s):
         s.do(f"remove {name}", lambda name=name: os.removexattr("/o/private", name))
     s.do("user xattr on a symlink", lambda: os.setxattr("/app/kinds/dangling", "user.a", b"1", follow_symlinks=False))
     s.look("/o/private")
+
+
+def with_file(path, flags, call):
+    fd = os.open(path, flags)
+    try:
+        return call(fd)
+    finally:
+        os.close(fd)
+
+
+# Each changes the file's content, or could.
+CONTENT_CHANGES = {
+    "write": lambda p: with_file(p, os.O_WRONLY, lambda fd: os.write(fd, b"y")), "truncate": lambda p: os.truncate(p, 10),
+    "allocate": lambda p: with_file(p, os.O_RDWR, lambda fd: fallocate(fd, 0, 0, 20000)),
+    "punch": lambda p: with_file(p, os.O_RDWR, lambda fd: fallocate(fd, 3, 0, 10)),
+    "copy": lambda p: with_file(p, os.O_RDWR, lambda fd: with_file("/etc/shells", os.O_RDONLY, lambda source: os.copy_file_range(source, fd, 9, 0, 0))),
+    "open truncate": lambda p: os.close(os.open(p, os.O_WRONLY | os.O_TRUNC)), "open": lambda p: os.close(os.open(p, os.O_RDWR)),
+}
+
+
+def lost_privileges(s, capability):
+    """Setuid, setgid and capabilities, when the content changes: by root, the group's and others."""
+    for mode in (0o6777, 0o6666, 0o2766, 0o4777):
+        for owner, group in ((0, 0), (1000, 2000)):
+            for user in (None, (1000, 1000, [2000]), (1000, 1000, []), (1001, 1001, [2000])):
+                for name, change in CONTENT_CHANGES.items():
+                    with open("/o/privileged", "w") as file:
+                        file.write("content of a file")
+                    os.chown("/o/privileged", owner, group)
+                    os.chmod("/o/privileged", mode)
+                    s.do("capability", lambda: os.setxattr("/o/privileged", "security.capability", capability))
+                    title = f"{name} a file {mode:o} of {owner}:{group} as {user}"
+                    if user:
+                        as_user(s, *user, lambda mine: mine.do(title, lambda: change("/o/privileged")))
+                    else:
+                        s.do(title, lambda: change("/o/privileged"))
+                    s.look("/o/privileged")
+                    os.unlink("/o/privileged")
+
+    def made_so(mine):
+        mine.open("new", "/o/new-privileged", os.O_CREAT | os.O_RDWR, 0o6777)
+        mine.do("write to a new setuid file", lambda: os.write(mine.fds["new"], b"x"))
+        mine.look("/o/new-privileged")
+    as_user(s, 1000, 1000, [], made_so)
+    s.open("image", "/etc/ld.so.conf", os.O_RDWR)
+    s.do("capability of an open file", lambda: os.setxattr("/etc/ld.so.conf", "security.capability", capability))
+    s.do("write to it", lambda: os.write(s.fds["image"], b"x"))
+    s.look("/etc/ld.so.conf")
+    s.close("image")
 
 
 def link_counts(s):
