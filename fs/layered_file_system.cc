@@ -37,6 +37,7 @@ Result<EntryReply> LayeredFileSystem::State::Entry(const LayerNode& node,
   EntryReply entry;
   LAYERFS_TRY(attributes, tree->Attributes(node, upper));
   entry.node = node.id;
+  entry.generation = node.generation;
   entry.attributes = attributes;
   entry.attribute_seconds = AttributeSeconds(node.id);
   entry.entry_seconds = options.timeout_seconds;

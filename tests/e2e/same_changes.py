@@ -220,6 +220,47 @@ def names_and_types(s):
         s.close(key)
 
 
+def handle_of(path):
+    """struct file_handle of name_to_handle_at(2)."""
+    handle = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 8 + 128)
+    checked(libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), handle, ctypes.byref(ctypes.c_int()), 0))
+    return handle
+
+
+def by_handle(handle):
+    """The inode number of what it leads to."""
+    root = os.open("/", os.O_RDONLY)
+    try:
+        fd = checked(libc.open_by_handle_at(root, handle, os.O_RDONLY))
+    finally:
+        os.close(root)
+    try:
+        return os.fstat(fd).st_ino
+    finally:
+        os.close(fd)
+
+
+def handles(s):
+    """A handle leads to one file, not to the next that gets its inode number."""
+    for path in ("/etc/shells", "/t"):
+        s.do(f"handle of {path}", lambda path=path: by_handle(handle_of(path)) == os.stat(path).st_ino)
+    with open("/t/handle-0", "w"):
+        pass
+    number, handle = os.stat("/t/handle-0").st_ino, handle_of("/t/handle-0")
+    s.do("handle of a new file", lambda: by_handle(handle) == number)
+    os.unlink("/t/handle-0")
+    s.do("after unlink", lambda: by_handle(handle))
+    for i in range(1, 200):
+        with open(f"/t/handle-{i}", "w"):
+            pass
+        if os.stat(f"/t/handle-{i}").st_ino == number:
+            break
+    s.do("after its number went to another", lambda: by_handle(handle))
+    for name in os.listdir("/t"):
+        if name.startswith("handle-"):
+            os.unlink(f"/t/{name}")
+
+
 def renames(s):
     for name in ("a", "b"):
         os.makedirs(f"/r/{name}/sub")
@@ -496,7 +537,7 @@ def link_counts(s):
     s.do("files are gone", lambda: os.path.exists("/etc/new-directory"))
 
 
-TABLE = [image_files, names_and_types, data, owners, link_counts, directories, renames]
+TABLE = [image_files, names_and_types, handles, data, owners, link_counts, directories, renames]
 
 
 def in_tree(root, make):
