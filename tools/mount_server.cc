@@ -61,7 +61,7 @@ Status MountServer::Serve() {
   // A hundred mounts on one machine are a hundred of these processes: of the C library's heaps,
   // one for nearly each thread else, each keeps what it once needed.
   ::mallopt(M_ARENA_MAX, kHeaps);
-  RaiseDescriptorLimit();
+  RaiseLimits();
   return target_.image.has_value() ? ServeImage() : ServeDirectories();
 }
 

@@ -4,6 +4,8 @@
 #include <malloc.h>
 #include <sys/resource.h>
 
+#include <csignal>
+
 #include "index/base/log.h"
 
 namespace layerfs {
@@ -90,11 +92,15 @@ Status MountWatch::Listen(const MountWatchWords& words, const std::string& mount
   return server_->Start();
 }
 
-void RaiseDescriptorLimit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) LogDebug("RLIMIT_NOFILE stays as it is");
+void RaiseLimits() {
+  for (const auto resource : {RLIMIT_NOFILE, RLIMIT_FSIZE}) {
+    rlimit limit{};
+    if (::getrlimit(resource, &limit) != 0 || limit.rlim_cur == limit.rlim_max) continue;
+    limit.rlim_cur = limit.rlim_max;
+    if (::setrlimit(resource, &limit) != 0) LogDebug("a resource limit stays as it is");
+  }
+  // What is larger than may be is the error of the one call.
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace layerfs

@@ -52,7 +52,8 @@ class MountWatch {
   std::optional<StatusServer> server_;  // last: its thread uses the others
 };
 
-// The reader keeps thousands of cache objects open: as many descriptors as the system allows.
-void RaiseDescriptorLimit();
+// The reader keeps thousands of cache objects open: as many descriptors as the system allows. And
+// how large files may be is for those to heed who write them: the kernel checks it for them.
+void RaiseLimits();
 
 }  // namespace layerfs

@@ -222,6 +222,29 @@ expect_contains "the user's tree" "$before" "pipe p"
 as_user ../layerfs-of-all umount mnt
 [[ -z $(getfattr -R -d -m '^trusted' user-home/u) ]] || fail "trusted attributes in a user's layer"
 
+fact "a user's files that he made without permissions, and links below that he cannot mark"
+mkdir user-home/a/links
+ln -s target user-home/a/links/one
+ln user-home/a/links/one user-home/a/links/two
+ln user-home/a/links/one user-home/a/links/three
+mkfifo user-home/a/pipe-below
+chown -hR 65534:65534 user-home/a
+as_user ../layerfs-of-all mount mnt -o "$options"
+as_user sh -ec 'cd mnt; (umask 0777; echo a >none; mkdir closed); (umask 0222; echo b >read-only); chmod 600 none read-only
+  chmod 700 closed; echo c >>none; echo d >>read-only; touch closed/in; chmod 600 pipe-below; mv pipe-below pipe-moved'
+expect_equal "what he wrote" "a c b d" "$(as_user sh -c 'cat mnt/none mnt/read-only' | xargs)"
+as_user sh -ec 'rm mnt/links/one; mv mnt/links/two mnt/links/moved'
+expect_equal "his links" "moved target three target" "$(as_user sh -c 'cd mnt/links; for link in *; do echo $link $(readlink $link); done' | xargs)"
+as_user rm -r mnt/links mnt/closed
+as_user ../layerfs-of-all umount mnt
+
+fact "limits of who mounts are not those of who writes"
+mkdir -p limits/{a,u,w}
+(ulimit -f 64 && ours lowerdir=limits/a,upperdir=limits/u,workdir=limits/w)
+head -c 1M /dev/zero >mnt/larger
+expect_equal "its size" 1048576 "$(stat -c %s mnt/larger)"
+end
+
 fact "xattr_permissions=2: owners and modes in attributes, by root as well, as fuse-overlayfs has them"
 mkdir -p owners/{a,u,w,none}
 touch owners/a/below
