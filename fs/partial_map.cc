@@ -222,7 +222,14 @@ Result<std::shared_ptr<PartialMap>> PartialMaps::Load(int upper_fd, const LowerI
     state->base_size = lower.size;
   } else {
     state->id = id;
-    LAYERFS_TRY(file, PresenceFile::Open(directory_->get(), id, lower));
+    auto opened = PresenceFile::Open(directory_->get(), id, lower);
+    if (!opened.has_value()) {
+      // Whoever had the file open before may just have made it a plain one.
+      LAYERFS_TRY(now, IdOf(upper_fd));
+      if (now.empty()) return nullptr;
+      return Fail(std::move(opened).error());
+    }
+    std::unique_ptr<PresenceFile> file = std::move(*opened);
     state->base_size = file->base_size();
     state->bits = file.get();
     state->changes.With([&](auto& changes) { changes.file = std::move(file); });
