@@ -3,10 +3,11 @@
 """container_layer_stress.py tree DIR SECONDS SEED: two processes change the same names below DIR at random, as
 fsstress does; only results that such a race allows may come of it. Exit code 1 otherwise.
 container_layer_stress.py kills LAYERFS IMAGE COPY WORK SECONDS SEED: a writable mount of IMAGE is ended with
-SIGKILL at random moments while two processes change it, each below a directory of its own, and make the
-same changes to COPY, the image unpacked. After each kill and remount both trees are the same: all that
-was answered is there, the one change that was not is there or not, never in part; and nothing leaks.
-WORK is an empty directory. Needs root."""
+SIGKILL at random moments while many processes change it, most of them below a directory of their own, and
+make the same changes to COPY, the image unpacked; the others change one directory together. After each
+kill and remount both trees are the same: all that was answered is there, the one change that was not is
+there or not, never in part; what all changed can be read; and nothing leaks. WORK is an empty directory.
+Needs root."""
 import mmap
 import multiprocessing
 import os
@@ -26,7 +27,9 @@ DEAD = {"ENOTCONN", "ECONNABORTED", "ESHUTDOWN"}
 RACES = {"ENOENT", "EEXIST", "ENOTEMPTY", "ENOTDIR", "EISDIR", "EINVAL", "ELOOP", "ENODATA", "ENXIO", "EPERM", "EXDEV",
          "EOPNOTSUPP", "EMLINK", "EACCES", "ETXTBSY", "EBUSY", "ESPIPE"}
 # What each process has for itself while the daemon is killed.
-OWN_DIRECTORIES = ["etc", "usr/share/perl5"]
+OWN_DIRECTORIES = ["etc", "usr/share/perl5", "app", "usr/lib/python3.11/json", "var/lib", "usr/share/perl"]
+# What some change together meanwhile, and how many.
+SHARED_DIRECTORY, SHARERS = "usr/share/doc", 3
 LARGEST_OFFSET = 1 << 17
 
 
@@ -52,9 +55,12 @@ def map_and_change(fd, offset):
     size = os.fstat(fd).st_size
     if size == 0:
         return
-    with mmap.mmap(fd, size) as mapped:
-        mapped[offset % size] = 77
-        mapped.flush()
+    try:
+        with mmap.mmap(fd, size) as mapped:
+            mapped[offset % size] = 77
+            mapped.flush()
+    except ValueError:
+        pass  # another process has cut it
 
 
 def read_all(path):
@@ -206,17 +212,37 @@ def settle(mounted, copy, call):
     return "\n".join(f"  {path}: {str(now.get(path))[:300]}\n    not {str(want.get(path))[:300]}" for path in differing[:10])
 
 
+def share(directory, seed):
+    """Until the mount is dead."""
+    chooser = Chooser(directory, seed)
+    while make(directory, chooser.call()) not in DEAD:
+        pass
+
+
+def unreadable(directory):
+    """What fails below it with anything but success."""
+    wrong = []
+    for where, _, files in os.walk(directory, onerror=lambda error: wrong.append(str(error))):
+        for name in files:
+            path = os.path.join(where, name)
+            result = outcome(lambda path=path: read_all(path) if stat.S_ISREG(os.lstat(path).st_mode) else None)
+            if result is not None:
+                wrong.append(f"{path}: {result}")
+    return wrong
+
+
 def one_kill(mount, copy, seed, wait):
     """Returns how many calls were made, and what was wrong."""
     answers = multiprocessing.Queue()
     pairs = [(f"{mount.at}/{own}", f"{copy}/{own}") for own in OWN_DIRECTORIES]
     workers = [multiprocessing.Process(target=change_both, args=(*pair, f"{seed}-{pair[1]}", answers)) for pair in pairs]
-    for worker in workers:
+    sharers = [multiprocessing.Process(target=share, args=(f"{mount.at}/{SHARED_DIRECTORY}", f"{seed}-{i}")) for i in range(SHARERS)]
+    for worker in workers + sharers:
         worker.start()
     time.sleep(wait)
     mount.daemon.kill()
     found = [answers.get(timeout=60) for _ in workers]
-    for worker in workers:
+    for worker in workers + sharers:
         worker.join()
     mount.clean()
     mount.start()
@@ -227,6 +253,7 @@ def one_kill(mount, copy, seed, wait):
             if why:
                 wrong.append(f"after the kill during {call} in {mounted}:\n{why}")
     wrong += [f"leaks {one}" for one in leaks(mount.layer)]
+    wrong += unreadable(f"{mount.at}/{SHARED_DIRECTORY}")
     return sum(count for _, _, count, _ in found), wrong
 
 
@@ -244,9 +271,9 @@ def kills(layerfs, image, copy, work, seconds, seed):
             print(f"round {rounds} of seed {seed}:", *wrong[:10], sep="\n")
             mount.stop()
             return 1
-    for own in OWN_DIRECTORIES:
-        shutil.rmtree(f"{mount.at}/{own}")
-    left = [own for own in OWN_DIRECTORIES if os.path.lexists(f"{mount.at}/{own}")]
+    for directory in [*OWN_DIRECTORIES, SHARED_DIRECTORY]:
+        shutil.rmtree(f"{mount.at}/{directory}")
+    left = [one for one in [*OWN_DIRECTORIES, SHARED_DIRECTORY] if os.path.lexists(f"{mount.at}/{one}")]
     mount.stop()
     print(f"{rounds} kills, {calls} calls, all as before or after{'; left: ' + str(left) if left else ''}")
     return 1 if left else 0
