@@ -108,6 +108,19 @@ Status LayerTree::CopyUpOne(const NodePtr& node, Copied* copied, bool truncate) 
                             : CopyUpNamed(node, attributes);
 }
 
+// A user can mark files and directories only (xattr(7)).
+bool LayerTree::CanMark(mode_t type) const {
+  const MarkForm& form = layer_->form();
+  if (S_ISREG(type) || S_ISDIR(type) || form.trusted) return true;
+  return form.override_stat && !S_ISLNK(type);  // it is a file on the disk
+}
+
+Result<bool> LayerTree::WouldSplit(const LayerNode& node) const {
+  if (node.has_upper || CanMark(node.type)) return false;
+  LAYERFS_TRY(below, Attributes(node));
+  return below.st_nlink > 1;
+}
+
 // Everything but the data and the size: owner first, which clears what comes behind it.
 Status LayerTree::CopyAttributes(const LayerNode& node, const struct stat& attributes,
                                  const ObjectPath& target) const {
@@ -136,8 +149,8 @@ Status LayerTree::CopyAttributes(const LayerNode& node, const struct stat& attri
     if (!set.has_value() && !MayLeaveOut(name, set.error().system_errno)) return set;
   }
   const Status origin = WriteXattr(target, form.Own("origin"), std::to_string(node.st_ino));
-  // A user cannot mark a symbolic link: it gets another number, in the next mount.
-  if (!origin.has_value() && !S_ISLNK(attributes.st_mode)) return origin;
+  // What cannot be marked gets another number, in the next mount.
+  if (!origin.has_value() && CanMark(attributes.st_mode)) return origin;
   const timespec times[2] = {attributes.st_atim, attributes.st_mtim};
   if (::utimensat(AT_FDCWD, path, times, at_flags) != 0) return FailErrno("times", errno);
   return {};

@@ -13,13 +13,21 @@
 namespace layerfs {
 namespace {
 
+constexpr char kAccessAcl[] = "system.posix_acl_access";
 constexpr char kDefaultAcl[] = "system.posix_acl_default";
 constexpr char kCapability[] = "security.capability";
+constexpr mode_t kPermissions = 0777;
 
 // A user may not remove one, not even one that is not there.
 Status DropCapability(const ObjectPath& object) {
   LAYERFS_TRY(value, ReadXattr(object, kCapability));
   return value.has_value() ? DropXattr(object, kCapability) : Status();
+}
+
+// What a new object of `mode` may, where the directory's default ACL had its say in what it really
+// may (see RealMode: the owner may more).
+mode_t ModeUnderAcl(mode_t mode, mode_t real) {
+  return (mode & ~kPermissions) | (real & mode & S_IRWXU) | (real & (S_IRWXG | S_IRWXO));
 }
 
 }  // namespace
@@ -80,6 +88,13 @@ Result<std::string> LayerTree::NewOverrideStat(const Caller& caller, const Layer
   return EncodeOverrideStat(shown);
 }
 
+// Where an attribute says the mode, the real one must not keep the daemon out (it may be a user's),
+// nor give its rights away.
+mode_t LayerTree::RealMode(mode_t mode) const {
+  if (!layer_->form().override_stat) return mode & 07777;
+  return (mode & 0777) | (S_ISDIR(mode) ? 0700 : 0600);
+}
+
 // One step: what is there afterwards has its owner, mode and ACLs. `file`: wanted open.
 Status LayerTree::MakeObject(const Caller& caller, int directory, const std::string& name,
                              const NewObject& object, UniqueFd* file) const {
@@ -88,16 +103,16 @@ Status LayerTree::MakeObject(const Caller& caller, int directory, const std::str
   int result = 0;
   if (S_ISREG(object.mode) && file != nullptr) {
     result = ::openat(directory, terminated, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                      object.mode & 07777);
+                      RealMode(object.mode));
     if (result >= 0) file->Reset(result);
   } else if (S_ISDIR(object.mode)) {
-    result = ::mkdirat(directory, terminated, object.mode & 07777);
+    result = ::mkdirat(directory, terminated, RealMode(object.mode));
   } else if (S_ISLNK(object.mode)) {
     result = ::symlinkat(std::string(object.target).c_str(), directory, terminated);
   } else {
     // Only files can carry the mark that says what it is.
     result = layer_->form().override_stat
-                 ? ::mknodat(directory, terminated, S_IFREG | (object.mode & 07777), 0)
+                 ? ::mknodat(directory, terminated, S_IFREG | RealMode(object.mode), 0)
                  : ::mknodat(directory, terminated, object.mode, object.device);
   }
   if (result < 0) return FailErrno(name, errno);
@@ -129,7 +144,13 @@ Status LayerTree::Replace(const Caller& caller, const LayerNode& directory, cons
     const ObjectPath made = PathOfName(stage.get(), target.name);
     if (S_ISDIR(object.mode)) LAYERFS_CHECK_OK(SetOpaque(made));
     if (layer_->form().override_stat) {
-      LAYERFS_TRY(shown, NewOverrideStat(caller, directory, object));
+      NewObject as = object;
+      if (acl.has_value() && !S_ISLNK(object.mode)) {
+        struct stat real{};
+        if (::lstat(made.path.c_str(), &real) != 0) return FailErrno("work", errno);
+        as.mode = ModeUnderAcl(object.mode, real.st_mode);
+      }
+      LAYERFS_TRY(shown, NewOverrideStat(caller, directory, as));
       const Status marked = WriteXattr(made, kOverrideStatXattr, shown);
       if (!marked.has_value() && !S_ISLNK(object.mode)) return marked;
     }
@@ -203,10 +224,13 @@ Result<LayerTree::Made> LayerTree::CreateUnnamed(const Caller& caller, const Nod
   Made made;
   {
     const CallerIdentity identity = MakerOf(caller);
-    LAYERFS_TRY(file, OpenFileAt(directory->get(), ".", O_TMPFILE | O_RDWR, masked & 07777));
+    LAYERFS_TRY(file, OpenFileAt(directory->get(), ".", O_TMPFILE | O_RDWR, RealMode(masked)));
     made.file = std::move(file);
   }
   if (layer_->form().override_stat) {
+    struct stat real{};
+    if (::fstat(made.file.get(), &real) != 0) return FailErrno("temporary file", errno);
+    if (parent->default_acl == LayerNode::Known::kYes) masked = ModeUnderAcl(masked, real.st_mode);
     LAYERFS_TRY(shown, NewOverrideStat(caller, *parent, {S_IFREG | masked, 0}));
     LAYERFS_CHECK_OK(WriteXattr(PathOfDescriptor(made.file.get()), kOverrideStatXattr, shown));
   }
@@ -256,6 +280,27 @@ Status LayerTree::Link(const NodePtr& node, const NodePtr& parent, std::string_v
   return {};
 }
 
+// An ACL has the mode's bits in it: the real ones, which have to be the same then.
+Status LayerTree::ChangeModeOfAcl(const ObjectPath& target, mode_t mode) const {
+  LAYERFS_TRY(acl, ReadXattr(target, kAccessAcl));
+  if (acl.has_value() && ::chmod(target.path.c_str(), RealMode(mode)) != 0) {
+    return FailErrno("ACL", errno);
+  }
+  return {};
+}
+
+// The other way round: an ACL that was set says what shows.
+Status LayerTree::TakeModeOfAcl(const UpperPlace& place) const {
+  LAYERFS_TRY(shown, UpperAttributes(place, nullptr));
+  struct stat real{};
+  if (::fstatat(place.directory(), place.name.c_str(), &real,
+                AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) {
+    return FailErrno(place.name, errno);
+  }
+  shown.st_mode = (shown.st_mode & ~kPermissions) | (real.st_mode & kPermissions);
+  return WriteXattr(place.path(), kOverrideStatXattr, EncodeOverrideStat(shown));
+}
+
 Status LayerTree::SetAttributes(const LayerNode& node, const AttributeChange& asked) {
   AttributeChange change = asked;
   // An owner that does not show cannot be changed; saying so would fail every `cp -p`.
@@ -268,15 +313,27 @@ Status LayerTree::SetAttributes(const LayerNode& node, const AttributeChange& as
   const int at_flags = target.follow ? 0 : AT_SYMLINK_NOFOLLOW;
   FailPoint("attributes");
   if (layer_->form().override_stat && (change.uid || change.gid || change.mode)) {
-    LAYERFS_TRY(shown, Attributes(node));
+    LAYERFS_TRY(shown, UpperAttributes(place, nullptr));
     if (change.uid) shown.st_uid = change.values.st_uid;
     if (change.gid) shown.st_gid = change.values.st_gid;
     if (change.mode) {
       shown.st_mode = (shown.st_mode & S_IFMT) | (change.values.st_mode & 07777);
+      LAYERFS_CHECK_OK(ChangeModeOfAcl(target, shown.st_mode));
     } else if (!S_ISDIR(shown.st_mode)) {
+      // As linux fs/open.c, chown_common.
       shown.st_mode &= ~mode_t{S_ISUID};
+      if ((shown.st_mode & S_IXGRP) != 0) shown.st_mode &= ~mode_t{S_ISGID};
     }
-    LAYERFS_CHECK_OK(WriteXattr(target, kOverrideStatXattr, EncodeOverrideStat(shown)));
+    // Changes ctime, whatever the mark said before, and drops capabilities.
+    if ((change.uid || change.gid) &&
+        ::fchownat(AT_FDCWD, target.path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1),
+                   at_flags) != 0) {
+      return FailErrno(node.name, errno);
+    }
+    // A symbolic link cannot be marked. Its owner means little; saying so would fail every tar.
+    if (!S_ISLNK(shown.st_mode)) {
+      LAYERFS_CHECK_OK(WriteXattr(target, kOverrideStatXattr, EncodeOverrideStat(shown)));
+    }
   } else {
     // The owner first: it clears setuid, and the mode that is asked for counts.
     if ((change.uid || change.gid) &&
@@ -334,6 +391,7 @@ Status LayerTree::SetXattr(const LayerNode& node, const std::string& name, std::
   FailPoint("xattr");
   LAYERFS_CHECK_OK(WriteXattr(place.path(), *stored, value, flags));
   FailPoint("xattr.done");
+  if (name == kAccessAcl && layer_->form().override_stat) return TakeModeOfAcl(place);
   if (name == kDefaultAcl) {
     const_cast<LayerNode&>(node).default_acl = LayerNode::Known::kUnknown;
   }

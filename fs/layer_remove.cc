@@ -29,6 +29,9 @@ Result<LayerTree::Loss> LayerTree::BeforeLoss(const NodePtr& node, const NodePtr
     if (node->is_directory()) return loss;
     LAYERFS_TRY(below, Attributes(*node));
     if (below.st_nlink <= 1) return loss;
+    LAYERFS_TRY(splits, WouldSplit(*node));
+    loss.last = !splits;
+    if (splits) return loss;
     // Its other names have to know of it: the count is kept with the upper inode.
     LAYERFS_CHECK_OK(CopyUp(node, nullptr, false));
   }

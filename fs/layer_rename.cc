@@ -118,6 +118,10 @@ Result<LayerTree::Removed> LayerTree::Rename(const NodePtr& parent, std::string_
   if (!options_.redirect_dir && (from_below(node) || (exchange && from_below(new_node)))) {
     return FailErrno(name, EXDEV);
   }
+  for (const NodePtr& one : {node, exchange ? new_node : nullptr}) {
+    LAYERFS_TRY(splits, one == nullptr ? Result<bool>(false) : WouldSplit(*one));
+    if (splits) return FailErrno(name, EXDEV);  // mv copies it then
+  }
   LAYERFS_CHECK_OK(CopyUp(node, nullptr, false));
   if (node->indexed) LAYERFS_CHECK_OK(EnsureAlias(node, parent, name));
   LAYERFS_CHECK_OK(CopyUp(new_parent, nullptr, false));

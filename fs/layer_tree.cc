@@ -158,6 +158,22 @@ Result<UniqueFd> LayerTree::OpenUpper(const LayerNode& node, int flags) const {
   return OpenFile(place.path().path, flags);
 }
 
+Result<struct stat> LayerTree::UpperAttributes(const UpperPlace& place,
+                                               const struct stat* upper) const {
+  struct stat attributes{};
+  if (upper != nullptr) {
+    attributes = *upper;
+  } else if (::fstatat(place.directory(), place.name.c_str(), &attributes,
+                       AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) {
+    return FailErrno(place.name, errno);
+  }
+  if (layer_->form().override_stat) {
+    LAYERFS_TRY(text, ReadXattr(place.path(), kOverrideStatXattr));
+    if (text.has_value()) LAYERFS_CHECK_OK(ApplyOverrideStat(*text, attributes));
+  }
+  return attributes;
+}
+
 Result<struct stat> LayerTree::Attributes(const LayerNode& node, const struct stat* upper) const {
   struct stat attributes{};
   if (!node.has_upper) {
@@ -167,16 +183,8 @@ Result<struct stat> LayerTree::Attributes(const LayerNode& node, const struct st
     if (node.dead) attributes.st_nlink = 0;
   } else {
     LAYERFS_TRY(place, Place(node));
-    if (upper != nullptr) {
-      attributes = *upper;
-    } else if (::fstatat(place.directory(), place.name.c_str(), &attributes,
-                         AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) {
-      return FailErrno(node.name, errno);
-    }
-    if (layer_->form().override_stat) {
-      LAYERFS_TRY(text, ReadXattr(place.path(), kOverrideStatXattr));
-      if (text.has_value()) LAYERFS_CHECK_OK(ApplyOverrideStat(*text, attributes));
-    }
+    LAYERFS_TRY(found, UpperAttributes(place, upper));
+    attributes = found;
     if (node.indexed) {
       LAYERFS_TRY(links, CountLinks(place, attributes));
       attributes.st_nlink = links;

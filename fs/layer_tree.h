@@ -158,6 +158,8 @@ class LayerTree {
   Status FillUpper(const LayerNode& parent, std::string_view name, const SharedFd& directory,
                    Child& child) const;
   Status FillLower(const NodePtr& parent, std::string_view name, Child& child) const;
+  // With the owner and mode that its mark says, before any mapping. `upper`: its own, if at hand.
+  Result<struct stat> UpperAttributes(const UpperPlace& place, const struct stat* upper) const;
   Result<uint64_t> CountLinks(const UpperPlace& place, const struct stat& upper) const;
   Result<uint64_t> CountSubdirectories(const LayerNode& node) const;
 
@@ -174,6 +176,9 @@ class LayerTree {
   Status GiveName(const NodePtr& node, const ObjectPath& built);
   Status EnsureAlias(const NodePtr& node, const NodePtr& parent, std::string_view name);
   Status StartLinkChange(const LayerNode& node);
+  bool CanMark(mode_t type) const;
+  // Whether it has several names below that a copy-up of one could not keep together.
+  Result<bool> WouldSplit(const LayerNode& node) const;
   std::string TemporaryName() const;
   Status RestoreTimes(int directory, const struct stat& before) const;
 
@@ -186,6 +191,9 @@ class LayerTree {
   };
   Result<Target> NewName(const NodePtr& parent, std::string_view name);
   Result<mode_t> Masked(const Caller& caller, const LayerNode& parent, mode_t mode) const;
+  mode_t RealMode(mode_t mode) const;
+  Status ChangeModeOfAcl(const ObjectPath& target, mode_t mode) const;
+  Status TakeModeOfAcl(const UpperPlace& place) const;
   Status MakeObject(const Caller& caller, int directory, const std::string& name,
                     const NewObject& object, UniqueFd* file) const;
   CallerIdentity MakerOf(const Caller& caller) const;

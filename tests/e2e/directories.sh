@@ -257,8 +257,21 @@ chmod g+s mnt/shared
 mkdir mnt/shared/in
 chmod 0777 mnt
 setpriv --reuid 65534 --regid 65534 --clear-groups sh -c 'umask 027; echo text >mnt/users; mkfifo mnt/pipe'
+ln -s target mnt/link
+chown -h 5:6 mnt/link # not kept, and no error
+touch mnt/setuid mnt/acl
+chmod 6775 mnt/setuid
+chown 5:6 mnt/setuid
+setfacl -m u:5:rwx,g::r mnt/acl
+expect_equal "mode of a file with an ACL" 674 "$(stat -c %a mnt/acl)"
+chmod 650 mnt/acl
+mkdir mnt/default
+setfacl -d -m u::rwx,g::rx,o::- mnt/default
+touch mnt/default/file
+expect_contains "what chmod makes of an ACL" "$(getfacl -c mnt/acl)" "mask::r-x"
 seen=$(listing mnt)
-for line in "below f 644 5:6" "new f 644 5:6" "shared/in d 2755 0:7" "users f 640 65534:65534" "pipe p 640 65534:65534"; do
+for line in "below f 644 5:6" "new f 644 5:6" "shared/in d 2755 0:7" "users f 640 65534:65534" "pipe p 640 65534:65534" "setuid f 775 5:6" \
+  "acl f 650 0:0" "default/file f 640 0:0"; do
   expect_contains "what shows" "$seen" "$line"
 done
 end
