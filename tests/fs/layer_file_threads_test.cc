@@ -86,5 +86,37 @@ TEST(LayerFileThreadsTest, WritersOfSharedPagesLoseNothing) {
   }
 }
 
+// Who closes a file last makes it a plain one if it is whole: somebody may just be opening it.
+TEST(LayerFileThreadsTest, WhatIsMadePlainMeanwhileCanBeOpened) {
+  constexpr int kRounds = 200;
+  int found_none = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    LayerFileFixture t(Pattern(3 * kPage));
+    t.CopyUp();
+    const auto maps = t.Maps();
+    auto upper = OpenFile(t.upper_path(), O_RDWR);
+    ASSERT_TRUE(upper.has_value());
+    const auto map = maps->Load(upper->get(), t.identity());
+    ASSERT_TRUE(map.has_value());
+    ASSERT_TRUE((*map)->SetPresent(0, 3).has_value());
+    std::atomic<bool> opens{false};
+    std::thread opener([&] {
+      auto again = OpenFile(t.upper_path(), O_RDWR);
+      ASSERT_TRUE(again.has_value());
+      for (;;) {
+        const auto loaded = t.Maps()->Load(again->get(), t.identity());
+        opens = true;
+        ASSERT_TRUE(loaded.has_value()) << loaded.error().context;
+        if (*loaded == nullptr) break;
+      }
+      ++found_none;
+    });
+    while (!opens) std::this_thread::yield();
+    EXPECT_TRUE(maps->Detach(upper->get(), **map).has_value());
+    opener.join();
+  }
+  EXPECT_EQ(found_none, kRounds);
+}
+
 }  // namespace
 }  // namespace layerfs
