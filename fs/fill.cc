@@ -199,6 +199,7 @@ Status Fill::Worker::RecordComplete() {
   auto there = cache->WholeObjects();
   if (!there.has_value() || PresenceOf(record, *there).complete) return {};
   FinishObjects(record, *there);
+  if (stopping()) return Fail(Stopped());
   there = cache->WholeObjects();
   if (!there.has_value() || PresenceOf(record, *there).complete) return {};
   return Fail(ErrorCode::kNoSpace,
