@@ -97,16 +97,17 @@ Result<Url> Url::Parse(std::string_view text) {
   return url;
 }
 
-std::string Url::host() const {
+std::string HostOf(std::string_view authority) {
   if (authority.starts_with('[')) {
-    return authority.substr(1, std::min(authority.find(']'), authority.size()) - 1);
+    return std::string(authority.substr(1, std::min(authority.find(']'), authority.size()) - 1));
   }
-  return authority.substr(0, authority.find(':'));
+  return std::string(authority.substr(0, authority.find(':')));
 }
 
-bool Url::is_loopback() const {
-  const std::string name = host();
-  return name == "localhost" || name == "::1" || name.starts_with("127.");
+bool IsLoopbackHost(std::string_view host) {
+  const bool address =
+      host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return address || host == "localhost" || host == "::1";
 }
 
 Result<std::string> ResolveLocation(std::string_view base, std::string_view location) {

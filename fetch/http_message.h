@@ -34,6 +34,12 @@ struct HttpHead {
   HttpHeaders headers;
 };
 
+// "host:port" without its port, and without brackets.
+std::string HostOf(std::string_view authority);
+// localhost, ::1, and 127.0.0.0/8 in its usual spelling, as addresses: a name like 127.example.com
+// is somebody's.
+bool IsLoopbackHost(std::string_view host);
+
 struct Url {
   std::string scheme;     // "http" or "https"
   std::string authority;  // "host:port" with the scheme's port filled in, lowercase
@@ -44,8 +50,8 @@ struct Url {
   bool SameOrigin(const Url& other) const {
     return scheme == other.scheme && authority == other.authority;
   }
-  bool is_loopback() const;
-  std::string host() const;  // the authority without its port, and without brackets
+  bool is_loopback() const { return IsLoopbackHost(host()); }
+  std::string host() const { return HostOf(authority); }
 };
 
 // What a Location header means, seen from `base` (absolute).

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "fetch/http_message.h"
+
 namespace layerfs {
 namespace {
 
@@ -200,13 +202,7 @@ std::string ImageReference::ToString() const {
 }
 
 bool ImageReference::is_loopback() const {
-  if (transport != ImageTransport::kRegistry) return false;
-  if (registry.starts_with("[::1]")) return true;
-  const std::string_view host = std::string_view(registry).substr(0, registry.find(':'));
-  // 127.0.0.0/8 in its usual spelling: a name like 127.example.com has letters.
-  const bool address =
-      host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos;
-  return host == "localhost" || address;
+  return transport == ImageTransport::kRegistry && IsLoopbackHost(HostOf(registry));
 }
 
 }  // namespace layerfs

@@ -36,6 +36,17 @@ TEST(Url, AnotherSchemeHostOrPortIsAnotherOrigin) {
   }
 }
 
+TEST(Url, LoopbackIsAnAddressAndNoName) {
+  const auto is_loopback = [](const char* text) { return Url::Parse(text)->is_loopback(); };
+  for (const char* text : {"http://localhost:5000/", "http://127.1.2.3/", "http://[::1]:80/"}) {
+    EXPECT_TRUE(is_loopback(text)) << text;
+  }
+  for (const char* text : {"http://127.example.com/", "http://127.0.0.1.example.com:5000/",
+                           "http://localhost.example.com/", "http://[::2]/", "http://10.0.0.1/"}) {
+    EXPECT_FALSE(is_loopback(text)) << text;
+  }
+}
+
 TEST(Url, WhatIsNoWebAddressIsRefused) {
   for (const char* bad : {"", "/x", "ftp://a/", "file:///etc/passwd", "http://", "http://u:p@a/",
                           "http://a/ b", "http://a/\r\nX: y"}) {
