@@ -107,13 +107,16 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
                                 SteadyClock().Now());
   }
 
-  void FailOperation(const OperationPtr& operation, const Error& error) {
+  void FailOperation(const OperationPtr& operation, Error error) {
+    // An errno would be about a file of ours (a blob of a layout, say), not about the one that is
+    // read, which is there.
+    error.system_errno = 0;
     if (error.code == ErrorCode::kTimeout && operation->waited.load()) {
       recent_failures.Note(operation->inode, operation->offset, operation->buffer.size(), error,
                            SteadyClock().Now());
     }
-    Finish(operation, Fail(error.In(image->reference().ToString() + ": inode " +
-                                    std::to_string(ToUint(operation->inode)))));
+    Finish(operation, Fail(std::move(error).In(image->reference().ToString() + ": inode " +
+                                               std::to_string(ToUint(operation->inode)))));
   }
 
   void Finish(const OperationPtr& operation, const Result<ByteSpan>& result) {

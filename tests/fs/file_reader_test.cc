@@ -7,8 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <filesystem>
 #include <thread>
 
+#include "fs/errno.h"
 #include "index/base/file.h"
 #include "index/base/zstd_codec.h"
 #include "index/chunk_table.h"
@@ -163,6 +166,14 @@ TEST_F(FileReaderTest, ReadOverMoreSegmentsThanAWriterMakesIsAnErrorAndEnds) {
   const auto got = reader_->ReadAndWait(file_, 0, kFileBytes);
   ASSERT_FALSE(got.has_value());
   EXPECT_EQ(got.error().code, ErrorCode::kCorrupt);
+}
+
+TEST_F(FileReaderTest, BlobThatIsGoneIsAnIoErrorOfTheFileThatIsThere) {
+  Open(4096);
+  std::filesystem::remove_all(directory_ / "image");
+  const auto read = reader_->ReadAndWait(file_, 0, 4096);
+  ASSERT_FALSE(read.has_value());
+  EXPECT_EQ(ErrnoOf(read.error()), EIO) << read.error().context;
 }
 
 TEST_F(FileReaderTest, ReadPastTheEndIsShort) {
