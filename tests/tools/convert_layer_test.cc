@@ -11,6 +11,7 @@
 #include "tests/index/tar_writer.h"
 #include "tests/tools/converted_layer.h"
 #include "tools/convert/layer_converter.h"
+#include "tools/convert/tar_chunker.h"
 
 namespace layerfs {
 namespace {
@@ -21,6 +22,13 @@ std::string RandomText(std::mt19937& random, size_t size) {
   std::string text(size, '\0');
   for (char& c : text) c = static_cast<char>('a' + random() % 7);
   return text;
+}
+
+// A PAX record of `size` bytes, from 100 to 9,999.
+std::string PaxComment(size_t size) {
+  std::string record = std::to_string(size) + " comment=";
+  record.resize(size - 1, 'c');
+  return record + "\n";
 }
 
 // Directories of files of all sizes around the policy's bounds.
@@ -297,6 +305,30 @@ TEST(ConvertLayer, HeadersLargerThanAGroupAreCut) {
       TarWriter().Add({.path = "a", .xattrs = {{"user.b", value}, {"user.c", value}}}).Finish();
   const OpenedLayer layer = OpenedLayer::Open(ConvertToBlob(tar));
   for (const Chunk& chunk : layer.Chunks()) EXPECT_LE(chunk.ref.size, SmallPolicy().group_max);
+}
+
+// Global PAX headers say nothing about files, and a tar may have any number of them.
+TEST(ConvertLayer, HeadersWithoutAnEntryAreCutAsTheyComeAndAtTheSamePlaces) {
+  TarWriter writer;
+  writer.File("before", std::string(100, 'b'));
+  for (int i = 0; i < 300; ++i) writer.Add({.path = "g", .type = 'g', .content = PaxComment(1000)});
+  writer.File("behind", std::string(100, 'a'));
+  Bytes tar = writer.Finish();
+  tar.resize(tar.size() + 40 * size_t{SmallPolicy().group_max});  // zeros behind the end marker
+  const Bytes expected = ConvertToBlob(tar, 1);
+  for (const size_t piece : {size_t{512}, size_t{777}, size_t{60000}}) {
+    EXPECT_EQ(ConvertToBlob(tar, 2, piece), expected) << piece << " bytes a read";
+  }
+  EXPECT_EQ(DecodeWhole(expected).value_or(Bytes()), tar);
+
+  size_t chunks = 0;
+  TarChunker chunker(SmallPolicy(), {[] { return Bytes(); },
+                                     [&](TarChunk&&) -> Status {
+                                       ++chunks;
+                                       return {};
+                                     }});
+  ASSERT_TRUE(chunker.Feed(Bytes(100 * size_t{SmallPolicy().group_max})).has_value());
+  EXPECT_GE(chunks, 95) << "what belongs to no entry is held back";
 }
 
 TEST(ConvertLayer, ConvertsAConvertedLayerToTheSameBytes) {

@@ -15,6 +15,10 @@ namespace {
 constexpr uint64_t kDirectoryMask = 3;
 constexpr uint64_t kEntryMask = 7;
 
+// Entries end a group before it is so many times group_max: what goes beyond is headers without an
+// entry, or padding behind the end marker, of which a tar can have any amount.
+constexpr uint64_t kMaxGroups = 4;
+
 // A directory belongs to itself, so that a group ends before a directory and not behind it.
 std::string_view DirectoryOf(const TarEntry& entry) {
   std::string_view path = entry.path;
@@ -35,7 +39,9 @@ void TarChunker::Plan(const TarEntry& entry) {
   const uint64_t data_end = entry.data_offset + entry.data_size;
   const bool has_own_chunks = entry.data_size >= policy_.own_chunk_size;
   const uint64_t group_end = has_own_chunks ? entry.data_offset : AlignUp(data_end, kTarBlockSize);
-  if (CutsBefore(entry, group_end)) CloseGroup(entry.header_offset);
+  CutUnplanned(entry.data_offset);
+  const uint64_t header = std::max(entry.header_offset, group_begin_);
+  if (CutsBefore(entry, header, group_end)) CloseGroup(header);
   if (!has_own_chunks) return;
   CloseGroup(entry.data_offset);
   Run run{entry.data_offset, data_end, policy_.chunk_size, std::nullopt};
@@ -44,11 +50,11 @@ void TarChunker::Plan(const TarEntry& entry) {
   group_begin_ = data_end;
 }
 
-bool TarChunker::CutsBefore(const TarEntry& entry, uint64_t group_end) {
+bool TarChunker::CutsBefore(const TarEntry& entry, uint64_t header, uint64_t group_end) {
   const std::string_view directory = DirectoryOf(entry);
   const bool new_directory = directory != directory_;
   if (new_directory) directory_ = directory;
-  const uint64_t size = entry.header_offset - group_begin_;
+  const uint64_t size = header - group_begin_;
   if (group_end - group_begin_ > policy_.group_max) return true;
   if (size >= policy_.group_min && new_directory && HashSaysSo(directory, kDirectoryMask)) {
     return true;
@@ -58,13 +64,21 @@ bool TarChunker::CutsBefore(const TarEntry& entry, uint64_t group_end) {
 
 void TarChunker::CloseGroup(uint64_t end) {
   if (end == group_begin_) return;
-  // Only headers (or the padding behind the end marker) make a group larger than group_max.
+  // Only headers and padding make a group larger than group_max.
   runs_.push_back({group_begin_, end, policy_.group_max, std::nullopt});
   group_begin_ = end;
 }
 
+void TarChunker::CutUnplanned(uint64_t known_end) {
+  const uint64_t most = kMaxGroups * policy_.group_max;
+  while (known_end > group_begin_ && known_end - group_begin_ >= most) {
+    CloseGroup(group_begin_ + most);
+  }
+}
+
 Status TarChunker::Feed(ByteSpan bytes) {
   while (true) {
+    CutUnplanned(pending_end());
     LAYERFS_CHECK_OK(EmitKnown());
     if (bytes.empty()) return {};
     const std::optional<uint64_t> cut = NextCut();

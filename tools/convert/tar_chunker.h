@@ -49,8 +49,11 @@ class TarChunker {
     std::optional<uint64_t> content_size;
   };
 
-  bool CutsBefore(const TarEntry& entry, uint64_t group_end);
+  // `header`: where the entry's headers begin, as far as they are in the open group.
+  bool CutsBefore(const TarEntry& entry, uint64_t header, uint64_t group_end);
   void CloseGroup(uint64_t end);
+  // What is left of the tar before `known_end` when all entries before it have been planned.
+  void CutUnplanned(uint64_t known_end);
   Status EmitKnown();
   Status Emit(uint64_t end);
   uint64_t pending_end() const { return pending_begin_ + pending_.size(); }
