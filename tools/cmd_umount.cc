@@ -24,6 +24,11 @@ UniqueFd FindDaemon(const std::string& directory) {
   return process.has_value() ? std::move(*process) : UniqueFd();
 }
 
+bool IsStillMount(const std::string& directory) {
+  const auto mount_point = CanonicalMountPoint(directory);
+  return mount_point.has_value() && MountedType(*mount_point).starts_with(kMountType);
+}
+
 bool EndsInTime(const UniqueFd& process) {
   pollfd ended{process.get(), POLLIN, 0};
   return ::poll(&ended, 1, static_cast<int>(kEndPatience.count())) > 0;
@@ -43,7 +48,9 @@ class UmountCommand final : public Command {
   Result<ExitStatus> Run(CommandIo& io) override {
     const UniqueFd daemon = lazy_ ? UniqueFd() : FindDaemon(directory_);
     LAYERFS_CHECK_OK(Unmount(directory_, lazy_));
-    if (daemon.valid() && !EndsInTime(daemon)) {
+    // Of several on one directory the lowest has the socket: it serves what is there now.
+    const bool was_stacked = IsStillMount(directory_);
+    if (daemon.valid() && !was_stacked && !EndsInTime(daemon)) {
       std::fprintf(io.err,
                    "layerfs umount: the daemon goes on: another mount namespace has the mount "
                    "still, or its disk is busy\n");

@@ -99,6 +99,15 @@ for option in rw subtype=other max_read=4096; do
 done
 expect_error 2 "unknown option.*bogus" "$LAYERFS" mount --cache "$WORK/cache" -o bogus "$IMAGE" "$M"
 
+fact "of two mounts on one directory umount ends the upper at once"
+mount_image "$IMAGE" "$M" --cache "$WORK/cache"
+mount_image "$IMAGE" "$M" --cache "$WORK/cache"
+began=$SECONDS
+expect_equal "what umount says" "" "$("$LAYERFS" umount "$M" 2>&1)"
+((SECONDS - began < 4)) || fail "umount waited for the daemon of the lower mount"
+ls "$M/app" >/dev/null || fail "the lower mount does not answer"
+unmount_image "$M"
+
 fact "kill -9 of the daemon at any moment leaves a cache that serves right data"
 for delay in 0.01 0.05 0.1 0.2 0.4; do
   foreground "$WORK/cache-crash"
