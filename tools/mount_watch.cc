@@ -46,7 +46,12 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
     watch->trace_ = std::move(trace);
   }
   watch->memory_.emplace([&scheduler = context.scheduler] { return scheduler.Statistics().chunks; },
-                         [] { ::malloc_trim(0); });
+                         [&tree = image->tree()] {
+                           ::malloc_trim(0);
+                           // Pages of a file, which the kernel could take; but who looks at a
+                           // hundred mounts counts them.
+                           tree.DropResident();
+                         });
   reader.AddObserver([raw = watch.get()](const ReadReport& read) {
     raw->status_->Note(read);
     if (read.waited) raw->NoteActivity();
