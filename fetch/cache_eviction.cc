@@ -122,13 +122,22 @@ Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes, int64_t unuse
   LAYERFS_TRY(pinned, state.pins.Keys());
   LAYERFS_TRY(objects, ScanObjects(*state.directory));
   uint64_t used = 0;
-  for (const ScannedObject& object : objects) used += object.bytes;
+  // What is kept open was used later than its file says.
+  const auto kept = state.kept.Uses();
+  for (ScannedObject& object : objects) {
+    used += object.bytes;
+    const auto use = kept.find(object.key);
+    if (use != kept.end()) object.used_ns = std::max(object.used_ns, use->second.last_ns);
+  }
   std::sort(objects.begin(), objects.end(),
             [](const ScannedObject& a, const ScannedObject& b) { return a.used_ns < b.used_ns; });
   uint64_t freed = 0;
   for (const ScannedObject& object : objects) {
     if (used - freed <= target_bytes || object.used_ns >= unused_since_ns) break;
-    if (!pinned.contains(object.key) && Evict(*state.directory, object)) freed += object.bytes;
+    if (pinned.contains(object.key)) continue;
+    const auto use = kept.find(object.key);
+    if (use != kept.end()) state.kept.LetGo(use->second.object);
+    if (Evict(*state.directory, object)) freed += object.bytes;
   }
   state.usage.Set(static_cast<int64_t>(used - freed));
   return freed;
@@ -146,10 +155,12 @@ Status WithRoomFor(CacheState& state, uint64_t bytes, const std::function<Status
     // Another thread may be at it.
     if (is_over()) const std::lock_guard until_it_is_through(state.evicting);
     if (is_over()) {
+      state.over_limit_bytes.store(bytes);
       return Fail(ErrorCode::kNoSpace, "the limit of " + std::to_string(limit) +
                                            " bytes is reached, and all that is cached is in use");
     }
   }
+  state.over_limit_bytes.store(0);
   Status written = write();
   if (!written.has_value() && written.error().code == ErrorCode::kNoSpace) {
     MakeRoom(state, Percent(static_cast<uint64_t>(state.usage.Add(0)), kDiskFullPercent));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the cache holds, and which of it goes when it is too much: least recently used first, never
-// what a process has open.
+// what a process uses. What this process only keeps open (KeptObjects) it lets go of; what another
+// one keeps so stays until that one does.
 // Thread-safe and process-safe.
 #pragma once
 
@@ -33,7 +34,7 @@ Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes,
 uint64_t RoomTarget(uint64_t limit_bytes, uint64_t bytes);
 
 // Runs `write`, which puts `bytes` more on disk, within the limit: evicts before, where they would
-// not fit, and once more after a kNoSpace of the disk. kNoSpace when all that could go is open.
+// not fit, and once more after a kNoSpace of the disk. kNoSpace when all that could go is in use.
 Status WithRoomFor(CacheState& state, uint64_t bytes, const std::function<Status()>& write);
 
 }  // namespace layerfs

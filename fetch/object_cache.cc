@@ -12,7 +12,6 @@
 #include "fetch/cache_eviction.h"
 #include "fetch/cache_object.h"
 #include "fetch/cache_state.h"
-#include "index/base/descriptors.h"
 
 namespace layerfs {
 namespace {
@@ -22,11 +21,6 @@ constexpr uint64_t kMaxObjectBytes = uint64_t{1} << 40;
 
 // One write may be refused for its size.
 constexpr int kUnkeptInARow = 2;
-
-// Objects that are kept open. Without a descriptor to spare nothing is fetched either: connections
-// and the fill need theirs.
-constexpr size_t kLeastKept = 8;
-constexpr size_t kMostKept = 2048;
 
 // A document's name is a relative path of ordinary components.
 Status CheckDocumentName(std::string_view name) {
@@ -44,9 +38,10 @@ Status CheckDocumentName(std::string_view name) {
 
 }  // namespace
 
-ObjectCache::ObjectCache(std::shared_ptr<CacheState> state)
-    : state_(std::move(state)), kept_(Kept(DescriptorShare(8, kLeastKept, kMostKept))) {}
-ObjectCache::~ObjectCache() = default;
+ObjectCache::ObjectCache(std::shared_ptr<CacheState> state) : state_(std::move(state)) {}
+
+// The kept objects share the state that holds them.
+ObjectCache::~ObjectCache() { CloseKept(); }
 
 Result<std::shared_ptr<ObjectCache>> ObjectCache::Open(Options options) {
   LAYERFS_TRY(directory, CacheDirectory::Open({options.directory, options.read_only}));
@@ -77,19 +72,14 @@ Result<std::shared_ptr<CachedObject>> ObjectCache::OpenObject(const ObjectId& id
 }
 
 Result<std::shared_ptr<CachedObject>> ObjectCache::OpenKept(const ObjectId& id) {
-  auto known = kept_.With([&](Kept& kept) -> std::shared_ptr<CachedObject> {
-    auto* const found = kept.Find(id.digest);
-    return found != nullptr && (*found)->id() == id ? *found : nullptr;
-  });
+  auto known = state_->kept.Find(id);
   if (known != nullptr) return known;
   LAYERFS_TRY(opened, OpenObject(id));
-  kept_.With([&](Kept& kept) { kept.Put(id.digest, opened); });
+  state_->kept.Put(opened);
   return opened;
 }
 
-void ObjectCache::CloseKept() {
-  kept_.With([](Kept& kept) { kept.Clear(); });
-}
+void ObjectCache::CloseKept() { state_->kept.Clear(); }
 
 std::shared_ptr<CachedObject> ObjectCache::FindWhole(const ObjectId& id) {
   Result<std::shared_ptr<CachedObject>> object = OpenObject(id);
@@ -222,7 +212,11 @@ uint64_t ObjectCache::limit_bytes() const { return state_->options.limit_bytes; 
 bool ObjectCache::read_only() const { return state_->directory->read_only(); }
 
 bool ObjectCache::keeps() const {
-  return !read_only() && state_->unkept_writes.load() < kUnkeptInARow;
+  if (read_only()) return false;
+  if (state_->unkept_writes.load() < kUnkeptInARow) return true;
+  const uint64_t refused = state_->over_limit_bytes.load();
+  const auto used = static_cast<uint64_t>(state_->usage.Add(0));
+  return refused != 0 && used + refused <= state_->options.limit_bytes;
 }
 
 Result<CacheStatistics> ObjectCache::Statistics() const {

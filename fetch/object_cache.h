@@ -8,7 +8,8 @@
 // Invariants:
 //   1. A page marked present holds verified bytes: bytes first, then the mark.
 //   2. A whole object is a plain read-only file under its final name, which appears by rename.
-//   3. An object that is open in any process is not evicted.
+//   3. An object that is open in any process is not evicted, but for those that this process only
+//      keeps open (OpenKept).
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,6 @@
 #include "index/base/digest.h"
 #include "index/base/error.h"
 #include "index/base/file.h"
-#include "index/base/lru_map.h"
-#include "index/base/synchronized.h"
 
 namespace layerfs {
 
@@ -80,9 +79,9 @@ class ObjectCache {
   Result<std::shared_ptr<CachedObject>> OpenObject(const ObjectId& id);
   // As OpenObject; it stays open for a while, so that the next who wants it finds it so. Of those
   // of all mounts of the process that was used longest ago is let go where there are many, by an
-  // eighth of the descriptors that the process may have.
+  // eighth of the descriptors that the process may have, or where the cache needs room.
   Result<std::shared_ptr<CachedObject>> OpenKept(const ObjectId& id);
-  // Lets go of all those.
+  // Lets go of all those, so that other processes can evict them.
   void CloseKept();
   // Only when it is there in whole, and verified where Options::verify wants that.
   std::shared_ptr<CachedObject> FindWhole(const ObjectId& id);
@@ -112,9 +111,10 @@ class ObjectCache {
   uint64_t limit_bytes() const;  // 0: none
   bool read_only() const;
   // Whether it has kept what was written lately. Where it has not (a full or failing disk, a limit
-  // that is in use, a read-only cache), what nobody waits for is fetched in vain.
+  // that is in use, a read-only cache), what nobody waits for is fetched in vain. It has again with
+  // the next write that succeeds, or once there is room under the limit for what it has refused.
   bool keeps() const;
-  // Evicts least recently used objects that nobody has open, until at most `target_bytes` are used.
+  // Evicts least recently used objects that nobody uses, until at most `target_bytes` are used.
   // Returns the bytes freed.
   Result<uint64_t> Prune(uint64_t target_bytes);
 
@@ -128,8 +128,6 @@ class ObjectCache {
   explicit ObjectCache(std::shared_ptr<CacheState> state);
   // Shared with the objects, which may outlive the cache.
   std::shared_ptr<CacheState> state_;
-  using Kept = LruMap<Digest, std::shared_ptr<CachedObject>>;
-  Synchronized<Kept> kept_;
 };
 
 class CachedObject {

@@ -81,6 +81,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   const Options options;
   InodePaths paths;
   std::vector<Observer> observers;
+  std::function<void()> on_whole_object;
   ChunkMap map;
   ReadStreams streams;
   Synchronized<std::unordered_map<ReadId, Announced>> waiting;
@@ -431,6 +432,10 @@ void FileReader::Cancel(ReadId id) {
 
 void FileReader::AddObserver(Observer observer) { impl_->observers.push_back(std::move(observer)); }
 
+void FileReader::SetOnWholeObject(std::function<void()> asked) {
+  impl_->on_whole_object = std::move(asked);
+}
+
 InodePaths& FileReader::paths() { return impl_->paths; }
 
 size_t FileReader::waiting_reads() const {
@@ -457,6 +462,7 @@ Result<Bytes> FileReader::ReadAndWait(InodeNumber inode, uint64_t offset, size_t
 std::shared_ptr<CachedObject> FileReader::WholeObject(InodeNumber inode) {
   const auto id = impl_->map.OwnObject(inode);
   if (!id.has_value()) return nullptr;
+  if (impl_->on_whole_object) impl_->on_whole_object();
   std::shared_ptr<CachedObject> object = impl_->OpenObject(*id);
   if (object == nullptr || object->whole()) return object;
   impl_->scheduler.Finish(object);

@@ -62,6 +62,8 @@ class FileReader {
   // Before the first read.
   using Observer = std::function<void(const ReadReport&)>;
   void AddObserver(Observer observer);
+  // Is told whenever WholeObject is asked for an object, as an observer is.
+  void SetOnWholeObject(std::function<void()> asked);
   InodePaths& paths();
   // Fetches the chunks of a range into the cache, ahead of need; nobody is told how that went.
   // Nothing where the cache does not keep it.

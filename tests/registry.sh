@@ -52,4 +52,4 @@ requests() {
 }
 forget_requests() { : >"$REGISTRY_LOG"; }
 # bytes_sent [PATTERN]: in answers to GET requests, of blobs unless another path is named.
-bytes_sent() { requests GET "${1:-/blobs/}" | awk '{ sum += $3 } END { print sum + 0 }'; }
+bytes_sent() { requests GET "${1:-/blobs/}" | awk '{ sum += $3 } END { printf "%.0f\n", sum }'; }

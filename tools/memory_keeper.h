@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// MemoryKeeper: gives back what the C library keeps of the memory that fetching needed, once
-// nothing is fetched any more: a mount that has been filled idles for days. Thread-safe.
+// MemoryKeeper: gives back what reading and fetching needed (memory that the C library keeps, cache
+// objects that are kept open), once nothing is read or fetched any more: a mount that has been
+// filled idles for days. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -13,12 +14,12 @@ namespace layerfs {
 
 class MemoryKeeper {
  public:
-  // `activity` grows with everything that needs memory for a while; `release` gives it back.
+  // `activity` grows with everything that needs some for a while; `release` gives it back.
   MemoryKeeper(std::function<uint64_t()> activity, std::function<void()> release)
       : activity_(std::move(activity)), release_(std::move(release)) {}
 
-  // Something begins that needs memory. True: Check has to be called from now on.
-  bool Note() { return !awake_.exchange(true); }
+  // Something begins that needs some. True: Check has to be called from now on.
+  bool Note() { return !awake_ && !awake_.exchange(true); }
   // When to be called again; not at all before the next Note that says so.
   std::optional<std::chrono::milliseconds> Check();
 

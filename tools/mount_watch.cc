@@ -45,25 +45,36 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
     LAYERFS_TRY(trace, TraceLog::Open(words.trace_log, reader.paths()));
     watch->trace_ = std::move(trace);
   }
-  watch->memory_.emplace([&scheduler = context.scheduler] { return scheduler.Statistics().chunks; },
-                         [&tree = image->tree()] {
-                           ::malloc_trim(0);
-                           // Pages of a file, which the kernel could take; but who looks at a
-                           // hundred mounts counts them.
-                           tree.DropResident();
-                         });
+  watch->memory_.emplace(
+      [raw = watch.get(), &scheduler = context.scheduler] {
+        return scheduler.Statistics().chunks + raw->uses_.load();
+      },
+      [cache = context.cache, &tree = image->tree()] {
+        // Other processes evict nothing that is open here.
+        cache->CloseKept();
+        ::malloc_trim(0);
+        // Pages of a file, which the kernel could take; but who looks at a hundred mounts counts
+        // them.
+        tree.DropResident();
+      });
   reader.AddObserver([raw = watch.get()](const ReadReport& read) {
     raw->status_->Note(read);
-    if (read.waited) raw->NoteActivity();
+    raw->NoteUse();
     if (raw->fill_.has_value()) raw->fill_->NoteRead(read.inode, read.waited);
     if (raw->trace_ != nullptr) raw->trace_->Note(read);
   });
+  reader.SetOnWholeObject([raw = watch.get()] { raw->NoteUse(); });
   LAYERFS_CHECK_OK(watch->Listen(words, mount_point));
   return watch;
 }
 
 void MountWatch::NoteActivity() {
   if (memory_->Note() && server_.has_value()) server_->Nudge();
+}
+
+void MountWatch::NoteUse() {
+  uses_.fetch_add(1, std::memory_order_relaxed);
+  NoteActivity();
 }
 
 std::optional<std::chrono::milliseconds> MountWatch::KeepMemory() {

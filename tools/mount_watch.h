@@ -5,6 +5,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,14 +41,16 @@ class MountWatch {
 
  private:
   MountWatch() = default;
-  // Fetching has begun, or goes on.
+  // Reading or fetching has begun, or goes on.
   void NoteActivity();
+  void NoteUse();
   std::optional<std::chrono::milliseconds> KeepMemory();
   Status Listen(const MountWatchWords& words, const std::string& mount_point);
 
   std::unique_ptr<TraceLog> trace_;
   std::optional<Fill> fill_;
   std::optional<MountStatus> status_;
+  std::atomic<uint64_t> uses_{0};  // of the cache, by readers
   std::optional<MemoryKeeper> memory_;
   std::optional<StatusServer> server_;  // last: its thread uses the others
 };

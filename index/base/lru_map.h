@@ -50,6 +50,12 @@ class LruMap {
     entries_.clear();
   }
 
+  // Calls visit(key, value) for each, the most recently used first; no use of any.
+  template <typename Visit>
+  void ForEach(Visit&& visit) const {
+    for (const auto& [key, value] : entries_) visit(key, value);
+  }
+
   size_t size() const { return entries_.size(); }
 
  private:

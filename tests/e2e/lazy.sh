@@ -63,3 +63,22 @@ fact "once the registry is back, so is the file"
 start_registry "${REGISTRY##*:}"
 wait_until 15 cmp "$M/usr/bin/perl" "$IMAGES/app-tree/usr/bin/perl" || fail "the file cannot be read though the registry is back"
 unmount_image "$M"
+
+fact "a pass over more than the cache may hold fetches the image about once, within the limit"
+readonly LIMIT=$((40 << 20))
+in_small_cache() { du -sc --block-size=1 "$WORK/cache-small/"{objects,partial} | tail -n 1 | cut -f 1; }
+forget_requests
+mount_image "$SOURCE" "$M" --fill off --cache "$WORK/cache-small" --cache-size "$LIMIT"
+find "$M" -xdev -type f -print0 | xargs -0 cat >/dev/null
+echo "  $(bytes_sent) bytes; a pull is $PULL; $(in_small_cache) bytes in the cache"
+(($(bytes_sent) * 2 < PULL * 3)) || fail "$(bytes_sent) bytes were fetched; a pull is $PULL"
+(($(in_small_cache) <= LIMIT + (2 << 20))) || fail "$(in_small_cache) bytes are in a cache of $LIMIT"
+
+fact "what an idle mount merely keeps open can be evicted"
+emptied() {
+  "$LAYERFS" cache prune --to 0 --cache "$WORK/cache-small" >/dev/null
+  (($(find "$WORK/cache-small/"{objects,partial} -type f | wc -l) == 0))
+}
+wait_until 15 emptied || fail "$(in_small_cache) bytes are left"
+cmp "$M/usr/bin/perl" "$IMAGES/app-tree/usr/bin/perl"
+unmount_image "$M"

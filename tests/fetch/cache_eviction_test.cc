@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "fetch/object_cache.h"
@@ -106,6 +108,59 @@ TEST_F(CacheEvictionTest, WhenEverythingIsInUseTheLimitIsNoSpace) {
   ASSERT_FALSE(last.has_value());
   EXPECT_EQ(ErrorCode::kNoSpace, last.error().code);
   EXPECT_TRUE(open.front()->whole());
+}
+
+// As a reader does that goes through more than the limit.
+TEST_F(CacheEvictionTest, WhatIsOnlyKeptOpenMakesRoomLeastRecentlyUsedFirst) {
+  constexpr uint64_t kLimit = 8 << 20;
+  const auto cache = OpenCache(CachePath(), kLimit);
+  const auto write = [&](uint64_t seed) {
+    const Bytes content = PatternBytes(1 << 20, 700 + seed);
+    const auto object = cache->OpenKept(IdOf(content)).value();
+    EXPECT_TRUE(object->WriteWhole(content).has_value()) << seed;
+    // All of them as if they were written long ago, in their order.
+    SetTimes(Whole(object->id()), static_cast<time_t>(1'000'000'000 + seed));
+    return object;
+  };
+  const auto in_use = write(0);
+  const ObjectId used_again = write(1)->id();
+  const ObjectId used_once = write(2)->id();
+  for (uint64_t i = 3; i < 40; ++i) {
+    write(i);
+    ASSERT_NE(nullptr, cache->FindWhole(used_again)) << i;
+    cache->OpenKept(used_again).value();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_LE(cache->Statistics().value_or(CacheStatistics{}).bytes, kLimit) << i;
+    EXPECT_TRUE(cache->keeps()) << i;
+  }
+  EXPECT_EQ(nullptr, cache->FindWhole(used_once));
+  EXPECT_NE(nullptr, OpenCache(CachePath())->FindWhole(in_use->id()));
+}
+
+TEST_F(CacheEvictionTest, PruneLetsGoOfWhatIsOnlyKeptOpen) {
+  const auto cache = OpenCache(CachePath());
+  const Bytes content = PatternBytes(16 * kPage, 800);
+  ASSERT_TRUE(cache->OpenKept(IdOf(content)).value()->WriteWhole(content).has_value());
+  const auto other_process = OpenCache(CachePath());
+  EXPECT_EQ(0U, other_process->Prune(0).value_or(1)) << "it is open in another process";
+  EXPECT_EQ(content.size(), cache->Prune(0).value_or(0));
+}
+
+TEST_F(CacheEvictionTest, KeepsAgainOnceThereIsRoomForWhatWasRefused) {
+  const auto cache = OpenCache(CachePath(), 1 << 20);
+  std::vector<std::shared_ptr<CachedObject>> open;
+  const auto write = [&](uint64_t seed) {
+    const Bytes content = PatternBytes(1 << 20, 900 + seed);
+    open.push_back(OpenObject(*cache, IdOf(content)));
+    return open.back()->WriteWhole(content).has_value();
+  };
+  ASSERT_TRUE(write(0));
+  ASSERT_FALSE(write(1));
+  ASSERT_FALSE(write(2));
+  ASSERT_FALSE(cache->keeps());
+  open.clear();
+  ASSERT_TRUE(cache->Prune(0).has_value());
+  EXPECT_TRUE(cache->keeps());
 }
 
 TEST_F(CacheEvictionTest, RoomIsMadeOfWhatWasUsedBeforeATimeOnly) {
