@@ -12,6 +12,7 @@
 #include "fetch/chunk_decoder.h"
 #include "fetch/priority_workers.h"
 #include "fetch/scheduler_core.h"
+#include "fetch/unkept_chunks.h"
 #include "index/base/descriptors.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
@@ -50,17 +51,18 @@ struct Scheduler::Impl {
   bool OnData(const TransferPointer& transfer, ByteSpan data);
   void OnDone(const TransferPointer& transfer, const TransferResult& result);
   void OnPartArrived(const TransferPointer& transfer, size_t part, Bytes stored);
-  void Decode(const FlightPointer& flight, const Bytes& stored);
+  void Decode(const FlightPointer& flight, const Bytes& stored, FetchClass fetch_class);
   void Finish(const std::shared_ptr<CachedObject>& object);
   void ReadAtHand(const AtHand& at_hand);
   void Look(const FlightPointer& flight);
   static CacheAnswer Ask(const Flight& flight);
-  void Store(const Flight& flight, ByteSpan content);
+  bool Store(const Flight& flight, ByteSpan content);
   static void NoteForOthers(const Flight& flight);
   void Decoded(const FlightPointer& flight, Result<SharedBytes> result);
 
   Clock& clock;
   Synchronized<SchedulerCore> core;
+  UnkeptChunks unkept;
   WakeSignal wake;
   std::atomic<bool> stopping{false};
   std::atomic<bool> warned_uncached{false};
@@ -103,6 +105,11 @@ Scheduler::WaiterId Scheduler::Impl::Submit(ChunkRequest request, ChunkDone done
       done(SharedBytes(std::move(content)));
       return 0;
     }
+  }
+  SharedBytes unkept_content = unkept.Find(request.chunk.digest);
+  if (unkept_content != nullptr && unkept_content->size() == request.chunk.size) {
+    done(std::move(unkept_content));
+    return 0;
   }
   const TimePoint now = clock.Now();
   return core.With(
@@ -243,8 +250,9 @@ void Scheduler::Impl::OnPartArrived(const TransferPointer& transfer, size_t part
     return c.OnArrived(transfer, part);
   });
   if (wanted) {
-    workers->Submit(fetch_class,
-                    [this, flight, bytes = std::move(stored)] { Decode(flight, bytes); });
+    workers->Submit(fetch_class, [this, flight, fetch_class, bytes = std::move(stored)] {
+      Decode(flight, bytes, fetch_class);
+    });
   }
 }
 
@@ -259,9 +267,13 @@ void Scheduler::Impl::OnDone(const TransferPointer& transfer, const TransferResu
   });
 }
 
-void Scheduler::Impl::Decode(const FlightPointer& flight, const Bytes& stored) {
+void Scheduler::Impl::Decode(const FlightPointer& flight, const Bytes& stored,
+                             FetchClass fetch_class) {
   Result<SharedBytes> content = DecodeChunk(flight->chunk, stored);
-  if (content.has_value() && flight->object != nullptr) Store(*flight, **content);
+  if (content.has_value() && (flight->object == nullptr || !Store(*flight, **content)) &&
+      fetch_class != FetchClass::kFill) {
+    unkept.Put(flight->chunk.digest, *content);
+  }
   Decoded(flight, std::move(content));
   Finish(flight->object);
 }
@@ -285,7 +297,7 @@ void Scheduler::Impl::Decoded(const FlightPointer& flight, Result<SharedBytes> r
 
 // What the cache does not take is handed on all the same. One line says so: a full disk takes one
 // chunk and refuses the next, and would fill the log too.
-void Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
+bool Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
   CachedObject& object = *flight.object;
   const bool is_object =
       object.id().digest == flight.chunk.digest && object.id().size == content.size();
@@ -297,6 +309,7 @@ void Scheduler::Impl::Store(const Flight& flight, ByteSpan content) {
     LogWarning("image " + flight.blob->image +
                ": reading without the cache: " + stored.error().context);
   }
+  return stored.has_value();
 }
 
 void Scheduler::Impl::ReadAtHand(const AtHand& at_hand) {
@@ -374,6 +387,8 @@ Result<SharedBytes> Scheduler::FetchAndWait(ChunkRequest request) {
   return answer->WaitThen([](auto& slot) { return slot.has_value(); },
                           [](auto& slot) { return std::move(*slot); });
 }
+
+void Scheduler::ForgetUnkept() { impl_->unkept.Clear(); }
 
 SchedulerStatistics Scheduler::Statistics() const {
   return impl_->core.With([](const SchedulerCore& core) { return core.Statistics(); });

@@ -35,7 +35,8 @@ struct ChunkRequest {
   std::shared_ptr<const SourceBlob> blob;
   ChunkRef chunk;
   // Where the chunk's bytes belong: [object_offset, object_offset + chunk.size) of `object`. A null
-  // object: not cached, only handed on.
+  // object: not cached, only handed on (and held for the next who asks, where it is not for a
+  // fill).
   std::shared_ptr<CachedObject> object;
   uint64_t object_offset = 0;
   FetchClass fetch_class = FetchClass::kDemand;
@@ -94,6 +95,10 @@ class Scheduler {
   void Abandon(WaiterId waiter);
   // Fetch, waiting for the answer: for tools, never on a FUSE thread.
   Result<SharedBytes> FetchAndWait(ChunkRequest request);
+
+  // Forgets the few chunks that it holds because the cache did not take them: nobody reads any
+  // more.
+  void ForgetUnkept();
 
   SchedulerStatistics Statistics() const;
   // Makes an object whole whose every page is there already, behind all that is fetched.

@@ -49,9 +49,10 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
       [raw = watch.get(), &scheduler = context.scheduler] {
         return scheduler.Statistics().chunks + raw->uses_.load();
       },
-      [cache = context.cache, &tree = image->tree()] {
+      [&scheduler = context.scheduler, cache = context.cache, &tree = image->tree()] {
         // Other processes evict nothing that is open here.
         cache->CloseKept();
+        scheduler.ForgetUnkept();
         ::malloc_trim(0);
         // Pages of a file, which the kernel could take; but who looks at a hundred mounts counts
         // them.
