@@ -82,7 +82,7 @@ class ConvertCommand final : public Command {
          "\n"
          "  Every layer that is read is compared with its digest and with its diff ID, also where "
          "it\n"
-         "  is copied because it is a converted one; what the destination has is not read.\n"
+         "  is copied because it is a converted one; of what the destination has, the index is.\n"
          "\n"
          "  With --trace or --record the image index also gets a startup pack: the image's tree "
          "and\n"

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "fetch/raw_document.h"
+#include "index/layer_footer.h"
 #include "tests/index/tar_writer.h"
 #include "tests/tools/convert_fixture.h"
 #include "tools/convert/converted_documents.h"
@@ -224,6 +225,109 @@ TEST_F(ConvertImageTest, AHardLinkToNowhereIsToldAndLeavesNoImage) {
   EXPECT_THAT(report.error().context, HasSubstr("d/b"));
   ExpectNothing("out");
 }
+
+// A layer whose link is good above one layer and leads nowhere above another.
+class ConvertMovedLinkTest : public ConvertImageTest {
+ protected:
+  const LayoutImage::Layer link_ = {TarWriter().HardLink("link", "d/a").Finish()};
+
+  void ExpectRefused(const ConvertOptions& options) {
+    const auto report = Convert(options);
+    ASSERT_FALSE(report.has_value());
+    EXPECT_EQ(report.error().code, ErrorCode::kCorrupt);
+    EXPECT_THAT(report.error().context, HasSubstr("d/a"));
+  }
+};
+
+TEST_F(ConvertMovedLinkTest, AReusedLayersLinkToNowhereIsTold) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}, link_}}));
+  MustConvert(Options());
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("b")}, link_}}));
+  ExpectRefused(Options());
+}
+
+TEST_F(ConvertMovedLinkTest, ACopiedLayersLinkToNowhereIsTold) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}, {SmallTar("b")}, link_}}));
+  MustConvert(Options());
+  const LayoutImage out(directory_ / "out");
+  Manifest bad = ReadManifest();
+  bad.layers.erase(bad.layers.begin());
+  bad.config = out.AddBlob(media_type::kOciConfig,
+                           LayoutImage::Config({.layers = {{SmallTar("b")}, link_}}));
+  out.Tag("new", out.AddBlob(media_type::kOciManifest, bad.Encode()));
+  ConvertOptions options = Options("copy");
+  options.source = Destination("out");
+  ExpectRefused(options);
+  ExpectNothing("copy");
+  // Where the destination has the blobs already, they are not read, but the check is made.
+  options.destination = Destination("out", "again");
+  ExpectRefused(options);
+}
+
+// What a layer's annotations say of its index, and is not so.
+struct ForgedIndex {
+  const char* name;
+  void (*forge)(Descriptor& layer, const Descriptor& other);
+};
+
+const ForgedIndex kForgedIndexes[] = {
+    {"ItsDigest",
+     [](Descriptor& layer, const Descriptor&) {
+       layer.annotations[kIndexDigestAnnotation] = "sha256:" + std::string(64, '0');
+     }},
+    {"ItsPosition",
+     [](Descriptor& layer, const Descriptor&) {
+       std::string& position = layer.annotations[kIndexPositionAnnotation];
+       position = "1" + position.substr(position.find(':'));
+     }},
+    {"AnotherLayers",
+     [](Descriptor& layer, const Descriptor& other) { layer.annotations = other.annotations; }},
+};
+
+class ConvertForgedIndexTest : public ConvertImageTest,
+                               public testing::WithParamInterface<ForgedIndex> {
+ protected:
+  // An image at "out" whose layer's annotations are forged, of the tar SmallTar("a").
+  void Forge() {
+    source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+    MustConvert(Options());
+    const LayoutImage out(directory_ / "out");
+    Manifest manifest = ReadManifest();
+    source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("b")}}}));
+    MustConvert(Options("other"));
+    GetParam().forge(manifest.layers[0], ReadManifest("other").layers[0]);
+    manifest.layers[0].annotations[kSourceDigestAnnotation] =
+        Digest::Of(Gzipped(SmallTar("a"))).ToString();
+    ASSERT_TRUE(IsConvertedLayer(manifest.layers[0]));
+    out.Tag("new", out.AddBlob(media_type::kOciManifest, manifest.Encode()));
+    source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  }
+};
+
+TEST_P(ConvertForgedIndexTest, IsConvertedAnew) {
+  Forge();
+  const Descriptor forged = ReadManifest().layers[0];
+  // As a source, to a place that lacks the blob and to the one that has it.
+  for (const char* destination : {"copy", "out"}) {
+    ConvertOptions options = Options(destination);
+    options.source = Destination("out");
+    EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kConverted) << destination;
+    const Descriptor layer = ReadManifest(destination).layers[0];
+    EXPECT_NE(layer.annotations.at(kIndexDigestAnnotation) +
+                  layer.annotations.at(kIndexPositionAnnotation),
+              forged.annotations.at(kIndexDigestAnnotation) +
+                  forged.annotations.at(kIndexPositionAnnotation));
+    EXPECT_EQ(*DecodeWhole(ReadBlob(layer, destination)), SmallTar("a"));
+  }
+}
+
+TEST_P(ConvertForgedIndexTest, IsNotReused) {
+  Forge();
+  EXPECT_EQ(MustConvert(Options()).layers[0].outcome, LayerOutcome::kConverted);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, ConvertForgedIndexTest, testing::ValuesIn(kForgedIndexes),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(ConvertImageTest, AConversionThatFailsLeavesALayoutAsItWas) {
   source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));

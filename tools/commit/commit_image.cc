@@ -107,6 +107,7 @@ class Commit {
   Status PlaceBaseLayers(std::vector<Descriptor>& layers) {
     if (base_.image == nullptr) return {};
     LAYERFS_TRY(reader, stores_.OpenReader(base_.image->reference()));
+    LAYERFS_TRY(written, stores_.OpenReader(options_.destination));
     LAYERFS_TRY(config, base_.image->Config());
     const std::vector<Descriptor>& base_layers = base_.image->manifest().layers;
     if (config.diff_ids.size() != base_layers.size()) {
@@ -129,9 +130,12 @@ class Commit {
                                        : LayerCompression::kGzip;
       CompressionPool pool(1, options.policy.level, options.policy.compression);
       const KnownLayers known(options.policy.Fingerprint());
-      const LayerPlacer placer({options, *reader, *writer_, known, pool, progress, cancelled, 0});
-      LAYERFS_CHECK_OK(placer.Place({0, layer, config.diff_ids[i]}));
-      layers.push_back(layer);
+      const LayerPlacer placer({options, *reader, *writer_, *written, known, pool, progress,
+                                cancelled, InFlightBytes(1, 1)});
+      LAYERFS_TRY(placed, placer.Place({0, layer, config.diff_ids[i]}));
+      // Not copied: what its place has now is not what was mounted.
+      layers.push_back(placed.outcome == LayerOutcome::kCopied ? layer
+                                                               : ReplaceLayer(layer, placed.layer));
     }
     return {};
   }

@@ -112,8 +112,8 @@ Result<ConvertReport> ImageConversion::Run() {
 
   CompressionPool pool(threads_, options_.policy.level, options_.policy.compression);
   const int at_once = LayersAtOnce(table.tasks.size());
-  const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, known_, pool, progress_,
-                            cancelled_, InFlightBytes(threads_, at_once)});
+  const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, *stores_.written, known_,
+                            pool, progress_, cancelled_, InFlightBytes(threads_, at_once)});
   LAYERFS_CHECK_OK(PlaceLayers(table, placer, at_once));
   for (const SourceImage& image : source.images) LAYERFS_CHECK_OK(CheckLinks(image, table));
   for (const SourceImage& image : source.images) {

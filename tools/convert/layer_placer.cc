@@ -52,7 +52,10 @@ Result<PlacedLayer> LayerPlacer::Dispatch(const LayerTask& task) const {
   const std::optional<KnownLayer> known = parts_.known.Find(task.source.digest, task.diff_id);
   if (known.has_value() && !parts_.options.force) {
     LAYERFS_TRY(there, IsThere(known->layer.digest, known->layer.size, known->place));
-    if (there) return PlacedLayer{known->layer, 0, LayerOutcome::kReused};
+    if (there) {
+      const auto reused = Verified(task, {known->layer, 0, LayerOutcome::kReused});
+      if (reused.has_value()) return *reused;
+    }
   }
   return Convert(task);
 }
@@ -71,11 +74,40 @@ Result<bool> LayerPlacer::IsThere(const Digest& digest, uint64_t size,
   return false;
 }
 
+std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLayer placed) const {
+  const std::shared_ptr<BlobSource> source = parts_.written.blob_source();
+  if (source == nullptr) return std::nullopt;
+  Result<StoredIndex> stored = std::move(FetchIndexes(*source, {placed.layer}).front());
+  return Verified(task, std::move(placed), std::move(stored));
+}
+
+std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLayer placed,
+                                                 Result<StoredIndex> stored) const {
+  const auto verify = [&]() -> Result<bool> {
+    LAYERFS_TRY(there, std::move(stored));
+    LAYERFS_TRY(index, OpenIndex(there));
+    LAYERFS_CHECK_OK(CheckLayerIndex(index, task.diff_id));
+    return HasLinksBelow(index);
+  };
+  const Result<bool> links_below = verify();
+  if (links_below.has_value()) {
+    placed.links_below = *links_below;
+    return placed;
+  }
+  LogWarning("layer " + task.source.digest.ToString() + ": " + placed.layer.digest.ToString() +
+             " says it is a converted layer, but is none that can be mounted (" +
+             links_below.error().context + "): converting it anew");
+  return std::nullopt;
+}
+
 Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   const Descriptor& layer = task.source;
   PlacedLayer placed{layer, 0, LayerOutcome::kCopied};
   LAYERFS_TRY(there, IsThere(layer.digest, layer.size, PlaceOf(parts_.options.source)));
-  if (there) return placed;
+  if (there) {
+    const auto copied = Verified(task, std::move(placed));
+    return copied.has_value() ? *copied : Convert(task);
+  }
   LAYERFS_TRY(spool, SpoolFile::Open(parts_.options.spool_directory));
   Sha256 tar;
   LayerDecoder decoder([&tar](ByteSpan bytes) {
@@ -89,8 +121,10 @@ Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   LAYERFS_CHECK_OK(decoder.Finish());
   LAYERFS_CHECK_OK(CheckDiffId(task, tar.Finish()));
   placed.tar_size = decoder.tar_size();
+  const auto copied = Verified(task, std::move(placed), ReadStoredIndex(spool.fd(), layer));
+  if (!copied.has_value()) return Convert(task);
   LAYERFS_CHECK_OK(Write(task, layer.digest, layer.size, spool.fd()));
-  return placed;
+  return *copied;
 }
 
 Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "fetch/image_store.h"
@@ -15,6 +16,7 @@
 #include "tools/convert/compression_pool.h"
 #include "tools/convert/convert_image.h"
 #include "tools/convert/known_layers.h"
+#include "tools/convert/stored_index.h"
 
 namespace layerfs {
 
@@ -28,7 +30,7 @@ struct PlacedLayer {
   Descriptor layer;  // as ConvertedLayerDescriptor makes it, or the source's own when it is copied
   uint64_t tar_size = 0;
   LayerOutcome outcome = LayerOutcome::kConverted;
-  bool links_below = false;  // see ConvertedLayer; unknown, so false, of what was not converted
+  bool links_below = false;  // see ConvertedLayer
 };
 
 class LayerPlacer {
@@ -38,6 +40,7 @@ class LayerPlacer {
     const ConvertOptions& options;
     ImageReader& reader;
     ImageWriter& writer;
+    ImageReader& written;  // reads what the writer has written
     const KnownLayers& known;
     CompressionPool& pool;
     ConvertProgress& progress;
@@ -56,6 +59,12 @@ class LayerPlacer {
   using OnBytes = std::function<void(uint64_t)>;  // how many, since the stage began
 
   Result<PlacedLayer> Dispatch(const LayerTask& task) const;
+  // Of a layer that says it is a converted one, whose index shall say so too. What the destination
+  // has is judged there. Nothing where the index cannot be had or is not this layer's: then the tar
+  // is converted, whatever the annotations say.
+  std::optional<PlacedLayer> Verified(const LayerTask& task, PlacedLayer placed) const;
+  std::optional<PlacedLayer> Verified(const LayerTask& task, PlacedLayer placed,
+                                      Result<StoredIndex> stored) const;
   Result<PlacedLayer> Copy(const LayerTask& task) const;
   Result<PlacedLayer> Convert(const LayerTask& task) const;
   Result<bool> IsThere(const Digest& digest, uint64_t size, const std::string& place) const;
