@@ -5,6 +5,7 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -75,7 +76,16 @@ Result<UniqueFd> TemporaryFile() {
 
 Result<ArchiveIndex> ArchiveIndex::Open(const std::string& path) {
   ArchiveIndex index;
-  LAYERFS_TRY(fd, OpenFile(path, O_RDONLY));
+  // O_NONBLOCK: a FIFO without a writer would keep open(2) waiting.
+  LAYERFS_TRY(fd, OpenFile(path, O_RDONLY | O_NONBLOCK));
+  struct stat status{};
+  if (fstat(fd.get(), &status) != 0) return FailErrno(path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    return Fail(ErrorCode::kInvalidArgument,
+                path +
+                    ": not a regular file, which an archive has to be, because it is read more "
+                    "than once; save it to a file first");
+  }
   index.fd_ = std::move(fd);
   LAYERFS_TRY(compressed, index.List(path));
   if (!compressed) return index;

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
 
 #include "fetch/image_store.h"
 #include "tests/fetch/temp_dir.h"
@@ -67,6 +71,22 @@ TEST_F(DockerArchive, TheOldLayoutWithLinkedLayersIsRead) {
   EXPECT_EQ(ReadAll(**reader, manifest.layers[2]), base);
   EXPECT_EQ(manifest.layers[0].media_type, media_type::kDockerLayerTar);
   EXPECT_EQ((*reader)->blob_source(), nullptr);
+}
+
+TEST_F(DockerArchive, WhatIsNoRegularFileIsToldWithTheRemedyAndDoesNotHang) {
+  std::array<int, 2> pipe_ends{};
+  ASSERT_EQ(::pipe(pipe_ends.data()), 0);
+  const UniqueFd read_end(pipe_ends[0]);
+  const UniqueFd write_end(pipe_ends[1]);
+  ASSERT_EQ(::mkfifo((directory_ / "fifo").c_str(), 0600), 0);
+  for (const std::string& path : {directory_ / "fifo", std::string(directory_.path()),
+                                  "/dev/fd/" + std::to_string(read_end.get())}) {
+    const auto reader = stores_.OpenReader(*ImageReference::Parse("docker-archive:" + path));
+    ASSERT_FALSE(reader.has_value()) << path;
+    EXPECT_EQ(reader.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_THAT(reader.error().context, HasSubstr(path + ": not a regular file"));
+    EXPECT_THAT(reader.error().context, HasSubstr("save it to a file"));
+  }
 }
 
 TEST_F(DockerArchive, ImagesAreChosenByNameInAnySpelling) {
