@@ -50,7 +50,9 @@ class ConvertCommand final : public Command {
         ->capture_default_str();
     app->add_option("--level", level_,
                     "zstd's level, 1 to 19 (default 3), or gzip's, 1 to 12 (default 6)");
-    app->add_option("--chunk-size", chunk_size_, "Cut large files every so many bytes")
+    app->add_option(
+           "--chunk-size", chunk_size_,
+           "Cut large files every so many bytes: a multiple of 4K from 4K to 8M (default 256K)")
         ->type_name("SIZE");
     app->add_option("--threads", threads_, "How many threads compress; 0: one a processor")
         ->check(CLI::Range(0, 1024));
@@ -112,9 +114,9 @@ class ConvertCommand final : public Command {
     }
     if (!chunk_size_.empty()) {
       LAYERFS_TRY_IN(size, ParseBytes(chunk_size_), "--chunk-size");
-      if (size > kMaxChunkBytes) {
+      if (size < kMinPolicyBytes || size > kMaxPolicyBytes || size % kMinPolicyBytes != 0) {
         return Fail(ErrorCode::kInvalidArgument,
-                    "--chunk-size: at most " + FormatBytes(kMaxChunkBytes));
+                    "--chunk-size: " + chunk_size_ + " is not a multiple of 4K from 4K to 8M");
       }
       policy_.chunk_size = static_cast<uint32_t>(size);
       policy_.own_chunk_size = std::max(policy_.own_chunk_size, policy_.chunk_size);

@@ -88,6 +88,19 @@ TEST(CliTest, HelpKeepsEveryWord) {
   }
 }
 
+TEST(CliTest, AChunkSizeOutOfBoundsIsMetWithBothBounds) {
+  for (const char* size : {"1", "5000", "9M", "16M", "1G"}) {
+    const Said said = RunLayerfs({"convert", "--chunk-size", size, "oci:/none:a", "oci:/none:b"});
+    EXPECT_EQ(said.status, 2) << size;
+    EXPECT_NE(said.err.find("--chunk-size: " + std::string(size) +
+                            " is not a multiple of 4K from 4K to 8M"),
+              std::string::npos)
+        << said.err;
+  }
+  const std::string help = FillText(RunLayerfs({"convert", "--help"}).out, 0, SIZE_MAX);
+  EXPECT_NE(help.find("from 4K to 8M (default 256K)"), std::string::npos) << help;
+}
+
 TEST(CliTest, AMissingCommandIsSaidAlikeEverywhere) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{}, {"cache"}, {"trace"}, {"bench"}, {"cache", "-v"}}) {

@@ -10,10 +10,6 @@ namespace {
 // Changes whenever other bytes than before come out for the same tar and options.
 constexpr int kConverterVersion = 1;
 
-constexpr uint32_t kPageBytes = 4096;
-// RFC 8878 asks decoders for windows of 8 MiB at least; a frame's window is its content here.
-constexpr uint32_t kMaxPolicyBytes = uint32_t{8} << 20;
-
 Status Within(std::string_view name, int64_t value, int64_t low, int64_t high) {
   if (value >= low && value <= high) return {};
   return Fail(ErrorCode::kInvalidArgument, std::string(name) + " " + std::to_string(value) +
@@ -27,17 +23,17 @@ Status ChunkPolicy::Validate() const {
   constexpr int kMaxZstdLevel = 19;
   LAYERFS_CHECK_OK(Within("compression level", level, 1,
                           compression == LayerCompression::kGzip ? kMaxGzipLevel : kMaxZstdLevel));
-  LAYERFS_CHECK_OK(Within("chunk size", chunk_size, kPageBytes, kMaxPolicyBytes));
-  if (chunk_size % kPageBytes != 0) {
+  LAYERFS_CHECK_OK(Within("chunk size", chunk_size, kMinPolicyBytes, kMaxPolicyBytes));
+  if (chunk_size % kMinPolicyBytes != 0) {
     return Fail(ErrorCode::kInvalidArgument, "chunk size " + std::to_string(chunk_size) +
                                                  " is not a multiple of " +
-                                                 std::to_string(kPageBytes));
+                                                 std::to_string(kMinPolicyBytes));
   }
-  LAYERFS_CHECK_OK(Within("size of files with chunks of their own", own_chunk_size, kPageBytes,
+  LAYERFS_CHECK_OK(Within("size of files with chunks of their own", own_chunk_size, kMinPolicyBytes,
                           kMaxPolicyBytes));
   LAYERFS_CHECK_OK(Within("least size of a group", group_min, 0, group_target));
   LAYERFS_CHECK_OK(Within("target size of a group", group_target, group_min, group_max));
-  LAYERFS_CHECK_OK(Within("largest size of a group", group_max, kPageBytes, kMaxPolicyBytes));
+  LAYERFS_CHECK_OK(Within("largest size of a group", group_max, kMinPolicyBytes, kMaxPolicyBytes));
   return {};
 }
 

@@ -15,6 +15,11 @@ namespace layerfs {
 // those that do not read zstd (umoci before 0.5, Docker before 23): larger, and slower to read.
 enum class LayerCompression { kZstd, kGzip };
 
+// Bounds of the sizes below. RFC 8878 asks decoders for windows of 8 MiB at least; a frame's window
+// is its content here.
+inline constexpr uint32_t kMinPolicyBytes = 4096;
+inline constexpr uint32_t kMaxPolicyBytes = uint32_t{8} << 20;
+
 struct ChunkPolicy {
   LayerCompression compression = LayerCompression::kZstd;
   int level = 3;  // of the compression
