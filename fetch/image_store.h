@@ -57,6 +57,8 @@ class ImageWriter {
   // gets the bytes sent so far. The blob appears whole or not at all.
   virtual Status WriteBlob(const Digest& digest, uint64_t size, int fd,
                            const std::function<void(uint64_t)>& on_progress) = 0;
+  // Makes WriteBlob calls end with kCancelled soon where the place can; also from `on_progress`.
+  virtual void Cancel() {}
   // By digest only (a manifest of an index).
   virtual Status WriteManifest(const RawDocument& document) = 0;
   // By the reference's tag: the last step, after which the image is there.

@@ -138,6 +138,10 @@ Result<UniqueFd> LayoutSession::Lock() const {
       if (directory.error().code == ErrorCode::kNotFound) continue;
       return Fail(std::move(directory).error());
     }
+    // Only where no session lives can it be told whose temporary files are nobody's.
+    if (Flock(directory->get(), LOCK_EX | LOCK_NB) && IsSameFile(directory->get(), blobs)) {
+      layout_.RemoveLeftovers();
+    }
     // On a file system without locks there is one writer at a time, or garbage.
     Flock(directory->get(), LOCK_SH);
     if (IsSameFile(directory->get(), blobs)) return std::move(*directory);

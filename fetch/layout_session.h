@@ -9,6 +9,8 @@
 //   2. A session takes back, under the exclusive lock, only what it has added itself and no
 //      document of the layout names. Where others hold the lock, or a document cannot be read, it
 //      stays.
+//   3. Temporary files of writers that were killed go when a session begins that no other one is
+//      beside, by the exclusive lock.
 #pragma once
 
 #include <string>

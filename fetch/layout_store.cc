@@ -2,6 +2,7 @@
 #include "fetch/layout_store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 
 #include "fetch/layout_blob_source.h"
@@ -80,8 +81,14 @@ class LayoutWriter : public ImageWriter {
   }
   Status WriteBlob(const Digest& digest, uint64_t size, int fd,
                    const std::function<void(uint64_t)>& on_progress) override {
-    return Add(digest, size, [&] { return layout_.WriteBlob(digest, size, fd, on_progress); });
+    const auto go_on = [&](uint64_t done) -> Status {
+      if (on_progress) on_progress(done);
+      if (cancelled_.load()) return Fail(ErrorCode::kCancelled, "cancelled");
+      return {};
+    };
+    return Add(digest, size, [&] { return layout_.WriteBlob(digest, size, fd, go_on); });
   }
+  void Cancel() override { cancelled_.store(true); }
   Status WriteManifest(const RawDocument& document) override {
     return Add(document.digest, document.raw.size(),
                [&] { return layout_.WriteBlobBytes(document.digest, document.raw); });
@@ -115,6 +122,7 @@ class LayoutWriter : public ImageWriter {
   const ImageReference reference_;
   const OciLayout layout_;
   LayoutSession session_;
+  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace

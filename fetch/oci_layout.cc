@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 namespace layerfs {
 namespace {
@@ -38,6 +40,33 @@ std::string ListTags(const ImageIndex& index) {
 std::string TemporaryName(const std::string& directory) {
   static std::atomic<uint64_t> counter{0};
   return directory + "/.tmp-" + std::to_string(getpid()) + "-" + std::to_string(counter++);
+}
+
+// Whether TemporaryName or WriteFileAtomically made it up: ".tmp-PID-N", "index.json.tmp.PID.N",
+// "DIGEST.tmp.PID.N".
+bool IsTemporaryName(const std::string& name) {
+  const size_t at = name.rfind(".tmp");
+  if (at == std::string::npos || at + 4 == name.size()) return false;
+  const std::string base = name.substr(0, at);
+  const char separator = base.empty() ? '-' : '.';
+  if (!base.empty() && base != "index.json" &&
+      !(base.size() == 64 && base.find_first_not_of("0123456789abcdef") == std::string::npos)) {
+    return false;
+  }
+  const std::string numbers = name.substr(at + 4);
+  const size_t middle = numbers.find(separator, 1);
+  return numbers.front() == separator && middle != std::string::npos && middle > 1 &&
+         middle + 1 < numbers.size() &&
+         numbers.find_first_not_of("0123456789", middle + 1) == std::string::npos &&
+         numbers.find_first_not_of("0123456789", 1) == middle;
+}
+
+void RemoveTemporaryFiles(const std::string& directory) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error)) {
+    if (IsTemporaryName(at->path().filename())) unlink(at->path().c_str());
+  }
 }
 
 // Unlinks a file unless it has been renamed away.
@@ -78,7 +107,7 @@ class TemporaryFile {
 
 // Copies [0, size) of `from`, in the kernel where it can.
 Status CopyBytes(int from, int to, uint64_t size,
-                 const std::function<void(uint64_t)>& on_progress) {
+                 const std::function<Status(uint64_t)>& on_progress) {
   Bytes buffer;
   for (uint64_t done = 0; done < size;) {
     const uint64_t want = std::min(size - done, kCopyBytes);
@@ -96,7 +125,7 @@ Status CopyBytes(int from, int to, uint64_t size,
       LAYERFS_CHECK_OK(WriteFullAt(to, done, buffer));
       done += want;
     }
-    if (on_progress) on_progress(done);
+    if (on_progress) LAYERFS_CHECK_OK(on_progress(done));
   }
   return {};
 }
@@ -182,8 +211,15 @@ Result<UniqueFd> OciLayout::Lock() const {
   return fd;
 }
 
+void OciLayout::RemoveLeftovers() const {
+  RemoveTemporaryFiles(directory_ + "/blobs/sha256");
+  // Other writers replace index.json under this lock.
+  const Result<UniqueFd> lock = Lock();
+  if (lock.has_value()) RemoveTemporaryFiles(directory_);
+}
+
 Status OciLayout::WriteBlob(const Digest& digest, uint64_t size, int fd,
-                            const std::function<void(uint64_t)>& on_progress) const {
+                            const std::function<Status(uint64_t)>& on_progress) const {
   LAYERFS_CHECK_OK(Create());
   if (HasBlob(digest, size)) return {};
   const std::string blobs = directory_ + "/blobs/sha256";

@@ -37,8 +37,11 @@ class OciLayout {
 
   // Makes the directory a layout where it is none.
   Status Create() const;
+  // Unlinks the temporary files of layerfs writers that are gone. Nobody may be writing blobs.
+  void RemoveLeftovers() const;
+  // An error of `on_progress` ends it, and nothing is left.
   Status WriteBlob(const Digest& digest, uint64_t size, int fd,
-                   const std::function<void(uint64_t)>& on_progress) const;
+                   const std::function<Status(uint64_t)>& on_progress) const;
   Status WriteBlobBytes(const Digest& digest, ByteSpan bytes) const;
   // Makes `tag` name the descriptor; other entries stay as they are. An empty tag adds an untagged
   // entry.

@@ -8,6 +8,7 @@
 #include "tools/progress.h"
 #include "tools/services.h"
 #include "tools/startup/add_startup.h"
+#include "tools/startup/ending_signals.h"
 #include "tools/startup/recording.h"
 #include "tools/startup/trace_files.h"
 #include "tools/text.h"
@@ -19,6 +20,10 @@ namespace {
 // they go: a large layer's tree, its index and what is compressed are never in memory together. (It
 // says so of itself, until the first of them goes; then it keeps ever larger ones.)
 constexpr int kMappedBlockBytes = 128 << 10;
+
+// How long cleaning up may take once a signal has come: longer where a recording is to be ended.
+constexpr std::chrono::milliseconds kPatience{5'000};
+constexpr std::chrono::milliseconds kRecordPatience{60'000};
 
 const char* OutcomeName(LayerOutcome outcome) {
   switch (outcome) {
@@ -127,12 +132,16 @@ class ConvertCommand final : public Command {
     options.force = force_;
     options.cache_directory =
         options_.cache_directory.empty() ? DefaultCacheDirectory() : options_.cache_directory;
+    // Before any thread is there.
+    const EndingWatch ending(record_ ? kRecordPatience : kPatience);
+    options.stopped = &ending.stopped();
     Services services(options_);
     LAYERFS_TRY(stores, services.Stores());
     LayerProgressBars bars(quiet_ ? nullptr : io.err, io.err_is_terminal);
     NoProgress none;
     LAYERFS_TRY(report, ConvertImage(options, *stores,
                                      quiet_ ? static_cast<ConvertProgress&>(none) : bars));
+    if (ending.stopped().load()) return Fail(ErrorCode::kCancelled, "a signal ended it");
     LAYERFS_TRY(startup, Startup(options, services));
     if (startup.has_value()) report.root = startup->root;
     if (json_) {

@@ -72,3 +72,28 @@ plain=$(manifest_of "$IMAGES/app-zstd" | jq '[.layers[].size] | add')
 ours=$(manifest_of "$WORK/app" | jq '[.layers[].size] | add')
 echo "  zstd -3: $plain bytes, converted: $ours bytes"
 ((ours * 100 <= plain * 108)) || fail "the converted layers have $ours bytes, zstd -3 makes $plain"
+
+fact "a signal ends a conversion that is half-way, and nothing of it is left"
+mkdir "$WORK/slow"
+head -c $((128 << 20)) /dev/urandom >"$WORK/slow/random"
+tar -C "$WORK/slow" -cf "$WORK/slow/large.tar" random
+echo small >"$WORK/slow/word"
+tar -C "$WORK/slow" -cf "$WORK/slow/small.tar" word
+diff_id() { echo "sha256:$(sha256sum <"$WORK/slow/$1" | cut -d' ' -f1)"; }
+jq -n --arg small "$(diff_id small.tar)" --arg large "$(diff_id large.tar)" \
+  '{os: "linux", architecture: "amd64", rootfs: {type: "layers", diff_ids: [$small, $large]}}' >"$WORK/slow/config.json"
+echo '[{"Config": "config.json", "Layers": ["small.tar", "large.tar"]}]' >"$WORK/slow/manifest.json"
+tar -C "$WORK/slow" -cf "$WORK/slow.tar" config.json manifest.json small.tar large.tar
+# The small layer is there long before the large one is compressed.
+LAYERFS_CACHE=$WORK/memo-slow "$LAYERFS" convert -q --level 15 "docker-archive:$WORK/slow.tar" "oci:$WORK/ended:latest" &
+converter=$!
+while [[ -z $(find "$WORK/ended/blobs/sha256" -type f 2>/dev/null) ]]; do
+  kill -0 "$converter" 2>/dev/null || fail "the conversion ended before anything was written"
+  sleep 0.01
+done
+kill -TERM "$converter"
+code=0
+wait "$converter" || code=$?
+expect_equal "exit status" 143 "$code"
+[[ ! -e $WORK/ended ]] || fail "there is still: $(find "$WORK/ended")"
+rm -r "$WORK/slow" "$WORK/slow.tar"

@@ -234,6 +234,44 @@ TEST_F(LayoutStore, WhereADocumentCannotBeReadNothingIsTakenBack) {
   EXPECT_TRUE(std::filesystem::exists(BlobFile(added)));
 }
 
+TEST_F(LayoutStore, WhatAKilledWriterLeftGoesWhenNobodyElseWrites) {
+  ASSERT_TRUE(Writer(":v1")->WriteRoot(EmptyManifest("1")).has_value());
+  const std::string blobs = Layout() + "/blobs/sha256/";
+  const std::vector<std::string> leftovers = {blobs + ".tmp-1-0",
+                                              blobs + std::string(64, 'a') + ".tmp.1.0",
+                                              Layout() + "/index.json.tmp.1.7"};
+  const std::vector<std::string> others = {blobs + ".tmp-theirs", blobs + "x.tmp.1.0",
+                                           blobs + ".tmp-1-", Layout() + "/notes.tmp.1.0"};
+  for (const std::string& path : leftovers) std::ofstream(path) << "half";
+  for (const std::string& path : others) std::ofstream(path) << "theirs";
+  auto second = Writer(":v2");
+  ASSERT_TRUE(second->HasBlob(EmptyManifest("1").digest, 1).has_value());
+  for (const std::string& path : leftovers) EXPECT_FALSE(std::filesystem::exists(path)) << path;
+  for (const std::string& path : others) EXPECT_TRUE(std::filesystem::exists(path)) << path;
+
+  // The second is alive, so this may be its.
+  std::ofstream(leftovers[0]) << "being written";
+  PutBlob(*Writer(":v3"), "third");
+  EXPECT_TRUE(std::filesystem::exists(leftovers[0]));
+}
+
+TEST_F(LayoutStore, AWriterThatIsCancelledLeavesNothing) {
+  auto writer = Writer(":v1");
+  const std::string content(9 << 20, 'x');
+  const UniqueFd fd = *OpenFile(directory_.Write("blob", content), O_RDONLY);
+  int reports = 0;
+  const Status written =
+      writer->WriteBlob(Digest::Of(AsBytes(content)), content.size(), fd.get(), [&](uint64_t) {
+        ++reports;
+        writer->Cancel();
+      });
+  ASSERT_FALSE(written.has_value());
+  EXPECT_EQ(written.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(reports, 1);
+  writer.reset();
+  EXPECT_FALSE(std::filesystem::exists(Layout()));
+}
+
 TEST_F(LayoutStore, UnknownMembersOfTheIndexSurviveAWrite) {
   ASSERT_TRUE(Writer(":v1")->WriteRoot(EmptyManifest("1")).has_value());
   Json index = Json::parse(TempDir::Read(Layout() + "/index.json"));

@@ -119,6 +119,9 @@ Result<ConvertReport> ImageConversion::Run() {
   for (const SourceImage& image : source.images) {
     LAYERFS_CHECK_OK(placer.PlaceBytes(image.manifest.config.digest, image.config));
   }
+  if (options_.stopped != nullptr && options_.stopped->load()) {
+    return Fail(ErrorCode::kCancelled, "cancelled");
+  }
   ConvertReport report;
   LAYERFS_CHECK_OK(WriteDocuments(source, table, report));
   Remember(table);

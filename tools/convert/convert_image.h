@@ -9,6 +9,7 @@
 // before the last step leaves nothing visible at the destination.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ struct ConvertOptions {
   ChunkPolicy policy;
   int threads = 0;     // 0: one a processor
   bool force = false;  // converts and writes again what the destination has already
+  // Once it is true the conversion takes back what it has written and ends with kCancelled, unless
+  // the image is there already. Null: never.
+  const std::atomic<bool>* stopped = nullptr;
   // Where the memo of converted layers lies (and is kept); empty: none.
   std::string cache_directory;
   // Where layers wait, unnamed, until they are written; empty: $TMPDIR, else /var/tmp.

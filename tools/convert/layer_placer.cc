@@ -162,9 +162,7 @@ Status LayerPlacer::Read(const LayerTask& task,
   const OnBytes report = Reporter(task, LayerStage::kConverting, task.source.size);
   uint64_t done = 0;
   Status read = parts_.reader.ReadBlob(task.source, [&](ByteSpan bytes) -> Status {
-    if (parts_.cancelled.load(std::memory_order_relaxed)) {
-      return Fail(ErrorCode::kCancelled, "cancelled");
-    }
+    if (Cancelled()) return Fail(ErrorCode::kCancelled, "cancelled");
     LAYERFS_CHECK_OK(consume(bytes));
     done += bytes.size();
     report(done);
@@ -179,9 +177,19 @@ Status LayerPlacer::Read(const LayerTask& task,
   return read;
 }
 
+bool LayerPlacer::Cancelled() const {
+  const std::atomic<bool>* stopped = parts_.options.stopped;
+  return parts_.cancelled.load(std::memory_order_relaxed) ||
+         (stopped != nullptr && stopped->load(std::memory_order_relaxed));
+}
+
 Status LayerPlacer::Write(const LayerTask& task, const Digest& digest, uint64_t size,
                           int fd) const {
-  return parts_.writer.WriteBlob(digest, size, fd, Reporter(task, LayerStage::kWriting, size));
+  const OnBytes report = Reporter(task, LayerStage::kWriting, size);
+  return parts_.writer.WriteBlob(digest, size, fd, [&](uint64_t done) {
+    report(done);
+    if (Cancelled()) parts_.writer.Cancel();
+  });
 }
 
 LayerPlacer::OnBytes LayerPlacer::Reporter(const LayerTask& task, LayerStage stage,

@@ -67,6 +67,7 @@ class LayerPlacer {
                                       Result<StoredIndex> stored) const;
   Result<PlacedLayer> Copy(const LayerTask& task) const;
   Result<PlacedLayer> Convert(const LayerTask& task) const;
+  bool Cancelled() const;
   Result<bool> IsThere(const Digest& digest, uint64_t size, const std::string& place) const;
   Status Read(const LayerTask& task, const std::function<Status(ByteSpan)>& consume) const;
   Status Write(const LayerTask& task, const Digest& digest, uint64_t size, int fd) const;
