@@ -232,6 +232,7 @@ class ConvertMovedLinkTest : public ConvertImageTest {
   const LayoutImage::Layer link_ = {TarWriter().HardLink("link", "d/a").Finish()};
 
   void ExpectRefused(const ConvertOptions& options) {
+    progress_.Reset();
     const auto report = Convert(options);
     ASSERT_FALSE(report.has_value());
     EXPECT_EQ(report.error().code, ErrorCode::kCorrupt);
