@@ -132,7 +132,7 @@ class Commit {
       const KnownLayers known(options.policy.Fingerprint());
       const LayerPlacer placer({options, *reader, *writer_, *written, known, pool, progress,
                                 cancelled, InFlightBytes(1, 1)});
-      LAYERFS_TRY(placed, placer.Place({0, layer, config.diff_ids[i]}));
+      LAYERFS_TRY(placed, placer.Place({0, layer, config.diff_ids[i], true}));
       // Not copied: what its place has now is not what was mounted.
       layers.push_back(placed.outcome == LayerOutcome::kCopied ? layer
                                                                : ReplaceLayer(layer, placed.layer));

@@ -105,6 +105,7 @@ Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   PlacedLayer placed{layer, 0, LayerOutcome::kCopied};
   LAYERFS_TRY(there, IsThere(layer.digest, layer.size, PlaceOf(parts_.options.source)));
   if (there) {
+    if (task.index_verified) return placed;
     const auto copied = Verified(task, std::move(placed));
     return copied.has_value() ? *copied : Convert(task);
   }

@@ -24,6 +24,8 @@ struct LayerTask {
   size_t row = 0;
   Descriptor source;
   Digest diff_id;  // by the config
+  // The index of a converted layer is known to be its own: it is mounted.
+  bool index_verified = false;
 };
 
 struct PlacedLayer {
