@@ -314,6 +314,8 @@ class Soak:
 
 
 def main():
+    # A job in a shell's background ignores it, and so would the daemon.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("layerfs", "netmodel", "registry", "tree", "work"):
         parser.add_argument(name)
