@@ -170,7 +170,8 @@ TEST_F(FullCacheTest, WhatWasUsedBeforeMakesRoom) {
   EXPECT_TRUE(Presence().complete);
   EXPECT_LT(OthersThere(), kOthers);
   EXPECT_GT(OthersThere(), 0) << "more went than had to";
-  EXPECT_LE(Used(), context_->cache->limit_bytes());
+  // While one thread evicts, others may go a tenth beyond the limit.
+  EXPECT_LE(Used(), context_->cache->limit_bytes() * 11 / 10);
 }
 
 TEST_F(FullCacheTest, WhatTheImageSharesWithThoseOfBeforeStays) {
