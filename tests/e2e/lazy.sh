@@ -72,7 +72,7 @@ mount_image "$SOURCE" "$M" --fill off --cache "$WORK/cache-small" --cache-size "
 find "$M" -xdev -type f -print0 | xargs -0 cat >/dev/null
 echo "  $(bytes_sent) bytes; a pull is $PULL; $(in_small_cache) bytes in the cache"
 (($(bytes_sent) * 2 < PULL * 3)) || fail "$(bytes_sent) bytes were fetched; a pull is $PULL"
-(($(in_small_cache) <= LIMIT + (2 << 20))) || fail "$(in_small_cache) bytes are in a cache of $LIMIT"
+(($(in_small_cache) <= LIMIT * 11 / 10)) || fail "$(in_small_cache) bytes are in a cache of $LIMIT"
 
 fact "what an idle mount merely keeps open can be evicted"
 emptied() {
