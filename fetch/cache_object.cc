@@ -118,7 +118,7 @@ Status DiskObject::WritePartial(uint64_t offset, ByteSpan data, const CopySource
 
 Status DiskObject::Finish() {
   const std::lock_guard one_thread(finishing_);
-  LAYERFS_TRY(full, IsFull());
+  LAYERFS_TRY(full, Mark(std::nullopt));
   if (!full) return {};
   // Without mutex_, because it takes a while: what is full does not change any more.
   const int file = fd();
@@ -131,8 +131,8 @@ Status DiskObject::Finish() {
   return Complete();
 }
 
-// Whether every page is there now and nobody has completed the file yet.
-Result<bool> DiskObject::Mark(PageRange pages) {
+// Marks `pages`, if any. Whether every page is there now and nobody has completed the file yet.
+Result<bool> DiskObject::Mark(std::optional<PageRange> pages) {
   const std::lock_guard lock(mutex_);
   const OpenedFile* opened = current_.load();
   if (whole_.load() || opened == nullptr || opened->on_disk == nullptr) return false;
@@ -144,23 +144,9 @@ Result<bool> DiskObject::Mark(PageRange pages) {
     whole_.store(true);
     return false;
   }
-  LAYERFS_CHECK_OK(opened->on_disk->Mark(file, pages));
-  if (opened->verified != nullptr) opened->verified->Set(pages);
-  return opened->on_disk->IsFull(file);
-}
-
-// As Mark says, without a mark.
-Result<bool> DiskObject::IsFull() {
-  const std::lock_guard lock(mutex_);
-  const OpenedFile* opened = current_.load();
-  if (whole_.load() || opened == nullptr || opened->on_disk == nullptr) return false;
-  const int file = opened->file.get();
-  const ScopedRangeLock marking(file, kMarkingLock);
-  LAYERFS_CHECK_OK(marking.status());
-  LAYERFS_TRY(size, FileSize(file));
-  if (size == id_.size) {
-    whole_.store(true);
-    return false;
+  if (pages.has_value()) {
+    LAYERFS_CHECK_OK(opened->on_disk->Mark(file, *pages));
+    if (opened->verified != nullptr) opened->verified->Set(*pages);
   }
   return opened->on_disk->IsFull(file);
 }

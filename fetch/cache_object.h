@@ -14,6 +14,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "fetch/cache_page_map.h"
@@ -79,8 +80,7 @@ class DiskObject final : public CachedObject {
   Status WritePartial(uint64_t offset, ByteSpan data, const CopySource& copy);
   void NoteKeeping(const Status& written) const;
   Status WriteTemporary(const std::string& name, ByteSpan data) const;
-  Result<bool> Mark(PageRange pages);
-  Result<bool> IsFull();
+  Result<bool> Mark(std::optional<PageRange> pages);
   Status Complete();
   void PromoteLocked();
   Status CheckContent(int fd) const;
