@@ -96,7 +96,9 @@ Status LayerDecoder::Impl::DecideEncoding() {
   LAYERFS_TRY(encoding, Sniff(head_));
   encoding_ = encoding;
   if (encoding == LayerEncoding::kGzip) gzip_ = std::make_unique<GzipStreamDecoder>();
-  if (encoding == LayerEncoding::kZstd) zstd_ = std::make_unique<ZstdStreamDecoder>();
+  if (encoding == LayerEncoding::kZstd) {
+    zstd_ = std::make_unique<ZstdStreamDecoder>(limits_.zstd_window_log);
+  }
   if (encoding != LayerEncoding::kTar) output_.resize(kOutputSize);
   const Bytes head = std::move(head_);
   return Decode(head);

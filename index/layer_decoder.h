@@ -9,6 +9,7 @@
 
 #include "index/base/bytes.h"
 #include "index/base/error.h"
+#include "index/base/zstd_codec.h"
 
 namespace layerfs {
 
@@ -16,9 +17,11 @@ enum class LayerEncoding { kUnknown, kTar, kGzip, kZstd };
 
 // A decompression bomb is refused when the tar is larger than
 // max(floor_bytes, ratio × the blob's bytes so far).
+// A zstd frame with a window of more than 2^zstd_window_log bytes is kUnsupported.
 struct LayerDecoderLimits {
   uint64_t floor_bytes = uint64_t{16} << 30;
   uint64_t ratio = 200;
+  int zstd_window_log = kZstdMaxWindowLog;
 };
 
 class LayerDecoder {

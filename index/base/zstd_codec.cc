@@ -107,11 +107,11 @@ Status ZstdDecompressor::Decompress(ByteSpan frames, MutableByteSpan out) {
 
 namespace {
 
-Error StreamError(size_t code) {
+Error StreamError(size_t code, int max_window_log) {
   switch (ZSTD_getErrorCode(code)) {
     case ZSTD_error_frameParameter_windowTooLarge:
-      return {ErrorCode::kTooLarge, "zstd stream: a window of more than " +
-                                        std::to_string(1 << (kZstdMaxWindowLog - 20)) + " MiB"};
+      return {ErrorCode::kUnsupported, "zstd stream: a window of more than " +
+                                           std::to_string(1 << (max_window_log - 20)) + " MiB"};
     case ZSTD_error_dictionary_wrong:
       return {ErrorCode::kUnsupported, "zstd stream: a frame that needs a dictionary"};
     default:
@@ -122,13 +122,17 @@ Error StreamError(size_t code) {
 }  // namespace
 
 struct ZstdStreamDecoder::Context {
-  Context() { ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, kZstdMaxWindowLog); }
+  explicit Context(int max_window_log) : max_window_log(max_window_log) {
+    ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, max_window_log);
+  }
   ~Context() { ZSTD_freeDCtx(zstd); }
   ZSTD_DCtx* zstd = ZSTD_createDCtx();
+  const int max_window_log;
   bool at_frame_end = true;
 };
 
-ZstdStreamDecoder::ZstdStreamDecoder() : context_(std::make_unique<Context>()) {}
+ZstdStreamDecoder::ZstdStreamDecoder(int max_window_log)
+    : context_(std::make_unique<Context>(max_window_log)) {}
 ZstdStreamDecoder::~ZstdStreamDecoder() = default;
 ZstdStreamDecoder::ZstdStreamDecoder(ZstdStreamDecoder&&) noexcept = default;
 ZstdStreamDecoder& ZstdStreamDecoder::operator=(ZstdStreamDecoder&&) noexcept = default;
@@ -143,7 +147,7 @@ Result<size_t> ZstdStreamDecoder::Decode(ByteSpan& input, MutableByteSpan output
     const size_t hint = ZSTD_decompressStream(context_->zstd, &out, &in);
     if (ZSTD_isError(hint) != 0) {
       input = input.subspan(in.pos);
-      return Fail(StreamError(hint));
+      return Fail(StreamError(hint, context_->max_window_log));
     }
     context_->at_frame_end = hint == 0;
     if (in.pos == in_before && out.pos == out_before) break;

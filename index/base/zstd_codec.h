@@ -81,15 +81,16 @@ class ZstdDecompressor {
 // Decodes a stream of frames, skippable ones passed over, that arrives in pieces.
 class ZstdStreamDecoder {
  public:
-  ZstdStreamDecoder();
+  // Frames may have windows, which the decoder holds in memory, of 2^max_window_log bytes.
+  explicit ZstdStreamDecoder(int max_window_log = kZstdMaxWindowLog);
   ~ZstdStreamDecoder();
   ZstdStreamDecoder(ZstdStreamDecoder&&) noexcept;
   ZstdStreamDecoder& operator=(ZstdStreamDecoder&&) noexcept;
 
   // Consumes from the front of `input` and fills the front of `output`; returns the bytes written.
   // Call until `input` is empty and less than output.size() came out. kCorrupt: a broken frame, or
-  // anything but another frame behind a frame; kTooLarge: a window over kZstdMaxWindowLog. Then
-  // `input` begins about where the trouble is.
+  // anything but another frame behind a frame; kUnsupported: a dictionary, a larger window.
+  // Then `input` begins about where the trouble is.
   Result<size_t> Decode(ByteSpan& input, MutableByteSpan output);
   // Whether the input so far ends at a frame's end.
   bool at_frame_end() const;

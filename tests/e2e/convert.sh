@@ -73,6 +73,24 @@ ours=$(manifest_of "$WORK/app" | jq '[.layers[].size] | add')
 echo "  zstd -3: $plain bytes, converted: $ours bytes"
 ((ours * 100 <= plain * 108)) || fail "the converted layers have $ours bytes, zstd -3 makes $plain"
 
+fact "layers with the longest windows convert in bounded memory, however many there are"
+init_layout "$WORK/wide"
+for number in 1 2 3 4; do
+  head -c $((144 << 20)) /dev/urandom >"$WORK/noise"
+  tar -C "$WORK" -cf "$WORK/wide.tar" noise
+  put_layer "$WORK/wide" zstd-long "$WORK/wide.tar"
+done >"$WORK/wide.layers"
+tag_layout "$WORK/wide" latest "$(put_image "$WORK/wide" amd64 '{}' <"$WORK/wide.layers")"
+peak=$(python3 -c '
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+' "$LAYERFS" convert -q --threads 4 "oci:$WORK/wide:latest" "oci:$WORK/wide-out:latest" | tail -1)
+echo "  $peak MiB"
+((peak < 256)) || fail "the conversion took $peak MiB of memory"
+check_converted wide-out
+rm -r "$WORK"/wide* "$WORK/noise"
+
 fact "a signal ends a conversion that is half-way, and nothing of it is left"
 mkdir "$WORK/slow"
 head -c $((128 << 20)) /dev/urandom >"$WORK/slow/random"

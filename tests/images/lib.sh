@@ -52,6 +52,7 @@ encode() {
     gzip) gzip -n -6 ;;
     multigzip) split -b 4M --filter='gzip -n -6' - ;; # one gzip member for each 4 MiB
     zstd) zstd -q -3 -c ;;
+    zstd-long) zstd -q -1 --long=27 -c ;; # the longest window that is taken
     *) die "unknown codec '$1'" ;;
   esac
 }
@@ -60,7 +61,7 @@ layer_type() {
   case $1 in
     none) echo "$LAYER_TYPE" ;;
     gzip | multigzip) echo "$LAYER_TYPE+gzip" ;;
-    zstd) echo "$LAYER_TYPE+zstd" ;;
+    zstd | zstd-long) echo "$LAYER_TYPE+zstd" ;;
   esac
 }
 

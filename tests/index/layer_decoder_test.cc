@@ -201,7 +201,7 @@ std::vector<BadCase> BadCases() {
       {"should_fail_zstd_reserved_block",
        LittleEndian(kZstdFrameMagic, 4) + std::string("\x20\x01\x07\0\0", 5), "zstd stream: "},
       {"should_fail_zstd_window", wide_window, "a window of more than 128 MiB",
-       ErrorCode::kTooLarge},
+       ErrorCode::kUnsupported},
       {"should_fail_zstd_dictionary", with_dictionary, "needs a dictionary",
        ErrorCode::kUnsupported},
       {"should_fail_xz", std::string("\xfd\x37zXZ\0\0\4", 8), "compressed with xz",

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "index/layer_decoder.h"
 #include "index/layer_index_builder.h"
 #include "index/tar_parser.h"
 #include "tools/convert/chunk_pipeline.h"
@@ -67,7 +66,7 @@ Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
   LAYERFS_TRY(spool, SpoolFile::Open(conversion.spool_directory));
   ChunkPipeline pipeline({conversion.in_flight_bytes}, *conversion.pool, spool);
   TarStages stages(conversion.policy, pipeline);
-  LayerDecoder decoder([&stages](ByteSpan tar) { return stages.Feed(tar); });
+  LayerDecoder decoder([&stages](ByteSpan tar) { return stages.Feed(tar); }, conversion.limits);
   LAYERFS_CHECK_OK(read_blob([&decoder](ByteSpan blob) { return decoder.Feed(blob); }));
   LAYERFS_CHECK_OK(decoder.Finish());
   LAYERFS_CHECK_OK(stages.Finish());

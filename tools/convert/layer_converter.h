@@ -11,6 +11,7 @@
 #include "index/base/digest.h"
 #include "index/base/error.h"
 #include "index/chunk_ref.h"
+#include "index/layer_decoder.h"
 #include "tools/convert/chunk_policy.h"
 #include "tools/convert/compression_pool.h"
 #include "tools/convert/spool_file.h"
@@ -31,6 +32,7 @@ struct LayerConversion {
   uint64_t in_flight_bytes = 0;  // see InFlightBytes
   std::string spool_directory;
   CompressionPool* pool = nullptr;  // of the policy's compression and level
+  LayerDecoderLimits limits;
 };
 
 struct ConvertedLayer {

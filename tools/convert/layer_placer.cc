@@ -10,7 +10,6 @@
 #include "index/base/log.h"
 #include "index/layer_decoder.h"
 #include "tools/convert/converted_documents.h"
-#include "tools/convert/layer_converter.h"
 #include "tools/convert/spool_file.h"
 
 namespace layerfs {
@@ -18,6 +17,10 @@ namespace {
 
 // Progress is told this often and at the end; a bar does not show more.
 constexpr uint64_t kReportBytes = uint64_t{512} << 10;
+
+// Windows up to this size (32 MiB) are had by all layers that are converted side by side. No level
+// of zstd below its "ultra" ones has more than 8 MiB.
+constexpr int kUsualWindowLog = 25;
 
 // The repository of `place` when it is in the destination's registry.
 std::optional<std::string> MountableFrom(const std::string& place,
@@ -129,10 +132,8 @@ Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
 }
 
 Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
-  const BlobReader read = [&](const BlobConsumer& consume) { return Read(task, consume); };
   const ConvertOptions& options = parts_.options;
-  LAYERFS_TRY(converted, ConvertLayer(read, {options.policy, parts_.in_flight_bytes,
-                                             options.spool_directory, &parts_.pool}));
+  LAYERFS_TRY(converted, Converted(task));
   LAYERFS_CHECK_OK(CheckDiffId(task, converted.diff_id));
   const uint64_t size = converted.spool.size();
   LAYERFS_TRY(there, IsThere(converted.digest, size, ""));
@@ -145,6 +146,21 @@ Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
                            options.policy.compression};
   return PlacedLayer{ConvertedLayerDescriptor(blob), converted.tar_size, LayerOutcome::kConverted,
                      converted.links_below};
+}
+
+Result<ConvertedLayer> LayerPlacer::Converted(const LayerTask& task) const {
+  const BlobReader read = [&](const BlobConsumer& consume) { return Read(task, consume); };
+  LayerConversion conversion{parts_.options.policy,
+                             parts_.in_flight_bytes,
+                             parts_.options.spool_directory,
+                             &parts_.pool,
+                             {.zstd_window_log = kUsualWindowLog}};
+  Result<ConvertedLayer> converted = ConvertLayer(read, conversion);
+  // A long window is seen in the frame's header, which is most often the blob's first bytes.
+  if (converted.has_value() || converted.error().code != ErrorCode::kUnsupported) return converted;
+  conversion.limits.zstd_window_log = kZstdMaxWindowLog;
+  const std::lock_guard one_at_a_time(long_window_);
+  return ConvertLayer(read, conversion);
 }
 
 Status LayerPlacer::PlaceBytes(const Digest& digest, ByteSpan bytes) const {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -16,6 +17,7 @@
 #include "tools/convert/compression_pool.h"
 #include "tools/convert/convert_image.h"
 #include "tools/convert/known_layers.h"
+#include "tools/convert/layer_converter.h"
 #include "tools/convert/stored_index.h"
 
 namespace layerfs {
@@ -69,6 +71,9 @@ class LayerPlacer {
                                       Result<StoredIndex> stored) const;
   Result<PlacedLayer> Copy(const LayerTask& task) const;
   Result<PlacedLayer> Convert(const LayerTask& task) const;
+  // A layer as ConvertLayer makes it. Layers with long windows (zstd --long=27: 128 MiB that the
+  // decoder holds) come one at a time, the others side by side.
+  Result<ConvertedLayer> Converted(const LayerTask& task) const;
   bool Cancelled() const;
   Result<bool> IsThere(const Digest& digest, uint64_t size, const std::string& place) const;
   Status Read(const LayerTask& task, const std::function<Status(ByteSpan)>& consume) const;
@@ -76,6 +81,7 @@ class LayerPlacer {
   OnBytes Reporter(const LayerTask& task, LayerStage stage, uint64_t total) const;
 
   const Parts parts_;
+  mutable std::mutex long_window_;
 };
 
 }  // namespace layerfs
