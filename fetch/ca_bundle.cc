@@ -3,25 +3,69 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
+#include <filesystem>
+#include <optional>
+#include <system_error>
 
 namespace layerfs {
 namespace {
 
 // The system's bundles have some 250 KiB; more than this is not a bundle.
 constexpr uint64_t kMaxBundleBytes = uint64_t{16} << 20;
+constexpr size_t kHashDigits = 8;
+
+std::optional<std::string> Environment(const char* name) {
+  const char* value = getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+// "5ed36f99.0": X509_LOOKUP_hash_dir(3).
+bool IsHashName(const std::string& name) {
+  return name.size() == kHashDigits + 2 && name.ends_with(".0") &&
+         std::all_of(name.begin(), name.begin() + kHashDigits,
+                     [](unsigned char digit) { return std::isxdigit(digit) != 0; });
+}
+
+bool IsHashed(const std::string& directory) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (IsHashName(entry->path().filename())) return true;
+  }
+  return false;
+}
+
+// Whether the directory holds what the file does.
+bool IsCurrent(const SystemCertificates& system) {
+  if (system.directory.empty() || !IsHashed(system.directory)) return false;
+  if (system.file.empty()) return true;
+  struct stat file;
+  struct stat directory;
+  if (::stat(system.file.c_str(), &file) != 0) return true;
+  return ::stat(system.directory.c_str(), &directory) == 0 &&
+         file.st_mtim.tv_sec <= directory.st_mtim.tv_sec;
+}
 
 }  // namespace
 
-Result<CaBundle> CaBundle::Open(const std::string& system_file,
+Result<CaBundle> CaBundle::Open(const SystemCertificates& system,
                                 const std::vector<std::string>& extra_files) {
   CaBundle bundle;
-  const char* override_file = getenv("SSL_CERT_FILE");
-  const std::string base =
-      override_file != nullptr && *override_file != '\0' ? override_file : system_file;
-  bundle.path_ = base;
+  std::string base = Environment("SSL_CERT_FILE").value_or(system.file);
+  if (const auto directory = Environment("SSL_CERT_DIR")) {
+    bundle.directory_ = *directory;
+  } else if (base == system.file && IsCurrent(system)) {
+    base.clear();
+    bundle.directory_ = system.directory;
+  }
+  bundle.file_ = base;
   if (extra_files.empty()) return bundle;
 
   Bytes extra;
@@ -44,7 +88,7 @@ Result<CaBundle> CaBundle::Open(const std::string& system_file,
     }
   }
   LAYERFS_CHECK_OK(WriteFull(bundle.memory_.get(), extra));
-  bundle.path_ = "/proc/self/fd/" + std::to_string(bundle.memory_.get());
+  bundle.file_ = "/proc/self/fd/" + std::to_string(bundle.memory_.get());
   return bundle;
 }
 

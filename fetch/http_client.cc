@@ -181,11 +181,13 @@ void InitializeLibrary() {
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
 }
 
-std::string DefaultCaFile() {
+SystemCertificates FindSystemCertificates() {
   const std::unique_ptr<CURL, EasyCleanup> easy(curl_easy_init());
   const char* file = nullptr;
+  const char* directory = nullptr;
   if (easy) curl_easy_getinfo(easy.get(), CURLINFO_CAINFO, &file);
-  return file != nullptr ? file : "";
+  if (easy) curl_easy_getinfo(easy.get(), CURLINFO_CAPATH, &directory);
+  return {file != nullptr ? file : "", directory != nullptr ? directory : ""};
 }
 
 }  // namespace
@@ -439,13 +441,12 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
 
 void HttpClient::Loop::SetTls(const HttpRequest& request, CURL* easy) const {
   const HttpTls& tls = request.tls != nullptr ? *request.tls : *tls_;
-  if (!tls.ca.path().empty()) {
-    curl_easy_setopt(easy, CURLOPT_CAINFO, tls.ca.path().c_str());
-    // The directory holds the same certificates, and with one libcurl does not cache them.
-    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
-  }
-  if (const char* directory = getenv("SSL_CERT_DIR"); directory != nullptr && *directory != '\0') {
-    curl_easy_setopt(easy, CURLOPT_CAPATH, directory);
+  const auto or_none = [](const std::string& path) {
+    return path.empty() ? nullptr : path.c_str();
+  };
+  if (!tls.ca.is_default()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, or_none(tls.ca.file()));
+    curl_easy_setopt(easy, CURLOPT_CAPATH, or_none(tls.ca.directory()));
   }
   if (!tls.client_cert.empty()) curl_easy_setopt(easy, CURLOPT_SSLCERT, tls.client_cert.c_str());
   if (!tls.client_key.empty()) curl_easy_setopt(easy, CURLOPT_SSLKEY, tls.client_key.c_str());
@@ -467,7 +468,7 @@ Result<std::unique_ptr<HttpClient>> HttpClient::Create(HttpClientOptions options
 
 Result<std::shared_ptr<const HttpTls>> HttpClient::MakeTls(const HttpTlsOptions& options) {
   InitializeLibrary();
-  return HttpTls::Make(DefaultCaFile(), options);
+  return HttpTls::Make(FindSystemCertificates(), options);
 }
 
 HttpClient::HttpClient(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}

@@ -26,11 +26,11 @@ struct HttpTls {
   std::string client_key;
   bool skip_verify = false;
 
-  // `system_file` as for CaBundle.
-  static Result<std::shared_ptr<const HttpTls>> Make(const std::string& system_file,
+  // `system` as for CaBundle.
+  static Result<std::shared_ptr<const HttpTls>> Make(const SystemCertificates& system,
                                                      const HttpTlsOptions& options) {
     auto tls = std::make_shared<HttpTls>();
-    LAYERFS_TRY(bundle, CaBundle::Open(system_file, options.ca_files));
+    LAYERFS_TRY(bundle, CaBundle::Open(system, options.ca_files));
     tls->ca = std::move(bundle);
     tls->client_cert = options.client_cert;
     tls->client_key = options.client_key;
