@@ -2,12 +2,14 @@
 #include "fs/image.h"
 
 #include <algorithm>
+#include <future>
 #include <map>
 
 #include "fs/chunk_wait.h"
 #include "fs/startup_artifact.h"
 #include "fs/startup_loader.h"
 #include "index/base/log.h"
+#include "index/base/synchronized.h"
 #include "index/index_codec.h"
 #include "index/layer_footer.h"
 #include "index/merge.h"
@@ -166,6 +168,37 @@ struct Image::State {
   std::vector<std::shared_ptr<const SourceBlob>> blobs;  // by layer
   std::vector<ChunkRef> indexes;                         // likewise
   std::optional<Index> tree;
+  Synchronized<std::future<Result<Bytes>>> config;  // last: what runs there uses the others
+
+  std::string ConfigDocument() const {
+    return kConfigDocumentPrefix + manifest.config.digest.Hex();
+  }
+
+  std::optional<Bytes> FindConfig() const {
+    return FindDocument(*context.cache, ConfigDocument(), manifest.config.digest, kMaxConfigBytes);
+  }
+
+  Result<Bytes> FetchConfig() const {
+    const Descriptor& descriptor = manifest.config;
+    if (descriptor.size > kMaxConfigBytes) {
+      return Fail(ErrorCode::kTooLarge, reference.ToString() + ": config of " +
+                                            std::to_string(descriptor.size) + " bytes");
+    }
+    Bytes raw;
+    LAYERFS_CHECK_OK(reader->ReadBlob(descriptor, [&](ByteSpan part) -> Status {
+      raw.insert(raw.end(), part.begin(), part.end());
+      return {};
+    }));
+    KeepDocument(*context.cache, ConfigDocument(), raw);
+    return raw;
+  }
+
+  void FetchConfigBehind() {
+    if (FindConfig().has_value()) return;
+    config.With([&](auto& coming) {
+      coming = std::async(std::launch::async, [this] { return FetchConfig(); });
+    });
+  }
 
   Status FindLayers() {
     for (size_t i = 0; i < manifest.layers.size(); ++i) {
@@ -248,7 +281,7 @@ struct Image::State {
     parts.image = reference.ToString();
     parts.check_tree = [this](const Index& opened) { return CheckTree(opened); };
     parts.config = manifest.config.digest;
-    parts.config_document = kConfigDocumentPrefix + manifest.config.digest.Hex();
+    parts.config_document = ConfigDocument();
     parts.timeout = timeout;
     parts.on_event = on_event;
     auto opened = StartupLoader::FindCached(parts);
@@ -344,6 +377,7 @@ Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
   } else if (auto tree = state->FindTree()) {
     state->tree = std::move(tree);
   } else {
+    if (options.config) state->FetchConfigBehind();
     LAYERFS_TRY(made, state->MakeTree());
     state->tree = std::move(made);
   }
@@ -367,23 +401,10 @@ Result<ImageConfig> Image::Config() {
 const Bytes& Image::raw_manifest() const { return state_->raw_manifest; }
 
 Result<Bytes> Image::RawConfig() {
-  const Descriptor& descriptor = state_->manifest.config;
-  const std::string name = kConfigDocumentPrefix + descriptor.digest.Hex();
-  ObjectCache& cache = *state_->context.cache;
-  auto raw = FindDocument(cache, name, descriptor.digest, kMaxConfigBytes);
-  if (!raw.has_value()) {
-    if (descriptor.size > kMaxConfigBytes) {
-      return Fail(ErrorCode::kTooLarge, state_->reference.ToString() + ": config of " +
-                                            std::to_string(descriptor.size) + " bytes");
-    }
-    raw.emplace();
-    LAYERFS_CHECK_OK(state_->reader->ReadBlob(descriptor, [&](ByteSpan part) -> Status {
-      raw->insert(raw->end(), part.begin(), part.end());
-      return {};
-    }));
-    KeepDocument(cache, name, *raw);
-  }
-  return std::move(*raw);
+  auto coming = state_->config.With([](auto& config) { return std::exchange(config, {}); });
+  if (coming.valid()) return coming.get();
+  if (auto found = state_->FindConfig()) return std::move(*found);
+  return state_->FetchConfig();
 }
 
 std::shared_ptr<const SourceBlob> Image::layer_blob(LayerNumber layer) const {

@@ -39,6 +39,8 @@ struct ImageOptions {
   // Whether one is looked for among the image's referrers where the index has none. That costs a
   // round, and is a choice of whom to believe (index/PACK.md, "Trust").
   bool referrers = false;
+  // The config will be asked for: it is fetched along with what else it takes to open the image.
+  bool config = false;
   // Is told how far it is, for those who measure: "resolved", "opened", then, as the startup pack
   // comes in, "pages" with the bytes that are there, and "through". From any thread.
   std::function<void(std::string_view event, uint64_t bytes)> on_event;

@@ -94,6 +94,7 @@ Result<ImageOptions> MountServer::LoadOptions(std::chrono::milliseconds timeout,
   load.offline = options_.services.offline;
   load.startup = !options_.no_startup && options_.record.empty();
   load.referrers = options_.referrers;
+  load.config = options_.report_fd >= 0;
   if (!options_.events.empty()) {
     load.on_event = [&events](std::string_view event, uint64_t bytes) {
       events.Note(event, bytes);
