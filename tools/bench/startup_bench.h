@@ -14,6 +14,7 @@
 #include "index/base/error.h"
 #include "tools/bench/child_program.h"
 #include "tools/bench/container_engines.h"
+#include "tools/bench/resident_files.h"
 #include "tools/bench/startup_samples.h"
 #include "tools/netmodel/network_model.h"
 #include "tools/run/mount_process.h"
@@ -52,6 +53,7 @@ class StartupBench {
     std::string repository;  // below the registry
     TaskSpec local;          // over the unpacked copy
     ImageResult result;      // what is known before the first run
+    ResidentFiles registry;  // what the registry has of it
   };
   StartupBench(const StartupBenchOptions& options, std::FILE* talk);
 
@@ -60,6 +62,7 @@ class StartupBench {
   Status Convert(const std::string& image, Services& services, Prepared& prepared);
   Status AddPack(const std::string& image, Services& services, Prepared& prepared);
   Status Unpack(Prepared& prepared);
+  Status HoldRegistryFiles(Prepared& prepared) const;
   Result<TaskSpec> CopyTree(const MountProcess& mount, const std::string& mount_point,
                             const std::string& tree);
   Status MeasureLocal(Prepared& prepared);
@@ -78,15 +81,18 @@ class StartupBench {
   std::string Direct(const std::string& repository, const std::string& tag) const;
   std::string Shaped(const std::string& repository, const std::string& tag) const;
   std::string NextName();
+  std::string NextEmptyPlace();
   void Say(const std::string& text) const;
 
   const StartupBenchOptions options_;
   std::FILE* const talk_;
   const std::string scratch_;
   std::string program_;  // this executable
+  ResidentFiles tools_;
   int registry_port_ = 0;
   int shaped_port_ = 0;
   int containers_ = 0;
+  int places_ = 0;
   std::optional<ChildProgram> registry_;
   std::unique_ptr<NetworkModel> model_;
 };
