@@ -124,18 +124,12 @@ class RmCommand final : public Command {
     LAYERFS_CHECK_OK(BecomeNamespaceRoot());
     LAYERFS_TRY(store, ContainerStore::Open(state));
     store.CleanUp();
-    ExitStatus status = ExitStatus::kSuccess;
-    for (const std::string& name : names_) {
+    return ForEachContainer(names_, "layerfs rm", io, [&](const std::string& name) -> Result<bool> {
       const Status removed = Remove(store, name);
-      if (removed.has_value()) {
-        std::fprintf(io.out, "%s\n", name.c_str());
-      } else if (!force_ || removed.error().code != ErrorCode::kNotFound) {
-        std::fprintf(io.err, "layerfs rm: %s\n",
-                     EscapeForTerminal(removed.error().context).c_str());
-        status = ExitStatusOf(removed.error().code);
-      }
-    }
-    return status;
+      if (removed.has_value()) return true;
+      if (force_ && removed.error().code == ErrorCode::kNotFound) return false;
+      return Fail(removed.error());
+    });
   }
 
  private:

@@ -11,7 +11,6 @@
 #include "tools/run/container_store.h"
 #include "tools/run/user_namespace.h"
 #include "tools/state_option.h"
-#include "tools/text.h"
 
 namespace layerfs {
 namespace {
@@ -37,18 +36,11 @@ class StopCommand final : public Command {
     const std::string state = StateDirectory(state_directory_);
     LAYERFS_CHECK_OK(BecomeNamespaceRoot());
     LAYERFS_TRY(store, ContainerStore::Open(state));
-    ExitStatus status = ExitStatus::kSuccess;
-    for (const std::string& name : names_) {
-      const Status stopped = store.Stop(name, std::chrono::seconds(seconds_));
-      if (stopped.has_value()) {
-        std::fprintf(io.out, "%s\n", name.c_str());
-        continue;
-      }
-      std::fprintf(io.err, "layerfs stop: %s\n",
-                   EscapeForTerminal(stopped.error().context).c_str());
-      status = ExitStatusOf(stopped.error().code);
-    }
-    return status;
+    return ForEachContainer(names_, "layerfs stop", io,
+                            [&](const std::string& name) -> Result<bool> {
+                              LAYERFS_CHECK_OK(store.Stop(name, std::chrono::seconds(seconds_)));
+                              return true;
+                            });
   }
 
  private:

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/state_option.h"
 
+#include <cstdio>
 #include <filesystem>
 #include <system_error>
 
 #include "tools/run/container_store.h"
+#include "tools/text.h"
 
 namespace layerfs {
 
@@ -16,6 +18,23 @@ void DeclareState(CLI::App& app, std::string& directory) {
 
 std::string StateDirectory(const std::string& given) {
   return given.empty() ? DefaultStateDirectory() : given;
+}
+
+ExitStatus ForEachContainer(const std::vector<std::string>& names, const std::string& title,
+                            CommandIo& io,
+                            const std::function<Result<bool>(const std::string&)>& act) {
+  ExitStatus status = ExitStatus::kSuccess;
+  for (const std::string& name : names) {
+    const Result<bool> done = act(name);
+    if (!done.has_value()) {
+      std::fprintf(io.err, "%s: %s\n", title.c_str(),
+                   EscapeForTerminal(done.error().context).c_str());
+      status = ExitStatusOf(done.error().code);
+    } else if (*done) {
+      std::fprintf(io.out, "%s\n", name.c_str());
+    }
+  }
+  return status;
 }
 
 Result<std::string> AbsolutePath(const std::string& path) {

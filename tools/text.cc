@@ -11,19 +11,6 @@
 namespace layerfs {
 namespace {
 
-struct Number {
-  double value;
-  std::string_view unit;
-};
-
-std::optional<Number> SplitNumber(std::string_view text) {
-  double value = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-  if (error != std::errc{} || !std::isfinite(value) || value < 0) return std::nullopt;
-  return Number{value, text.substr(static_cast<size_t>(end - text.data()))};
-}
-
 // The length of the valid, printable UTF-8 sequence at the front; 0 where there is none.
 size_t PrintableLength(std::string_view bytes) {
   const auto lead = static_cast<unsigned char>(bytes[0]);
@@ -45,6 +32,14 @@ size_t PrintableLength(std::string_view bytes) {
 }
 
 }  // namespace
+
+std::optional<NumberWithUnit> SplitNumber(std::string_view text) {
+  double value = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  if (error != std::errc{} || !std::isfinite(value) || value < 0) return std::nullopt;
+  return NumberWithUnit{value, text.substr(static_cast<size_t>(end - text.data()))};
+}
 
 std::string FormatBytes(uint64_t bytes) {
   static constexpr std::array<const char*, 6> kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,12 @@ namespace layerfs {
 
 // 1536 → "1.5 KiB", 12 → "12 B".
 std::string FormatBytes(uint64_t bytes);
+// "1.5GiB" → 1.5 and "GiB". Nothing for what does not begin with a decimal number of 0 or more.
+struct NumberWithUnit {
+  double value = 0;
+  std::string_view unit;
+};
+std::optional<NumberWithUnit> SplitNumber(std::string_view text);
 // "4096", "64K", "1.5GiB", "10G": powers of 1024.
 Result<uint64_t> ParseBytes(std::string_view text);
 // "60", "60s", "500ms", "2m", "1h".

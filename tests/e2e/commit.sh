@@ -96,18 +96,7 @@ expect_equal "podman run" added "$("${podman[@]}" run -q --rm --runtime runc --n
   --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$REGISTRY/other/app:committed")"
 
 fact "containerd unpacks the same tree and runs it"
-cat >"$WORK/containerd.toml" <<TOML
-version = 2
-root = "$WORK/containerd"
-state = "$WORK/containerd-state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "$WORK/containerd.sock"
-TOML
-containerd -c "$WORK/containerd.toml" >"$WORK/containerd.log" 2>&1 &
-PIDS+=($!)
-ctr=(ctr -a "$WORK/containerd.sock")
-wait_until 20 "${ctr[@]}" version || fail "containerd does not answer: $(tail -3 "$WORK/containerd.log")"
+start_containerd
 "${ctr[@]}" images pull --plain-http "$REGISTRY/other/app:committed" >/dev/null
 mkdir "$WORK/ctr"
 "${ctr[@]}" images mount "$REGISTRY/other/app:committed" "$WORK/ctr" >/dev/null

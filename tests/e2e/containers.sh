@@ -20,18 +20,7 @@ expect_equal "state of the program" ready "$(jq -r .state <<<"$answer")"
 expect_equal "system of the program" app "$(jq -r .system <<<"$answer")"
 
 fact "ctr run"
-cat >"$WORK/containerd.toml" <<TOML
-version = 2
-root = "$WORK/containerd"
-state = "$WORK/containerd-state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "$WORK/containerd.sock"
-TOML
-containerd -c "$WORK/containerd.toml" >"$WORK/containerd.log" 2>&1 &
-PIDS+=($!)
-ctr=(ctr -a "$WORK/containerd.sock")
-wait_until 20 "${ctr[@]}" version || fail "containerd does not answer: $(tail -3 "$WORK/containerd.log")"
+start_containerd
 "${ctr[@]}" images pull --plain-http "$REGISTRY/test/app:converted" >/dev/null
 answer=$("${ctr[@]}" run --rm "$REGISTRY/test/app:converted" e2e)
 expect_equal "state of the program" ready "$(jq -r .state <<<"$answer")"

@@ -98,6 +98,23 @@ unmount_image() {
 
 require_images
 
+# start_containerd: one with a store of its own below WORK, ended with the test; `ctr` is the words of
+# its client.
+start_containerd() {
+  cat >"$WORK/containerd.toml" <<TOML
+version = 2
+root = "$WORK/containerd"
+state = "$WORK/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "$WORK/containerd.sock"
+TOML
+  containerd -c "$WORK/containerd.toml" >"$WORK/containerd.log" 2>&1 &
+  PIDS+=($!)
+  ctr=(ctr -a "$WORK/containerd.sock")
+  wait_until 20 "${ctr[@]}" version || fail "containerd does not answer: $(tail -3 "$WORK/containerd.log")"
+}
+
 # private_mounts COMMAND…: becomes it, in a mount namespace of its own and without the mounts of other
 # tests: a copy of a mount keeps its daemon going when the mount itself is gone.
 private_mounts() {

@@ -6,30 +6,20 @@
 #include <optional>
 #include <utility>
 
+#include "tools/text.h"
+
 namespace layerfs {
 namespace {
 
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-struct Number {
-  double value;
-  std::string_view unit;
-};
-
-std::optional<Number> SplitNumber(std::string_view text) {
-  double value = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-  if (error != std::errc{} || !(value >= 0 && value < 1e15)) return std::nullopt;
-  return Number{value, text.substr(static_cast<size_t>(end - text.data()))};
-}
-
 template <size_t N>
 std::optional<double> ParseScaled(std::string_view text,
                                   const std::array<std::pair<std::string_view, double>, N>& units) {
-  const std::optional<Number> number = SplitNumber(text);
-  if (!number.has_value()) return std::nullopt;
+  constexpr double kMost = 1e15;
+  const std::optional<NumberWithUnit> number = SplitNumber(text);
+  if (!number.has_value() || number->value >= kMost) return std::nullopt;
   for (const auto& [unit, factor] : units) {
     if (number->unit == unit) return number->value * factor;
   }
@@ -93,7 +83,7 @@ std::optional<FaultRule> ParseFault(std::string_view text) {
     rule.exchange = *exchange;
     rule.after_bytes = *after;
   } else {
-    const std::optional<Number> percent = SplitNumber(when);
+    const std::optional<NumberWithUnit> percent = SplitNumber(when);
     if (!percent.has_value() || percent->unit != "%" || percent->value > 100) return std::nullopt;
     rule.share = percent->value / 100;
   }
