@@ -151,6 +151,12 @@ std::string_view MountRemedy(std::string_view message) {
   return "";
 }
 
+// Its own words are on standard error by then.
+constexpr char kHelperRefused[] =
+    "fusermount3 refused it, for the reason above: a user must be able to write to the mount "
+    "point, "
+    "and -o allow_other takes the line user_allow_other in /etc/fuse.conf";
+
 bool HasOption(const FuseOptions& options, std::string_view wanted) {
   for (const std::string& given : options.options) {
     for (size_t begin = 0; begin <= given.size();) {
@@ -264,7 +270,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
   HandleMoreSignals();
   impl->handles_signals = true;
   if (fuse_session_mount(impl->session, options.mount_point.c_str()) != 0) {
-    return failed(ErrorCode::kIo, "the kernel refused it");
+    return failed(ErrorCode::kIo, ::geteuid() == 0 ? "the kernel refused it" : kHelperRefused);
   }
   impl->mounted = true;
   return std::unique_ptr<FuseSession>(new FuseSession(std::move(impl)));

@@ -43,7 +43,11 @@ as_user "$WORK/layerfs" umount "$M"
 
 fact "a directory that is not the user's cannot be covered"
 mkdir "$WORK/roots"
-expect_error '[1-9][0-9]*' "write access|permi" as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$WORK/roots"
+expect_error 1 "must be able to write to the mount point" as_user "$WORK/layerfs" mount "oci:$WORK/app:latest" "$WORK/roots"
+
+fact "what a user's allow_other takes is told"
+grep -q '^user_allow_other' /etc/fuse.conf ||
+  expect_error 1 "takes the line user_allow_other" as_user "$WORK/layerfs" mount -o allow_other "oci:$WORK/app:latest" "$M"
 
 fact "who may not open /dev/fuse, and where there is none, is told what to do"
 mknod -m 0600 "$WORK/closed" c 10 229
