@@ -52,8 +52,9 @@ Error TransferError(CURLcode code, const std::string& url, const char* detail) {
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
       return {ErrorCode::kInvalidArgument, where + what};
+    case CURLE_UNSUPPORTED_PROTOCOL:  // an answer that is no HTTP: other URLs are refused
+      return {ErrorCode::kNetwork, where + what, true};
     case CURLE_OUT_OF_MEMORY:  // also what libcurl says to headers that are too long for it
       return {ErrorCode::kNetwork, where + what + ", or headers beyond all bounds", true};
     case CURLE_FAILED_INIT:
