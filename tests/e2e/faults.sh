@@ -7,6 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
+own_mounts
 require curl docker-registry jq gcc unshare
 start_registry
 convert "oci:$IMAGES/app:latest" app
@@ -120,6 +121,21 @@ expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
 find "$M" -type f -exec head -qc 1 {} + >"$WORK/heads" 2>"$WORK/heads-errors" || true
 [[ ! -s $WORK/heads-errors ]] || fail "$(head -3 "$WORK/heads-errors")"
 unmount_image "$M"
+
+fact "sixteen mounts on one cache, of 256 descriptors each and read at once: every byte is right"
+mounts=()
+for i in $(seq 16); do
+  mkdir "$WORK/mnt-$i"
+  (ulimit -n 256 && exec "$LAYERFS" mount --cache "$WORK/cache-many" "$SOURCE" "$WORK/mnt-$i")
+  mounts+=("$WORK/mnt-$i")
+done
+readers=()
+for mount in "${mounts[@]}"; do
+  timeout 120 "$E2E/compare_trees.py" "$TREE/$SUBTREE" "$mount/$SUBTREE" >"$mount.said" 2>&1 &
+  readers+=("$!")
+done
+for reader in "${readers[@]}"; do wait "$reader" || fail "$(tail -qn 3 "$WORK"/mnt-*.said)"; done
+for mount in "${mounts[@]}"; do unmount_image "$mount"; done
 
 fact "a handful of descriptors: sixteen readers beside the fill and who asks how it does get what they want"
 for limit in 64 96; do
