@@ -12,7 +12,8 @@ require curl docker-registry jq gcc unshare
 start_registry
 convert "oci:$IMAGES/app:latest" app
 push "oci:$WORK/app:latest" test/app:latest
-readonly SOURCE=docker://$REGISTRY/test/app:latest M=$WORK/mnt TREE=$IMAGES/app-tree
+SOURCE=docker://$REGISTRY/test/app:latest # one test has another
+readonly M=$WORK/mnt TREE=$IMAGES/app-tree
 mkdir -p "$M"
 # Large enough not to be cut short by what is read of it at once.
 readonly LARGE=usr/bin/perl
@@ -213,6 +214,28 @@ for off in 631152000 -852076800 1; do
 done
 LAUNCHER=()
 rm "$WORK/clock"
+
+fact "name servers that do not answer: reads end in time, what is cached is read, and ending does not wait for them"
+# This script has a mount namespace of its own.
+echo "127.0.0.1 registry.test" >"$WORK/names"
+mount --bind "$WORK/names" /etc/hosts
+LAUNCHER=("${FAULTY[@]}" "FAULTY_NAMES=$WORK/faulty-names")
+SOURCE=docker://registry.test:${REGISTRY##*:}/test/app:latest foreground "$M" --no-passthrough --plain-http \
+  --fetch-timeout 3 --cache "$WORK/cache-names"
+read_again "$SUBTREE/os.py"
+touch "$WORK/faulty-names"
+stop_registry # and with it the connections that are there
+start=$SECONDS
+! read_again "$LARGE" 2>/dev/null || fail "it was read without a registry"
+((SECONDS - start <= 10)) || fail "it took $((SECONDS - start)) s to give up"
+read_again "$SUBTREE/os.py"
+start=$SECONDS
+end_foreground "$M"
+((SECONDS - start <= 10)) || fail "the daemon took $((SECONDS - start)) s to end"
+rm "$WORK/faulty-names"
+umount /etc/hosts
+LAUNCHER=()
+start_registry "${REGISTRY##*:}"
 
 fact "a registry that has moved to another address is found there, without waiting for old answers of the DNS"
 # In a mount namespace of its own, where /etc/hosts says where the registry is.
