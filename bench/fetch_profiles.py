@@ -15,12 +15,17 @@ cache, and what readers get is set against what the link carries:
   beside-fill   the same while everything else streams in behind
 "share" is wanted bytes by the link's rate and the time; on a link that is not shaped, by the time
 that curl takes for a blob over the same model. "able" is the same against what this machine carries
-through curl, zstd -d and a SHA-256 over the same model, where that is less than the link. "moved" is
+through curl, zstd -d and a SHA-256 over the same model, where that is less than the link; "curl" is the
+share that curl alone gets of the link, in one stream to /dev/null; "warm" is that of a second mount that
+has everything in its cache: what the reader's own calls through FUSE leave possible. "moved" is
 bytes over the link by wanted bytes. The bound of a demand read's 99th percentile is three round trips
 and its own chunk at the link's rate. "cpu" is what all the machine's processors were used while the
 case ran, "own" the part of that which layerfs had, and "model" the network model's and the server's.
 It is served by blob_server.py, which leaves the processors to what is measured. docker-registry speaks https
 too (--tls), and then HTTP/2: demand reads and the fill share a connection.
+"first" is when the first read was answered: small files share chunks of a megabyte or more, which arrive
+whole, after the chunk table's segment; where all of the case takes a quarter of a second (cloud) that is a tenth
+of it, and what is read after that keeps up with the link.
 A stream that ends within its file leaves readahead behind it: on slow links "moved" shows that.
 The content does not compress, so a file's bytes and the link's are the same. Needs root, /dev/fuse
 and docker-registry. --quick proves that all of it works, on little data, and measures nothing.
@@ -206,11 +211,13 @@ class Network:
 
 
 class Mount:
-    def __init__(self, bed, network, fill):
+    def __init__(self, bed, network, fill, warm=False):
         self.bed = bed
         self.network = network
         self.cache = bed.work / "cache"
-        shutil.rmtree(self.cache, ignore_errors=True)
+        self.first = None  # seconds until the first read was answered
+        if not warm:
+            shutil.rmtree(self.cache, ignore_errors=True)
         self.root = bed.work / "mnt"
         self.root.mkdir(exist_ok=True)
         options = [f"--fill={'full' if fill else 'off'}"] if bed.can_fill else []
@@ -221,12 +228,15 @@ class Mount:
             if self.daemon.poll() is not None:
                 raise RuntimeError("the mount failed: " + (bed.work / "mount.log").read_text()[-1000:])
             time.sleep(0.002)
+        self.mounted = time.monotonic()
 
     def read_through(self, path, limit, piece=128 << 10):
         """Reads the file's first `limit` bytes in order; returns how many there were."""
         got = 0
         with open(self.root / path, "rb", buffering=0) as file:
             while got < limit and (block := file.read(min(piece, limit - got))):
+                if self.first is None:
+                    self.first = time.monotonic() - self.mounted
                 got += len(block)
         return got
 
@@ -281,9 +291,9 @@ class Bed:
     def blob_command(self, network):
         return f"{self.curl}://{network.address}/v2/bench/blobs/{self.layer['digest']}"
 
-    def curl_rate(self, network):
-        """Bytes per second of one stream without layerfs, for links without a rate of their own."""
-        limit = min(self.layer["size"], 512 << 20)
+    def curl_rate(self, network, link_rate):
+        """Bytes per second of one stream without layerfs: the rate of links without one of their own."""
+        limit = int(min(self.layer["size"], 512 << 20, link_rate * 4 or 512 << 20))
         start = time.monotonic()
         subprocess.run(f"{self.blob_command(network)} -o /dev/null -r 0-{limit - 1}", shell=True, check=True)
         return limit / (time.monotonic() - start)
@@ -296,11 +306,22 @@ class Bed:
                        " | zstd -dcq 2>/dev/null | openssl dgst -sha256 >/dev/null", shell=True, check=True)
         return limit / (time.monotonic() - start)
 
+    def warm_share(self, network, link_rate, case):
+        """Of the link, what the same reads get where everything is cached; files that are small only."""
+        with Mount(self, network, False, warm=True) as mount:
+            start = time.monotonic()
+            wanted, _ = self.run_case(case, mount, 0)
+            return round(wanted / (time.monotonic() - start) / link_rate, 3)
+
+    def run_case(self, case, mount, budget):
+        return getattr(self, "case_" + case.replace("-", "_"))(mount, budget)
+
     def measure(self, profile, case):
         network = Network(self.netmodel, profile, self.registry.address)
         try:
             round_trip, rate = RATES.get(profile, (0, 0))
-            link_rate = rate or self.curl_rate(network)
+            curl = self.curl_rate(network, rate)
+            link_rate = rate or curl
             # On a slow link it is the link that is measured.
             fast = link_rate > 50e6 and shutil.which("zstd") and shutil.which("openssl")
             able = min(link_rate, self.able_rate(network, link_rate)) if fast else link_rate
@@ -311,19 +332,23 @@ class Bed:
                 used = {name: sum(map(cpu_seconds, pids)) for name, pids in watched.items()}
                 machine = machine_cpu_seconds()
                 start = time.monotonic()
-                wanted, waits = getattr(self, "case_" + case.replace("-", "_"))(mount, budget)
+                wanted, waits = self.run_case(case, mount, budget)
                 took = time.monotonic() - start
                 machine = machine_cpu_seconds() - machine
                 used = {name: sum(map(cpu_seconds, pids)) - used[name] for name, pids in watched.items()}
                 moved = network.statistics()["down_bytes"] - before["down_bytes"]
             result = {"profile": profile, "case": case, "seconds": round(took, 3), "wanted": wanted,
                       "moved": round(moved / wanted, 3), "share": round(wanted / took / link_rate, 3),
-                      "able": round(wanted / took / able, 3), "link_mbit": round(link_rate * 8e-6),
+                      "able": round(wanted / took / able, 3), "curl": round(curl / link_rate, 3), "link_mbit": round(link_rate * 8e-6),
                       "cpu": round(machine / took / os.cpu_count(), 2),
                       "own_cpu": round(used["own"] / took / os.cpu_count(), 2),
                       "model_cpu": round(used["model"] / took / os.cpu_count(), 2),
                       "own_cpu_seconds_per_gb": round(used["own"] / moved * 1e9, 2),
                       "load": round(os.getloadavg()[0], 1)}
+            if mount.first is not None:
+                result["first_ms"] = round(mount.first * 1e3, 1)
+            if case.startswith("small"):
+                result["warm"] = self.warm_share(network, link_rate, case)
             if waits:
                 result |= {"p50_ms": round(percentile(waits, 0.5) * 1e3, 2),
                            "p99_ms": round(percentile(waits, 0.99) * 1e3, 2), "reads": len(waits),
@@ -412,12 +437,13 @@ def main():
     bed = Bed(options)
     results = []
     try:
-        print(f"{'profile':8} {'case':13} {'share':>6} {'able':>6} {'moved':>7} {'seconds':>8} {'p50 ms':>8} {'p99 ms':>8} {'bound':>8} {'cpu':>5} {'own':>5} {'model':>5} {'load':>5}")
+        print(f"{'profile':8} {'case':13} {'share':>6} {'able':>6} {'curl':>6} {'warm':>6} {'moved':>7} {'seconds':>8} {'first ms':>8} {'p50 ms':>8} {'p99 ms':>8} {'bound':>8} {'cpu':>5} {'own':>5} {'model':>5} {'load':>5}")
         for profile in profiles:
             for case in options.case or CASES:
                 result = bed.measure(profile, case)
                 results.append(result)
-                print(f"{profile:8} {case:13} {result['share']:6.3f} {result['able']:6.3f} {result['moved']:7.2f} {result['seconds']:8.2f} "
+                print(f"{profile:8} {case:13} {result['share']:6.3f} {result['able']:6.3f} {result['curl']:6.3f} {result.get('warm', ''):>6} "
+                      f"{result['moved']:7.2f} {result['seconds']:8.2f} {result.get('first_ms', ''):>8} "
                       f"{result.get('p50_ms', ''):>8} {result.get('p99_ms', ''):>8} {result.get('bound_ms', ''):>8} "
                       f"{result['cpu']:5.2f} {result['own_cpu']:5.2f} {result['model_cpu']:5.2f} {result['load']:5.1f}",
                       flush=True)

@@ -21,8 +21,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxIdleConnections = 64;
-// libcurl's receive buffer: fewer, larger callbacks at a gigabit.
-constexpr long kReceiveBufferBytes = 256 * 1024;
+constexpr long kReceiveBufferBytes = 256 * 1024;  // fewer, larger callbacks at a gigabit
 constexpr long kSendBufferBytes = 512 * 1024;
 constexpr uint64_t kAskFirstBytes = uint64_t{1} << 20;
 constexpr size_t kMaxHeaderFields = 256;
@@ -52,8 +51,9 @@ Error TransferError(CURLcode code, const std::string& url, const char* detail) {
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
       return {ErrorCode::kInvalidArgument, where + what};
+    case CURLE_UNSUPPORTED_PROTOCOL:  // an answer that is no HTTP: other URLs are refused
+      return {ErrorCode::kNetwork, where + what, true};
     case CURLE_OUT_OF_MEMORY:  // also what libcurl says to headers that are too long for it
       return {ErrorCode::kNetwork, where + what + ", or headers beyond all bounds", true};
     case CURLE_FAILED_INIT:
@@ -392,8 +392,9 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   // What is not urgent waits to learn whether a connection being made can carry it as well.
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, request.fetch_class == FetchClass::kDemand ? 0L : 1L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT,
-                   Clock::now() < names_distrusted_until_ ? 0L : long{kDnsCacheTime.count()});
+  const bool distrusted = Clock::now() < names_distrusted_until_;
+  curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, distrusted ? 0L : long{kDnsCacheTime.count()});
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // does not wait for mute name servers
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
   const auto connect_timeout =
       request.connect_timeout.count() > 0 ? request.connect_timeout : options_.connect_timeout;

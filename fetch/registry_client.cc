@@ -15,6 +15,7 @@ namespace {
 constexpr std::chrono::milliseconds kDocumentTimeout{30'000};
 constexpr size_t kPipeBytes = size_t{8} << 20;
 constexpr int kMaxPages = 1000;
+constexpr int kMaxReferrersPages = 32;
 
 constexpr char kAcceptedManifests[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -40,6 +41,13 @@ Status CheckStatedDigest(const HttpHead& head, const std::optional<Digest>& pin,
   return Fail(ErrorCode::kDigestMismatch, "the registry says it is " + stated->ToString() +
                                               ", the bytes are " + actual.ToString() +
                                               "; a proxy may have changed them");
+}
+
+// Empty: there is none.
+Result<std::string> NextPage(const std::string& url, const RegistryClient::Answer& answer) {
+  const std::string next = NextLink(answer.head.headers.Get("Link"));
+  if (next.empty()) return next;
+  return ResolveLocation(url, next);
 }
 
 bool IsNotFound(const Error& error) { return error.code == ErrorCode::kNotFound; }
@@ -325,13 +333,25 @@ Result<std::vector<Descriptor>> RegistryClient::Referrers(const Digest& digest,
     answer = Do(fallback, kMaxManifestBytes, what);
     if (!answer && IsNotFound(answer.error())) return std::vector<Descriptor>();
   }
-  if (!answer) return Fail(std::move(answer).error());
-  auto index = ImageIndex::Parse(AsBytes(answer->body));
-  if (!index) return Fail(Named(std::move(index).error(), what));
-  std::erase_if(index->manifests, [&](const Descriptor& descriptor) {
-    return !artifact_type.empty() && descriptor.artifact_type != artifact_type;
-  });
-  return std::move(index->manifests);
+  std::vector<Descriptor> found;
+  const TimePoint deadline = context_->clock().Now() + context_->options().timeout;
+  for (int page = 1; answer.has_value(); ++page) {
+    auto index = ImageIndex::Parse(AsBytes(answer->body));
+    if (!index) return Fail(Named(std::move(index).error(), what));
+    std::ranges::copy_if(
+        index->manifests, std::back_inserter(found), [&](const Descriptor& descriptor) {
+          return artifact_type.empty() || descriptor.artifact_type == artifact_type;
+        });
+    const auto next = NextPage(call.url, *answer);
+    if (!next) return Fail(Named(next.error(), what));
+    // Lists that lead round in a circle exist, and nobody has so many referrers.
+    if (next->empty() || page == kMaxReferrersPages || context_->clock().Now() >= deadline) {
+      return found;
+    }
+    call.url = *next;
+    answer = Do(call, kMaxManifestBytes, what);
+  }
+  return Fail(std::move(answer).error());
 }
 
 Result<std::vector<std::string>> RegistryClient::ListTags(size_t limit) {
@@ -347,11 +367,10 @@ Result<std::vector<std::string>> RegistryClient::ListTags(size_t limit) {
         if (tag.is_string() && tags.size() < limit) tags.push_back(tag.get<std::string>());
       }
     }
-    const std::string next = NextLink(answer.head.headers.Get("Link"));
-    if (next.empty() || tags.size() >= limit) break;
-    auto url = ResolveLocation(call.url, next);
-    if (!url) return Fail(Named(std::move(url).error(), "tags"));
-    call.url = *url;
+    const auto next = NextPage(call.url, answer);
+    if (!next) return Fail(Named(next.error(), "tags"));
+    if (next->empty() || tags.size() >= limit) break;
+    call.url = *next;
   }
   return tags;
 }

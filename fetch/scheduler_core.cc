@@ -87,7 +87,12 @@ void SchedulerCore::AddWaiter(const FlightPointer& flight, Waiter waiter, FetchC
 }
 
 void SchedulerCore::Upgrade(const FlightPointer& flight, FetchClass fetch_class) {
-  LinkOf(flight->blob->source)->queue.Reclass(flight, fetch_class);
+  const std::shared_ptr<Link> link = LinkOf(flight->blob->source);
+  link->queue.Reclass(flight, fetch_class);
+  // The fill may have been told to wait for longer than a reader can.
+  if (fetch_class == FetchClass::kDemand && flight->delayed) {
+    flight->retry_at = std::min(flight->retry_at, link->demand_paused_until);
+  }
   const bool only_in_transfer = flight->transfers > 0 && !flight->queued && !flight->decoding;
   if (fetch_class == FetchClass::kDemand && only_in_transfer && !IsNearArrival(flight.get())) {
     Enqueue(flight);
@@ -307,7 +312,9 @@ TimePoint SchedulerCore::NextWake(TimePoint now) const {
   TimePoint next = timers_.empty() ? TimePoint::max() : timers_.begin()->first;
   for (const auto& [source, link] : links_) {
     if (link->queue.empty()) continue;
-    if (link->paused_until > now) next = std::min(next, link->paused_until);
+    for (const TimePoint end : {link->paused_until, link->demand_paused_until}) {
+      if (end > now) next = std::min(next, end);
+    }
     if (link->demand_until > now) next = std::min(next, link->demand_until);
   }
   for (const auto& [id, transfer] : transfers_) next = std::min(next, transfer->hedge_at);

@@ -17,6 +17,9 @@ constexpr uint64_t kLeastDemandJoin = uint64_t{1} << 20;
 
 constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
 constexpr auto kLongestBackoff = std::chrono::seconds(5);
+// However long a server wants to be left alone, a read that somebody waits for is tried before its
+// time is over: the server may be back long before.
+constexpr auto kLongestDemandPause = std::chrono::seconds(10);
 // After this many transfers in a row that brought nothing, the link as a whole is given a rest.
 constexpr int kFailuresUntilPause = 3;
 // Hedges are at most this share of all requests: they help against the odd slow answer, and would
@@ -44,8 +47,9 @@ TransferPointer SchedulerCore::Plan(TimePoint now) {
 
 TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoint now) {
   const FlightPointer head = link->queue.Head();
-  if (head == nullptr || link->paused_until > now) return nullptr;
+  if (head == nullptr) return nullptr;
   const bool demand = head->fetch_class == FetchClass::kDemand;
+  if ((demand ? link->demand_paused_until : link->paused_until) > now) return nullptr;
   const uint64_t stored = head->chunk.stored_size;
   const uint64_t memory = demand ? limits_.held_bytes : limits_.held_bytes / 2;
   if (held_bytes_ > 0 && held_bytes_ + stored > memory) return nullptr;
@@ -202,9 +206,12 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
     ++link.failures;
   }
   if (result.retry_after.has_value()) {
+    const Duration demand_pause = std::min<Duration>(*result.retry_after, kLongestDemandPause);
     link.paused_until = std::max(link.paused_until, now + *result.retry_after);
+    link.demand_paused_until = std::max(link.demand_paused_until, now + demand_pause);
   } else if (link.failures >= kFailuresUntilPause) {
     link.paused_until = now + Backoff(link, link.failures - kFailuresUntilPause + 1);
+    link.demand_paused_until = link.paused_until;
   }
   const Error error = result.status.has_value()
                           ? Error{ErrorCode::kNetwork, link.source->name() + ": ended early", true}
@@ -255,7 +262,9 @@ void SchedulerCore::OnUndelivered(const FlightPointer& flight, const Error& erro
   // A connection that broke is no news of the link; one that breaks again may be.
   const bool odd = flight->failures == 1 && link.failures <= 1;
   if (flight->failures == 0 || odd) return Enqueue(flight);
-  Delay(flight, std::max(now + Backoff(link, flight->failures), link.paused_until));
+  const bool demand = flight->fetch_class == FetchClass::kDemand;
+  Delay(flight, std::max(now + Backoff(link, flight->failures),
+                         demand ? link.demand_paused_until : link.paused_until));
 }
 
 // Exponential, between half and one and a half of the nominal time, so that waiters and processes

@@ -16,7 +16,7 @@ readonly DEPS=${LAYERFS_DEPS_PREFIX:-$TOP/build/deps}
 readonly FUSE_WANTED=3.18
 # Debian suites that may have it, the most settled first.
 readonly FUSE_SUITES="trixie forky sid"
-readonly CURL_WANTED=7.85
+readonly CURL_WANTED=7.87
 
 readonly BUILD_PACKAGES=(
   g++ cmake ninja-build pkg-config meson ccache git ca-certificates dpkg-dev

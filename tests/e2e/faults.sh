@@ -7,11 +7,13 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
+own_mounts
 require curl docker-registry jq gcc unshare
 start_registry
 convert "oci:$IMAGES/app:latest" app
 push "oci:$WORK/app:latest" test/app:latest
-readonly SOURCE=docker://$REGISTRY/test/app:latest M=$WORK/mnt TREE=$IMAGES/app-tree
+SOURCE=docker://$REGISTRY/test/app:latest # one test has another
+readonly M=$WORK/mnt TREE=$IMAGES/app-tree
 mkdir -p "$M"
 # Large enough not to be cut short by what is read of it at once.
 readonly LARGE=usr/bin/perl
@@ -121,6 +123,21 @@ find "$M" -type f -exec head -qc 1 {} + >"$WORK/heads" 2>"$WORK/heads-errors" ||
 [[ ! -s $WORK/heads-errors ]] || fail "$(head -3 "$WORK/heads-errors")"
 unmount_image "$M"
 
+fact "sixteen mounts on one cache, of 256 descriptors each and read at once: every byte is right"
+mounts=()
+for i in $(seq 16); do
+  mkdir "$WORK/mnt-$i"
+  (ulimit -n 256 && exec "$LAYERFS" mount --cache "$WORK/cache-many" "$SOURCE" "$WORK/mnt-$i")
+  mounts+=("$WORK/mnt-$i")
+done
+readers=()
+for mount in "${mounts[@]}"; do
+  timeout 120 "$E2E/compare_trees.py" "$TREE/$SUBTREE" "$mount/$SUBTREE" >"$mount.said" 2>&1 &
+  readers+=("$!")
+done
+for reader in "${readers[@]}"; do wait "$reader" || fail "$(tail -qn 3 "$WORK"/mnt-*.said)"; done
+for mount in "${mounts[@]}"; do unmount_image "$mount"; done
+
 fact "a handful of descriptors: sixteen readers beside the fill and who asks how it does get what they want"
 for limit in 64 96; do
   : >"$WORK/log"
@@ -197,6 +214,28 @@ for off in 631152000 -852076800 1; do
 done
 LAUNCHER=()
 rm "$WORK/clock"
+
+fact "name servers that do not answer: reads end in time, what is cached is read, and ending does not wait for them"
+# This script has a mount namespace of its own.
+echo "127.0.0.1 registry.test" >"$WORK/names"
+mount --bind "$WORK/names" /etc/hosts
+LAUNCHER=("${FAULTY[@]}" "FAULTY_NAMES=$WORK/faulty-names")
+SOURCE=docker://registry.test:${REGISTRY##*:}/test/app:latest foreground "$M" --no-passthrough --plain-http \
+  --fetch-timeout 3 --cache "$WORK/cache-names"
+read_again "$SUBTREE/os.py"
+touch "$WORK/faulty-names"
+stop_registry # and with it the connections that are there
+start=$SECONDS
+! read_again "$LARGE" 2>/dev/null || fail "it was read without a registry"
+((SECONDS - start <= 10)) || fail "it took $((SECONDS - start)) s to give up"
+read_again "$SUBTREE/os.py"
+start=$SECONDS
+end_foreground "$M"
+((SECONDS - start <= 10)) || fail "the daemon took $((SECONDS - start)) s to end"
+rm "$WORK/faulty-names"
+umount /etc/hosts
+LAUNCHER=()
+start_registry "${REGISTRY##*:}"
 
 fact "a registry that has moved to another address is found there, without waiting for old answers of the DNS"
 # In a mount namespace of its own, where /etc/hosts says where the registry is.

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preloaded into a process: a disk that fails, and a wall clock that jumps. For a kernel without
-// device mapper, and for a clock that the rest of the machine shares.
+// Preloaded into a process: a disk that fails, a wall clock that jumps, and name servers that do not
+// answer. For a kernel without device mapper, and for a clock that the rest of the machine shares.
 //   FAULTY_DISK   while FAULTY_DISK.fails exists, data of files below the directory FAULTY_DISK can
 //                 neither be read nor written: EIO
 //   FAULTY_CLOCK  a file with the number of seconds by which CLOCK_REALTIME is off
+//   FAULTY_NAMES  while this file exists, looking up a name takes a minute, and fails
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,4 +76,14 @@ int clock_gettime(clockid_t clock, struct timespec* now) {
   }
   errno = saved;
   return result;
+}
+
+int getaddrinfo(const char* name, const char* service, const struct addrinfo* hints,
+                struct addrinfo** found) {
+  const char* faulty = getenv("FAULTY_NAMES");
+  if (faulty == NULL || access(faulty, F_OK) != 0) {
+    return NEXT(getaddrinfo)(name, service, hints, found);
+  }
+  sleep(60);
+  return EAI_AGAIN;
 }

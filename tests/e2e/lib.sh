@@ -122,14 +122,19 @@ private_mounts() {
     'awk "\$3 ~ /^fuse/ { print \$2 }" /proc/self/mounts | tac | xargs -r -n 1 umount -l || true; exec "$@"' private "$@"
 }
 
+# For a test that waits for a daemon to end after its mount: begins the script anew in a mount namespace
+# of its own, which nobody copies. Before anything is made.
+own_mounts() {
+  [[ -z ${OWN_NAMESPACE:-} ]] || return 0
+  rmdir "$WORK"
+  OWN_NAMESPACE=1 private_mounts "$0"
+}
+
 # udev gives /dev/fuse to everybody; where there is no udev, a mount namespace of our own does. Before
 # anything is made: the script may begin anew.
 let_users_mount() {
   [[ $(stat -c %a /dev/fuse) != 666 ]] || return 0
-  if [[ -z ${OWN_NAMESPACE:-} ]]; then
-    rmdir "$WORK"
-    OWN_NAMESPACE=1 private_mounts "$0"
-  fi
+  own_mounts
   mknod -m 0666 "$WORK/fuse" c 10 229
   mount --bind "$WORK/fuse" /dev/fuse
 }

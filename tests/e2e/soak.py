@@ -309,6 +309,9 @@ class Soak:
         print(f"  {self.most['memory'] >> 20:12} MiB, most memory of the daemon"
               f"{' (with its sanitizer)' if self.sanitized else ''}")
         print(f"  {self.most['descriptors']:12} most descriptors", flush=True)
+        if self.failures:
+            print("The daemons' last words:")
+            print((self.work / "soak.log").read_text(errors="replace")[-20_000:])
         for failure in self.failures:
             print("FAILED:", failure)
 

@@ -10,6 +10,7 @@ set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
 require_fuse
+own_mounts
 require docker-registry
 : "${NETMODEL:?is the executable layerfs-netmodel}"
 start_registry

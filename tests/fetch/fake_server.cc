@@ -12,6 +12,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "tests/fetch/fake_http2.h"
 #include "tests/fetch/test_tls.h"
 
 namespace layerfs {
@@ -118,6 +119,7 @@ UniqueFd Listen(const FakeServer::Options& options, int* port) {
 FakeServer::FakeServer(Handler handler, Options options)
     : handler_(std::move(handler)), options_(std::move(options)) {
   std::signal(SIGPIPE, SIG_IGN);  // SSL_write has no MSG_NOSIGNAL.
+  if (options_.http2) options_.tls->SpeakHttp2();
   listener_ = Listen(options_, &port_);
   accept_thread_ = std::thread([this] { Accept(); });
 }
@@ -177,7 +179,9 @@ void FakeServer::Accept() {
     state_.With([&](State& state) {
       state.open.push_back(connection);
       state.threads.emplace_back([this, connection] {
-        if (options_.tls == nullptr || connection->StartTls(*options_.tls)) Serve(*connection);
+        if (options_.tls == nullptr || connection->StartTls(*options_.tls)) {
+          options_.http2 ? ServeHttp2(*connection) : Serve(*connection);
+        }
         connection->Shut();
         state_.With([&](State& later) { later.open.remove(connection); });
       });
@@ -215,10 +219,32 @@ void FakeServer::Serve(Connection& connection) {
   }
 }
 
+void FakeServer::ServeHttp2(Connection& connection) {
+  FakeHttp2 session(
+      {.read = [&](size_t size, std::string* out) { return connection.Read(size, out); },
+       .write = [&](std::string_view data) { return connection.Write(data); },
+       .sleep = [&](std::chrono::milliseconds duration) { Sleep(duration); }},
+      [&](FakeRequest request) {
+        request.connection = connection.number;
+        state_.With([&](State& state) { state.requests.push_back(request); });
+        return handler_lock_.With([&](int&) { return handler_(request); });
+      });
+  session.Serve();
+}
+
 bool FakeServer::Answer(Connection& connection, const FakeRequest& request,
                         const FakeResponse& response) {
   Sleep(response.delay);
   if (response.close_without_answer) return false;
+  do {
+    if (!connection.Write(response.preamble)) return false;
+  } while (response.preamble_without_end);
+  if (response.status == 0 || !SendHead(connection, response)) return false;
+  if (request.method != "HEAD" && !SendBody(connection, response)) return false;
+  return !response.close_after && !response.until_close;
+}
+
+bool FakeServer::SendHead(Connection& connection, const FakeResponse& response) {
   std::string head = "HTTP/1.1 " + std::to_string(response.status) + " Status\r\n";
   for (const auto& [name, value] : response.headers) head += name + ": " + value + "\r\n";
   const size_t length = response.claimed_length.value_or(response.body.size());
@@ -229,9 +255,13 @@ bool FakeServer::Answer(Connection& connection, const FakeRequest& request,
   } else if (response.status != 204) {
     head += "Content-Length: " + std::to_string(length) + "\r\n";
   }
-  if (!connection.Write(head + "\r\n")) return false;
-  if (request.method != "HEAD" && !SendBody(connection, response)) return false;
-  return !response.close_after && !response.until_close;
+  head += "\r\n";
+  if (response.head_byte_delay == std::chrono::milliseconds::zero()) return connection.Write(head);
+  for (const char byte : head) {
+    Sleep(response.head_byte_delay);
+    if (!connection.Write({&byte, 1})) return false;
+  }
+  return true;
 }
 
 namespace {
@@ -253,6 +283,9 @@ bool FakeServer::SendBody(Connection& connection, const FakeResponse& response) 
   for (size_t sent = 0; sent < body.size(); sent += piece) {
     if (sent > 0) Sleep(response.piece_delay);
     if (!connection.Write(Framed(body.substr(sent, piece), response.chunked))) return false;
+  }
+  while (response.without_end) {
+    if (!connection.Write(Framed(response.body, response.chunked))) return false;
   }
   if (response.stall_after && *response.stall_after < response.body.size()) {
     Sleep(std::chrono::hours(1));  // or until the server stops

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FakeServer: an HTTP/1.1 server on a loopback socket that does what a test's handler says,
+// FakeServer: an HTTP server on a loopback socket that does what a test's handler says,
 // misbehaviour included, and records what it was asked.
 // Thread-safe. The handler runs on the connections' threads, one call at a time.
 #pragma once
@@ -44,6 +44,13 @@ struct FakeResponse {
   bool until_close = false;                  // neither: the body ends with the connection
   bool close_without_answer = false;
   bool close_after = false;  // close the connection after the answer, without saying so before
+  std::string preamble;      // bytes before the head; without a status that is all that is sent
+  bool preamble_without_end = false;             // again and again, and nothing else
+  std::chrono::milliseconds head_byte_delay{0};  // between the bytes of the head
+  // How HTTP/2 ends after `cut_after` bytes.
+  enum class Http2End { kConnection, kReset, kStream, kGoAway, kGoAwayGently };
+  Http2End http2_end = Http2End::kConnection;
+  bool without_end = false;  // the body again and again
 };
 
 class TestTls;  // tests/fetch/test_tls.h
@@ -55,6 +62,7 @@ class FakeServer {
     TestTls* tls = nullptr;  // null: plain
     bool ipv6 = false;
     std::string unix_path;  // a unix socket instead
+    bool http2 = false;     // and nothing else; wants TLS
   };
   explicit FakeServer(Handler handler) : FakeServer(std::move(handler), Options()) {}
   FakeServer(Handler handler, Options options);
@@ -81,7 +89,9 @@ class FakeServer {
   class Connection;
   void Accept();
   void Serve(Connection& connection);
+  void ServeHttp2(Connection& connection);
   bool Answer(Connection& connection, const FakeRequest& request, const FakeResponse& response);
+  bool SendHead(Connection& connection, const FakeResponse& response);
   bool SendBody(Connection& connection, const FakeResponse& response);
   void Sleep(std::chrono::milliseconds duration);
 

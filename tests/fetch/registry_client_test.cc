@@ -47,6 +47,36 @@ TEST_F(RegistryClientTest, OtherBytesThanThePinnedOnesAreAMismatch) {
   EXPECT_THAT(document.error().context, HasSubstr("manifest v1"));
 }
 
+// A page of a list of referrers: one of the type `type`.
+FakeResponse ReferrersPage(const std::string& type, const std::string& link) {
+  const std::string digest = Digest::Of(AsBytes(type + link)).ToString();
+  FakeResponse page{.body = R"({"schemaVersion":2,"manifests":[{"mediaType":")" +
+                            std::string(media_type::kOciManifest) + R"(","digest":")" + digest +
+                            R"(","size":2,"artifactType":")" + type + "\"}]}"};
+  page.headers.emplace_back("Content-Type", media_type::kOciIndex);
+  if (!link.empty()) page.headers.emplace_back("Link", link);
+  return page;
+}
+
+TEST_F(RegistryClientTest, ReferrersComeInPages) {
+  registry_.Script("GET", "/v2/app/referrers/",
+                   {ReferrersPage("a/b", R"(</v2/app/referrers/x?page=2>; rel="next")"),
+                    ReferrersPage("c/d", R"(<x?page=3>; rel="next")"), ReferrersPage("a/b", "")});
+  const auto found = Client().Referrers(Digest::Of({}), "a/b");
+  ASSERT_TRUE(found.has_value()) << found.error().context;
+  EXPECT_EQ(found->size(), 2U);
+  EXPECT_EQ(registry_.server().Count("GET", "/v2/app/referrers/x?page="), 2U);
+}
+
+TEST_F(RegistryClientTest, ReferrersThatLeadRoundInACircleEnd) {
+  const FakeResponse page = ReferrersPage("a/b", R"(</v2/app/referrers/x>; rel="next")");
+  registry_.Script("GET", "/v2/app/referrers/", std::vector<FakeResponse>(2000, page));
+  const auto found = Client().Referrers(Digest::Of({}), "a/b");
+  ASSERT_TRUE(found.has_value()) << found.error().context;
+  EXPECT_GE(found->size(), 1U);
+  EXPECT_LE(registry_.server().requests().size(), 100U);
+}
+
 struct Row {
   const char* name;
   std::vector<FakeResponse> answers;

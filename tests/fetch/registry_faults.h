@@ -53,13 +53,15 @@ class FaultyRegistry {
     redirect_.With([&](std::string& url) { url = base; });
   }
   int token_requests = 0;
+  std::string token_fields;  // more of the token server's answer, from a comma on
 
  private:
   FakeResponse Handle(const FakeRequest& request) {
     if (request.target.starts_with("/token")) {
       const std::string token = "hush-token-" + std::to_string(++token_requests);
       tokens_.insert("Bearer " + token);
-      return {.body = R"({"token": ")" + token + R"("})", .delay = std::chrono::milliseconds(20)};
+      return {.body = R"({"token": ")" + token + "\"" + token_fields + "}",
+              .delay = std::chrono::milliseconds(20)};
     }
     if (wants_tokens && !tokens_.contains(std::string(request.headers.Get("Authorization")))) {
       return {.status = 401,
@@ -99,11 +101,11 @@ class RegistryFaultTest : public testing::Test {
     registry_ = std::make_unique<FaultyRegistry>(std::move(options));
   }
   // Reads go to `authority`, the registry's own by default.
-  void Connect(std::string authority = "") {
+  void Connect(std::string authority = "", StoreOptions options = {}) {
     if (authority.empty()) authority = registry_->server().authority();
     const std::string login =
         "{\"auths\": {\"" + authority + R"(": {"username": "me", "password": "hush-password"}}})";
-    StoreOptions options{.auth_file = directory_.Write("auth.json", login)};
+    options.auth_file = directory_.Write("auth.json", login);
     context_ = *RegistryContext::Create(options, {.stall_timeout = kStall});
     RegistryClient client(context_, {.registry = authority, .repository = "app"});
     const Digest digest = Digest::Of(Blob().bytes);
@@ -127,7 +129,7 @@ class RegistryFaultTest : public testing::Test {
       request.chunk = Blob().chunks[i];
       request.object = object_;
       request.object_offset = i * kChunkBytes;
-      request.fetch_class = i % 3 == 0 ? FetchClass::kDemand : FetchClass::kFill;
+      request.fetch_class = i % 3 == 0 ? FetchClass::kDemand : background_;
       request.timeout = timeout;
       request.reason = "file /bin/app";
       scheduler_->Fetch(std::move(request), answers[i].Done());
@@ -161,6 +163,7 @@ class RegistryFaultTest : public testing::Test {
     }
   }
 
+  FetchClass background_ = FetchClass::kFill;
   TempDir directory_;
   TemporaryDirectory cache_directory_;
   std::unique_ptr<FaultyRegistry> registry_;

@@ -61,9 +61,11 @@ class SchedulerCoreTest : public testing::Test {
       }
     }
   }
-  void End(const TransferPointer& transfer, microseconds first_byte, Status status = {}) {
+  void End(const TransferPointer& transfer, microseconds first_byte, Status status = {},
+           std::optional<milliseconds> retry_after = std::nullopt) {
     TransferResult result;
     result.status = std::move(status);
+    result.retry_after = retry_after;
     result.first_byte = first_byte;
     result.body_bytes = transfer->received.load();
     core_.OnTransferDone(transfer, result, now_, actions_);
@@ -446,6 +448,29 @@ TEST_F(SchedulerCoreTest, ALinkOnWhichNothingWorksIsGivenARest) {
   }
   EXPECT_LE(attempts, 64 * 20);
   EXPECT_GE(attempts, 64);
+}
+
+TEST_F(SchedulerCoreTest, ServerThatWantsRestForAnHourIsAskedForWhatSomebodyWaitsFor) {
+  Submit(9, FetchClass::kFill);
+  End(Start(), milliseconds(1), Fail(ErrorCode::kNetwork, "HTTP 429", true));
+  End(Start(), milliseconds(1), Fail(ErrorCode::kNetwork, "HTTP 429", true), std::chrono::hours(1));
+  Submit(7, FetchClass::kFill);
+  Submit(9, FetchClass::kDemand);
+  const TimePoint failed = now_;
+  TransferPointer asked;
+  while (asked == nullptr) {
+    ASSERT_LT(now_, failed + seconds(30)) << "half the time that a read has";
+    now_ = std::max(core_.NextWake(now_), now_ + milliseconds(1));
+    core_.OnTimer(now_, actions_);
+    asked = Start();
+  }
+  EXPECT_EQ(FetchClass::kDemand, asked->fetch_class);
+  EXPECT_GE(now_, failed + seconds(5)) << "not at once";
+  Arrive(asked);
+  End(asked, milliseconds(1));
+  while (const TransferPointer other = Start()) {
+    EXPECT_EQ(FetchClass::kDemand, other->fetch_class) << "fill has the time";
+  }
 }
 
 TEST_F(SchedulerCoreTest, UnusedLinksAreForgottenAndUsedOnesAreNot) {

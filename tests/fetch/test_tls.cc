@@ -82,6 +82,18 @@ void TestTls::RequireClientCertificate() {
   SSL_CTX_set_verify(context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 }
 
+void TestTls::SpeakHttp2() {
+  SSL_CTX_set_alpn_select_cb(
+      context_,
+      [](SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char*, unsigned,
+         void*) {
+        *chosen = reinterpret_cast<const unsigned char*>("h2");
+        *size = 2;
+        return SSL_TLSEXT_ERR_OK;
+      },
+      nullptr);
+}
+
 SSL* TestTls::Accept(int fd) {
   SSL* ssl = SSL_new(context_);
   SSL_set_fd(ssl, fd);

@@ -27,6 +27,8 @@ class TestTls {
   std::string client_key() const { return directory_ / "client.key"; }
   // From now on, only clients with a certificate of the authority are let in.
   void RequireClientCertificate();
+  // From now on, HTTP/2 is agreed upon by ALPN.
+  void SpeakHttp2();
 
   // Does the handshake on an accepted socket; null where it fails.
   SSL* Accept(int fd);
