@@ -311,7 +311,8 @@ void ImageFileSystem::GetXattr(const Caller& /*caller*/, NodeId node, std::strin
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   const auto value = state_->tree.FindXattr(State::ToInode(node), name);
   if (!value.has_value()) return reply.Errno(state_->Supports(name) ? ENODATA : EOPNOTSUPP);
-  reply.XattrBytes(*value, capacity);
+  if (!state_->options.ids.Concern(name)) return reply.XattrBytes(*value, capacity);
+  reply.XattrBytes(state_->options.ids.AclHere(*value), capacity);
 }
 
 void ImageFileSystem::ListXattrs(const Caller& caller, NodeId node, size_t capacity, Reply reply) {

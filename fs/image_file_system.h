@@ -10,6 +10,7 @@
 #include "fs/file_reader.h"
 #include "fs/file_system.h"
 #include "fs/image.h"
+#include "fs/namespace_ids.h"
 
 namespace layerfs {
 
@@ -18,6 +19,7 @@ class ImageFileSystem final : public FileSystem {
   struct Options {
     bool passthrough = true;  // open whole files with a backing file where the kernel can
     bool posix_acl = true;
+    NamespaceIds ids;  // of the mount: who can be named in an ACL
     // Is told of every inode that is looked up; must not block.
     std::function<void(InodeNumber)> on_lookup;
   };

@@ -142,7 +142,7 @@ Status LayerTree::CopyAttributes(const LayerNode& node, const struct stat& attri
   }
   LAYERFS_TRY(names, source.ListXattrs(node.lowers[0].object));
   for (const std::string& name : names) {
-    LAYERFS_TRY(value, source.GetXattr(node.lowers[0].object, name));
+    LAYERFS_TRY(value, LowerXattr(node, name));
     const auto stored = StoredXattrName(name);
     if (!value.has_value() || !stored.has_value()) continue;
     const Status set = WriteXattr(target, *stored, *value);

@@ -249,13 +249,25 @@ Result<std::string> LayerTree::ReadLink(const LayerNode& node) const {
 
 Result<std::optional<std::string>> LayerTree::GetXattr(const LayerNode& node,
                                                        std::string_view name) const {
-  if (!node.has_upper) {
-    return sources_[node.lowers.at(0).source]->GetXattr(node.lowers[0].object, name);
-  }
+  if (!node.has_upper) return LowerXattr(node, name);
   const auto stored = StoredXattrName(name);
   if (!stored.has_value()) return std::nullopt;
   LAYERFS_TRY(place, Place(node));
-  return ReadXattr(place.path(), *stored);
+  LAYERFS_TRY(value, ReadXattr(place.path(), *stored));
+  return XattrHere(name, std::move(value));
+}
+
+Result<std::optional<std::string>> LayerTree::LowerXattr(const LayerNode& node,
+                                                         std::string_view name) const {
+  const LowerRef& lower = node.lowers.at(0);
+  LAYERFS_TRY(value, sources_[lower.source]->GetXattr(lower.object, name));
+  return XattrHere(name, std::move(value));
+}
+
+std::optional<std::string> LayerTree::XattrHere(std::string_view name,
+                                                std::optional<std::string> value) const {
+  if (!value.has_value() || !options_.ids.Concern(name)) return value;
+  return options_.ids.AclHere(*value);
 }
 
 Result<std::vector<std::string>> LayerTree::ListXattrs(const LayerNode& node) const {

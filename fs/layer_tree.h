@@ -22,6 +22,7 @@
 #include "fs/id_map.h"
 #include "fs/layer_node.h"
 #include "fs/lower_source.h"
+#include "fs/namespace_ids.h"
 #include "fs/partial_map.h"
 #include "index/base/lru_map.h"
 #include "index/base/synchronized.h"
@@ -57,6 +58,7 @@ class LayerTree {
     std::optional<gid_t> squash_gid;
     IdMap uids;
     IdMap gids;
+    NamespaceIds ids;
   };
   static Result<std::unique_ptr<LayerTree>> Make(std::optional<ContainerLayer> layer,
                                                  std::vector<std::unique_ptr<LowerSource>> sources,
@@ -144,6 +146,10 @@ class LayerTree {
   uint64_t LowerKey(const LowerEntry& entry) const;
   static NodeId IdOf(uint64_t key) { return key == kRootNode ? kRootNode | kAliasBit : key; }
   Result<SharedFd> DirectoryFd(const LayerNode& directory) const;
+  Result<std::optional<std::string>> LowerXattr(const LayerNode& node, std::string_view name) const;
+  // An attribute's value as this namespace can have it.
+  std::optional<std::string> XattrHere(std::string_view name,
+                                       std::optional<std::string> value) const;
   Result<bool> IsUpperWhiteout(int directory, std::string_view name,
                                const struct stat& attributes) const;
   Result<std::vector<LowerRef>> LookupBelow(const std::vector<LowerRef>& parents,

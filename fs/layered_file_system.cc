@@ -77,6 +77,7 @@ Result<std::unique_ptr<LayeredFileSystem>> LayeredFileSystem::Make(
   tree_options.squash_gid = options.squash_gid;
   tree_options.uids = options.uids;
   tree_options.gids = options.gids;
+  tree_options.ids = options.ids;
   LAYERFS_TRY(tree, LayerTree::Make(std::move(layer), std::move(sources), std::move(tree_options)));
   return std::unique_ptr<LayeredFileSystem>(
       new LayeredFileSystem(std::make_unique<State>(std::move(tree), std::move(options))));

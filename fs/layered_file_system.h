@@ -13,6 +13,7 @@
 #include "fs/id_map.h"
 #include "fs/layer_tree.h"
 #include "fs/lower_source.h"
+#include "fs/namespace_ids.h"
 
 namespace layerfs {
 
@@ -31,6 +32,7 @@ class LayeredFileSystem final : public FileSystem {
     std::optional<gid_t> squash_gid;
     IdMap uids;
     IdMap gids;
+    NamespaceIds ids;                          // of the mount: who can be named in an ACL
     double timeout_seconds = kForeverSeconds;  // of entries and attributes
     // Pushes pages of files that are as the one source, an image, has them. Outlives it; may be
     // null.

@@ -84,6 +84,7 @@ Status MountServer::ServeDirectories() {
   if (layer.has_value()) LAYERFS_CHECK_OK(layer->NoteMount(target_.mount_point));
   LayeredFileSystem::Options options = overlay.file_system;
   options.passthrough = !options_.no_passthrough;
+  options.ids = NamespaceIds::OfThisProcess();
   LAYERFS_TRY(file_system, LayeredFileSystem::Make(std::move(layer), std::move(sources), options));
   return RunSession(*file_system, {});
 }
@@ -142,6 +143,7 @@ Status MountServer::ServeReadOnly(const std::shared_ptr<Image>& image,
   ImageFileSystem::Options options;
   // A recording sees every page, once, from whoever touches it first.
   options.passthrough = !options_.no_passthrough && options_.record.empty();
+  options.ids = NamespaceIds::OfThisProcess();
   std::optional<AccessRecorder> recorder;
   if (!options_.record.empty()) recorder.emplace(*session.reader, options);
   ImageFileSystem file_system(image, *session.reader, options);
@@ -163,6 +165,7 @@ Status MountServer::ServeWritable(const std::shared_ptr<Image>& image,
   sources.push_back(MakeImageSource(image, *session.reader));
   LayeredFileSystem::Options options;
   options.passthrough = !options_.no_passthrough;
+  options.ids = NamespaceIds::OfThisProcess();
   std::optional<StartupPusher> pusher;
   if (image->startup() != nullptr) {
     pusher.emplace(image->startup(),

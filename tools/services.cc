@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "tools/run/user_namespace.h"
 #include "tools/state_option.h"
 #include "tools/text.h"
 
@@ -90,7 +91,7 @@ void ServiceOptions::AppendWords(std::vector<std::string>& words) const {
 }
 
 std::string DefaultCacheDirectory() {
-  if (::geteuid() == 0) return "/var/cache/layerfs";
+  if (IsMachineRoot()) return "/var/cache/layerfs";
   const char* cache_home = std::getenv("XDG_CACHE_HOME");
   if (cache_home != nullptr && cache_home[0] == '/') return std::string(cache_home) + "/layerfs";
   const char* home = std::getenv("HOME");

@@ -43,7 +43,7 @@ struct ServiceOptions {
   void AppendWords(std::vector<std::string>& words) const;
 };
 
-// /var/cache/layerfs for root, else $XDG_CACHE_HOME/layerfs or ~/.cache/layerfs.
+// /var/cache/layerfs for the machine's root, else $XDG_CACHE_HOME/layerfs or ~/.cache/layerfs.
 std::string DefaultCacheDirectory();
 
 class Services {

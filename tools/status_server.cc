@@ -19,7 +19,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "fs/namespace_ids.h"
 #include "index/base/digest.h"
+#include "tools/run/user_namespace.h"
 
 namespace layerfs {
 namespace {
@@ -80,10 +82,13 @@ std::string ReceiveUntil(int socket, size_t limit, Enough enough) {
 }
 
 std::string RuntimeDirectory() {
-  if (::geteuid() == 0) return "/run/layerfs";
+  if (IsMachineRoot()) return "/run/layerfs";
   const char* runtime = std::getenv("XDG_RUNTIME_DIR");
   if (runtime != nullptr && runtime[0] == '/') return std::string(runtime) + "/layerfs";
-  return "/tmp/layerfs-" + std::to_string(::geteuid());
+  // Root of a user namespace and the user outside of it are one.
+  const uid_t user = ::geteuid();
+  return "/tmp/layerfs-" +
+         std::to_string(NamespaceIds::OfThisProcess().UserOutside(user).value_or(user));
 }
 
 }  // namespace

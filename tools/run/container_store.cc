@@ -21,6 +21,7 @@
 #include "index/base/log.h"
 #include "tools/run/run_options.h"
 #include "tools/run/runtime.h"
+#include "tools/run/user_namespace.h"
 
 namespace layerfs {
 namespace {
@@ -176,7 +177,7 @@ Result<std::string> NewContainerId() {
 }
 
 std::string DefaultStateDirectory() {
-  if (::geteuid() == 0) return "/var/lib/layerfs";
+  if (IsMachineRoot()) return "/var/lib/layerfs";
   const char* const data_home = std::getenv("XDG_DATA_HOME");
   if (data_home != nullptr && data_home[0] == '/') return std::string(data_home) + "/layerfs";
   const char* const home = std::getenv("HOME");

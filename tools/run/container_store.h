@@ -48,7 +48,7 @@ struct ContainerRecord {
 // 64 random hex digits.
 Result<std::string> NewContainerId();
 
-// /var/lib/layerfs for root, else $XDG_DATA_HOME/layerfs or ~/.local/share/layerfs.
+// /var/lib/layerfs for the machine's root, else $XDG_DATA_HOME/layerfs or ~/.local/share/layerfs.
 std::string DefaultStateDirectory();
 
 // A container that nobody else touches while this lives.

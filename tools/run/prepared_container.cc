@@ -11,6 +11,7 @@
 #include <set>
 
 #include "fetch/manifest.h"
+#include "fs/namespace_ids.h"
 #include "index/base/file.h"
 #include "index/base/log.h"
 #include "tools/run/bundle.h"
@@ -68,7 +69,7 @@ PlatformFacts DetectPlatform() {
   facts.rootless = InUserNamespace();
   facts.has_cgroups = cgroups != CgroupMode::kNone && !facts.rootless;
   facts.cgroup_namespace = cgroups == CgroupMode::kUnified && !facts.rootless;
-  facts.has_tty_group = HasGroupId(kTtyGroup);
+  facts.has_tty_group = NamespaceIds::OfThisProcess().HasGroup(kTtyGroup);
   return facts;
 }
 
@@ -117,7 +118,8 @@ class ContainerPreparation {
  private:
   Status SetUser() {
     LAYERFS_TRY(user, root_.FindUser(options_.user.empty() ? image_.user : options_.user));
-    if (!HasUserId(user.uid) || !HasGroupId(user.gid)) {
+    const NamespaceIds ids = NamespaceIds::OfThisProcess();
+    if (!ids.HasUser(user.uid) || !ids.HasGroup(user.gid)) {
       return Fail(ErrorCode::kUnsupported,
                   "user " + std::to_string(user.uid) + ":" + std::to_string(user.gid) +
                       ": this user's containers have no such ids; install uidmap and give "
@@ -125,7 +127,7 @@ class ContainerPreparation {
     }
     // As rootless Podman does: groups that cannot be had are left out.
     if (!MaySetGroups()) user.groups.clear();
-    std::erase_if(user.groups, [](uint32_t group) { return !HasGroupId(group); });
+    std::erase_if(user.groups, [&](uint32_t group) { return !ids.HasGroup(group); });
     spec_.user = std::move(user);
     return {};
   }

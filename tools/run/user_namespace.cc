@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "fs/namespace_ids.h"
 #include "index/base/file.h"
 #include "index/base/log.h"
 #include "tools/run/child_process.h"
@@ -23,9 +24,6 @@ namespace layerfs {
 namespace {
 
 constexpr uint64_t kMaxMapBytes = uint64_t{1} << 20;
-
-// Everybody's ids as they are: the machine's own namespace.
-constexpr uint64_t kAllIds = 4294967295;
 
 struct IdRange {
   uint64_t inside = 0;
@@ -58,22 +56,6 @@ void ForEachLine(const std::string& path, Use use) {
     use(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-}
-
-std::vector<IdRange> ReadMap(const std::string& path) {
-  std::vector<IdRange> map;
-  ForEachLine(path, [&](std::string_view line) {
-    const auto numbers = Numbers(line);
-    if (numbers.size() == 3) map.push_back({numbers[0], numbers[1], numbers[2]});
-  });
-  return map;
-}
-
-bool HasId(const std::string& path, uint32_t id) {
-  for (const IdRange& range : ReadMap(path)) {
-    if (id >= range.inside && id - range.inside < range.count) return true;
-  }
-  return false;
 }
 
 // NAME:FIRST:COUNT or UID:FIRST:COUNT (subuid(5)).
@@ -190,13 +172,9 @@ Status BecomeNamespaceRoot() {
   return {};
 }
 
-bool InUserNamespace() {
-  const auto map = ReadMap("/proc/self/uid_map");
-  return map.size() != 1 || map[0].inside != 0 || map[0].outside != 0 || map[0].count != kAllIds;
-}
+bool InUserNamespace() { return !NamespaceIds::OfThisProcess().IsTheMachines(); }
 
-bool HasUserId(uint32_t uid) { return HasId("/proc/self/uid_map", uid); }
-bool HasGroupId(uint32_t gid) { return HasId("/proc/self/gid_map", gid); }
+bool IsMachineRoot() { return ::geteuid() == 0 && !InUserNamespace(); }
 
 bool MaySetGroups() {
   const auto text = ReadFile("/proc/self/setgroups", kMaxMapBytes);

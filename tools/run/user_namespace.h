@@ -19,9 +19,8 @@ Status BecomeNamespaceRoot();
 
 // Whether this process is in a user namespace that is not the machine's first.
 bool InUserNamespace();
-// Whether there is such an id in this user namespace.
-bool HasUserId(uint32_t uid);
-bool HasGroupId(uint32_t gid);
+// Root, and not only of a user namespace: the machine's own directories are this process's.
+bool IsMachineRoot();
 // Whether groups can be set here at all.
 bool MaySetGroups();
 
