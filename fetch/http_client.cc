@@ -442,9 +442,7 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
 
 void HttpClient::Loop::SetTls(const HttpRequest& request, CURL* easy) const {
   const HttpTls& tls = request.tls != nullptr ? *request.tls : *tls_;
-  const auto or_none = [](const std::string& path) {
-    return path.empty() ? nullptr : path.c_str();
-  };
+  const auto or_none = [](const auto& path) { return path.empty() ? nullptr : path.c_str(); };
   if (!tls.ca.is_default()) {
     curl_easy_setopt(easy, CURLOPT_CAINFO, or_none(tls.ca.file()));
     curl_easy_setopt(easy, CURLOPT_CAPATH, or_none(tls.ca.directory()));
