@@ -200,9 +200,11 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
   link.estimator.OnTransfer(result, transfer->started, now,
                             link.received.load() - transfer->link_bytes_before);
   const bool progress = KeepWhatCame(*transfer);
+  // What no other try would bring (a blob that is gone or cut short) says nothing of the link.
+  const bool hopeless = !result.status.has_value() && !result.status.error().retryable;
   if (progress) {
     link.failures = 0;
-  } else if (!IsOurCancel(*transfer, result)) {
+  } else if (!IsOurCancel(*transfer, result) && !hopeless) {
     ++link.failures;
   }
   if (result.retry_after.has_value()) {

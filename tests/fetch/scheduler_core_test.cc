@@ -450,6 +450,16 @@ TEST_F(SchedulerCoreTest, ALinkOnWhichNothingWorksIsGivenARest) {
   EXPECT_GE(attempts, 64);
 }
 
+// Other blobs are there, and nobody has to wait for them, nor for the next "no".
+TEST_F(SchedulerCoreTest, ABlobThatIsGoneIsNoReasonToRest) {
+  for (uint64_t i = 0; i < 10; ++i) {
+    Submit(2 * i, FetchClass::kDemand, 10 << 20);
+    const TransferPointer transfer = Start();
+    ASSERT_NE(transfer, nullptr) << "after " << i;
+    End(transfer, microseconds(0), Fail(ErrorCode::kNotFound, "HTTP 404"));
+  }
+}
+
 TEST_F(SchedulerCoreTest, ServerThatWantsRestForAnHourIsAskedForWhatSomebodyWaitsFor) {
   Submit(9, FetchClass::kFill);
   End(Start(), milliseconds(1), Fail(ErrorCode::kNetwork, "HTTP 429", true));
