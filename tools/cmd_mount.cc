@@ -93,7 +93,8 @@ class MountCommand final : public Command {
 
   Result<ExitStatus> Run(CommandIo& io) override {
     LAYERFS_TRY(target, MakeMountTarget(words_));
-    LAYERFS_CHECK_OK(MakeAbsolute(options_.services.cache_directory));
+    // The daemon leaves this directory, and reads some of these again later.
+    LAYERFS_CHECK_OK(options_.services.MakeAbsolute());
     if (foreground_) {
       LAYERFS_CHECK_OK(MountServer(options_, target, io, nullptr).Serve());
       return ExitStatus::kSuccess;

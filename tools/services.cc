@@ -68,6 +68,14 @@ Status ServiceOptions::MakeAbsolute() {
     LAYERFS_TRY(absolute, AbsolutePath(*path));
     *path = absolute;
   }
+  // What is read by the environment, and may be read again at any time.
+  for (const char* variable : {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME",
+                               "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+    const char* path = ::getenv(variable);
+    if (path == nullptr || *path == '\0') continue;
+    LAYERFS_TRY(absolute, AbsolutePath(path));
+    ::setenv(variable, absolute.c_str(), 1);
+  }
   return {};
 }
 

@@ -37,7 +37,8 @@ struct ServiceOptions {
   void DeclareRegistry(CLI::App& app);
   // For commands that read images: --offline.
   void DeclareOffline(CLI::App& app);
-  // From the working directory: for a process that may be in another.
+  // From the working directory, the environment's paths as well: for a process that may be in
+  // another. Before there are threads.
   Status MakeAbsolute();
   // The same as words of a command line, for a layerfs of its own process.
   void AppendWords(std::vector<std::string>& words) const;
