@@ -25,6 +25,8 @@ struct ImageOptionWords {
 class ImageArgument {
  public:
   void Declare(CLI::App& app);
+  // In the place of the user's cache; before anything is opened.
+  void SetCache(const std::string& directory) { options_.cache_directory = directory; }
   // The image, loaded; once.
   Result<std::shared_ptr<Image>> Open();
   Result<FileReader*> Reader();  // after Open

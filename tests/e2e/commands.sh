@@ -78,6 +78,17 @@ code=0
 "$LAYERFS" check --data "oci:$WORK/flipped:latest" >/dev/null 2>"$WORK/check.err" || code=$?
 expect_equal "a bad chunk is told once" 1 "$(wc -l <"$WORK/check.err")"
 
+fact "check reads the source, whatever the cache holds, and all of each blob"
+"$LAYERFS" cat "$IMAGE" /app/data/noise.bin >/dev/null
+cp -a "$WORK/app" "$WORK/gone"
+truncate -s 1000000 "$(blob "$WORK/gone" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")"
+expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check "oci:$WORK/gone:latest"
+cp -a "$WORK/app" "$WORK/footer"
+victim=$(blob "$WORK/footer" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")
+printf '\0\0\0\0' | dd of="$victim" bs=1 seek=$(($(stat -c %s "$victim") - 20)) conv=notrunc status=none
+"$LAYERFS" check "oci:$WORK/footer:latest"
+expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check --data "oci:$WORK/footer:latest"
+
 fact "check compares the layers with the config's diff IDs; convert copies no layer that has another"
 cp -a "$WORK/app" "$WORK/other-diff"
 manifest_of "$WORK/app" >"$WORK/manifest.json"

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/blob_check.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "fetch/chunk_decoder.h"
+
+namespace layerfs {
+namespace {
+
+// The chunks as they come in.
+class ChunkStream {
+ public:
+  ChunkStream(const std::vector<ChunkRef>& chunks, uint64_t blob_size,
+              const BlobCheck::Report& report)
+      : chunks_(chunks), blob_size_(blob_size), report_(report) {}
+
+  void Feed(ByteSpan bytes) {
+    while (!bytes.empty() && next_ < chunks_.size()) {
+      const ChunkRef& chunk = chunks_[next_];
+      const uint64_t end = chunk.blob_offset + chunk.stored_size;
+      if (stored_.empty() && !IsSound(chunk)) {
+        ++next_;
+        continue;
+      }
+      const bool before = position_ < chunk.blob_offset;
+      const uint64_t until = before ? chunk.blob_offset : end;
+      const ByteSpan part = bytes.first(std::min<uint64_t>(bytes.size(), until - position_));
+      if (!before) stored_.insert(stored_.end(), part.begin(), part.end());
+      position_ += part.size();
+      bytes = bytes.subspan(part.size());
+      if (position_ == end) Take(chunk);
+    }
+    position_ += bytes.size();
+  }
+
+  bool any_bad() const { return any_bad_; }
+  // The tar, if all chunks have come and none was bad.
+  std::optional<Digest> Tar() {
+    if (any_bad_ || next_ < chunks_.size()) return std::nullopt;
+    return tar_.Finish();
+  }
+
+ private:
+  // Such as can be held, and comes yet.
+  bool IsSound(const ChunkRef& chunk) {
+    const Status sound = CheckChunkRef(chunk, blob_size_);
+    if (!sound.has_value()) {
+      Tell(chunk, sound.error().context);
+    } else if (chunk.blob_offset < position_) {
+      Tell(chunk, "begins before the chunk before it ends");
+    } else {
+      return true;
+    }
+    return false;
+  }
+  void Take(const ChunkRef& chunk) {
+    const auto content = DecodeChunk(chunk, stored_);
+    if (content.has_value()) {
+      tar_.Update(**content);
+    } else {
+      Tell(chunk, content.error().context);
+    }
+    stored_.clear();
+    ++next_;
+  }
+  void Tell(const ChunkRef& chunk, const std::string& finding) {
+    any_bad_ = true;
+    report_("chunk " + chunk.digest.ToString() + " at " + std::to_string(chunk.blob_offset),
+            finding);
+  }
+
+  const std::vector<ChunkRef>& chunks_;
+  const uint64_t blob_size_;
+  const BlobCheck::Report& report_;
+  size_t next_ = 0;
+  uint64_t position_ = 0;  // in the blob
+  Bytes stored_;           // of the chunk at next_, so far
+  Sha256 tar_;
+  bool any_bad_ = false;
+};
+
+// Of the blob, not of the way to it.
+bool IsFinding(const Error& error) {
+  return error.code == ErrorCode::kDigestMismatch || error.code == ErrorCode::kCorrupt ||
+         error.code == ErrorCode::kNotFound;
+}
+
+}  // namespace
+
+void BlobCheck::Add(const ChunkTableSegment& table) {
+  for (const Chunk& chunk : table.chunks()) chunks_.push_back(chunk.ref);
+}
+
+Status BlobCheck::Run(ImageReader& reader, const Report& report) const {
+  const std::string name = "blob " + layer_.digest.ToString();
+  const Report report_chunk = [&](const std::string& object, const std::string& finding) {
+    report(name, object + ": " + finding);
+  };
+  ChunkStream stream(chunks_, layer_.size, report_chunk);
+  const Status read = reader.ReadBlob(layer_, [&](ByteSpan bytes) {
+    stream.Feed(bytes);
+    return Status();
+  });
+  if (!read.has_value()) {
+    if (!IsFinding(read.error())) return Fail(read.error().In(name));
+    // A bad chunk says it more closely.
+    if (!stream.any_bad()) report(name, read.error().context);
+    return {};
+  }
+  const auto tar = stream.Tar();
+  if (tar.has_value() && *tar != diff_id_) {
+    report(name, "its chunks make the tar " + tar->ToString() + "; its diff ID is " +
+                     diff_id_.ToString());
+  }
+  return {};
+}
+
+}  // namespace layerfs

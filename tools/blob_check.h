@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// BlobCheck: a layer's blob against what its chunk table says of it, in one pass from the source:
+// every chunk, the blob's digest, and the tar that all chunks make.
+// One thread at a time.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fetch/image_store.h"
+#include "fetch/manifest.h"
+#include "index/base/digest.h"
+#include "index/base/error.h"
+#include "index/chunk_table.h"
+
+namespace layerfs {
+
+class BlobCheck {
+ public:
+  // `object`: what is wrong; `finding`: how.
+  using Report = std::function<void(const std::string& object, const std::string& finding)>;
+
+  // `layer`: the blob's descriptor; `diff_id`: of the tar, as its index has it.
+  BlobCheck(Descriptor layer, const Digest& diff_id)
+      : layer_(std::move(layer)), diff_id_(diff_id) {}
+
+  // The next part of the table, in its order.
+  void Add(const ChunkTableSegment& table);
+  // Reads the blob and reports all that is wrong with it. An error where it cannot be read for now;
+  // a blob that is not there or ends early is a finding.
+  Status Run(ImageReader& reader, const Report& report) const;
+
+ private:
+  const Descriptor layer_;
+  const Digest diff_id_;
+  std::vector<ChunkRef> chunks_;
+};
+
+}  // namespace layerfs
