@@ -20,7 +20,11 @@ constexpr unsigned kMaxRequestBytes = 1U << 20;
 FuseContext& Context(fuse_req_t request) {
   return *static_cast<FuseContext*>(fuse_req_userdata(request));
 }
-FileSystem& Target(fuse_req_t request) { return *Context(request).file_system; }
+FileSystem& Target(fuse_req_t request) {
+  const FuseContext& context = Context(request);
+  if (context.on_request) context.on_request();
+  return *context.file_system;
+}
 
 Caller CallerOf(fuse_req_t request) {
   const fuse_ctx* context = fuse_req_ctx(request);

@@ -9,6 +9,8 @@
 #endif
 #include <fuse_lowlevel.h>
 
+#include <functional>
+
 #include "fs/file_system.h"
 #include "index/base/synchronized.h"
 
@@ -25,6 +27,7 @@ struct FuseContext {
   bool no_readahead = false;
   // Whether the kernel checks modes and ACLs, as on a disk; else who gets in may read everything.
   bool kernel_checks = true;
+  std::function<void()> on_request;  // FuseOptions
 };
 
 extern const fuse_lowlevel_ops kFuseOperations;

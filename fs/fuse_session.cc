@@ -246,6 +246,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
   impl->context.want_io_uring = options.io_uring && IoUringIsEnabled();
   impl->context.kernel_checks = KernelChecks(options);
   impl->context.no_readahead = options.no_readahead;
+  impl->context.on_request = options.on_request;
   impl->max_threads = options.max_threads;
   AddMountOptions(options, file_system.Wishes().writable, impl->arguments);
 #ifdef FUSE_CAP_OVER_IO_URING

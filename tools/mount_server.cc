@@ -179,6 +179,7 @@ Status MountServer::ServeWritable(const std::shared_ptr<Image>& image,
 Status MountServer::RunSession(FileSystem& file_system, const ImageSession& image) {
   FuseOptions fuse = target_.fuse;
   fuse.no_readahead = !options_.record.empty();
+  if (image.watch != nullptr) fuse.on_request = [watch = image.watch] { watch->NoteUse(); };
   LAYERFS_TRY(session, FuseSession::Mount(file_system, fuse));
   std::optional<StartupPhase> startup;
   if (image.reader != nullptr) {

@@ -37,20 +37,21 @@ class MountWatch {
                                                    bool fill_allowed);
   // Once start-up has what it needs. No-op where there is no fill.
   void StartFill();
+  // Somebody uses the mount: what that takes is given back when nobody does. Thread-safe, quick.
+  void NoteUse();
   MountStatus& status() { return *status_; }
 
  private:
   MountWatch() = default;
   // Reading or fetching has begun, or goes on.
   void NoteActivity();
-  void NoteUse();
   std::optional<std::chrono::milliseconds> KeepMemory();
   Status Listen(const MountWatchWords& words, const std::string& mount_point);
 
   std::unique_ptr<TraceLog> trace_;
   std::optional<Fill> fill_;
   std::optional<MountStatus> status_;
-  std::atomic<uint64_t> uses_{0};  // of the cache, by readers
+  std::atomic<uint64_t> uses_{0};  // of the cache and of the tree
   std::optional<MemoryKeeper> memory_;
   std::optional<StatusServer> server_;  // last: its thread uses the others
 };

@@ -205,6 +205,7 @@ class FuseSessionTest : public testing::Test {
     FuseOptions options;
     options.mount_point = mount_point_;
     options.options = std::move(words);
+    options.on_request = [this] { ++requests_; };
     auto mounted = FuseSession::Mount(file_system_, options);
     ASSERT_TRUE(mounted.has_value()) << mounted.error().context;
     session_ = std::move(*mounted);
@@ -228,6 +229,7 @@ class FuseSessionTest : public testing::Test {
   std::string directory_;
   std::string mount_point_;
   TestFileSystem file_system_;
+  std::atomic<int> requests_{0};
   std::unique_ptr<FuseSession> session_;
   std::thread server_;
   Status result_;
@@ -246,6 +248,14 @@ TEST_F(FuseSessionTest, MissingNameIsAskedForOnce) {
     EXPECT_EQ(errno, ENOENT);
   }
   EXPECT_EQ(file_system_.lookups, 1);
+}
+
+TEST_F(FuseSessionTest, TellsOfEachRequest) {
+  Mount();
+  struct stat attributes{};
+  const int before = requests_;
+  EXPECT_EQ(::stat(Path("missing").c_str(), &attributes), -1);
+  EXPECT_EQ(requests_, before + 1);
 }
 
 TEST_F(FuseSessionTest, NameOf256BytesIsTooLongAndOf255Missing) {
