@@ -43,6 +43,11 @@ class ImageReader {
                                                         const std::string& /*artifact_type*/) {
     return std::vector<Descriptor>();
   }
+  // Tags of the reference's repository, at most `limit`, as the registry orders them. None where
+  // the place's documents name all its images anyway.
+  virtual Result<std::vector<std::string>> ListTags(size_t /*limit*/) {
+    return std::vector<std::string>();
+  }
   virtual std::string name() const = 0;  // the reference, for messages
 };
 

@@ -41,6 +41,9 @@ class RegistryReader : public ImageReader {
                                                 const std::string& artifact_type) override {
     return client_.Referrers(subject, artifact_type);
   }
+  Result<std::vector<std::string>> ListTags(size_t limit) override {
+    return client_.ListTags(limit);
+  }
   std::string name() const override { return reference_.ToString(); }
 
  private:

@@ -2,6 +2,7 @@
 // Conversion into and between repositories of a real registry.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "fetch/reference.h"
@@ -82,6 +83,16 @@ TEST_F(ConvertRegistryTest, TheSecondTimeNothingIsMoved) {
   EXPECT_EQ(MustConvert(Layout(), Repository("app")).root, root);
   EXPECT_EQ(progress_.Count(LayerStage::kConverting), 0U);
   EXPECT_EQ(progress_.Count(LayerStage::kWriting), 0U);
+}
+
+TEST_F(ConvertRegistryTest, ANewTagTakesTheLayersOfTheOthersWithoutAMemo) {
+  MustConvert(Layout(), Repository("app"));
+  std::filesystem::remove_all(directory_ / "cache");
+  const std::string next = "docker://" + registry_.authority() + "/app:2";
+  MustConvert(Layout(), next);
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 0U);
+  EXPECT_EQ(progress_.Count(LayerStage::kWriting), 0U);
+  EXPECT_EQ(ReadTars(next).size(), 2U);
 }
 
 TEST_F(ConvertRegistryTest, LayersAreMountedFromAnotherRepositoryOfTheRegistry) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <ranges>
 #include <thread>
 #include <utility>
 
@@ -28,6 +29,10 @@ using SteadyClock = std::chrono::steady_clock;
 // Layers that are read, converted and written side by side: one's download hides behind another's
 // compression. More would not make the processors busier.
 constexpr int kMaxLayersAtOnce = 4;
+
+// Of the destination's repository: each costs a few round trips, where a layer costs seconds.
+constexpr size_t kMaxTagsListed = 1000;
+constexpr size_t kMaxTagsRead = 16;
 
 double SecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
@@ -63,6 +68,7 @@ class ImageConversion {
     std::shared_ptr<ImageReader> reader;
     std::shared_ptr<ImageWriter> writer;
     std::shared_ptr<ImageReader> written;  // reads what the writer has written
+    ImageStores& all;
   };
   ImageConversion(const ConvertOptions& options, Stores stores, ConvertProgress& progress)
       : options_(options),
@@ -83,6 +89,8 @@ class ImageConversion {
     std::vector<double> seconds;
   };
 
+  bool AllAreKnown(const LayerTable& table) const;
+  void LearnFromOtherTags(const LayerTable& table);
   int LayersAtOnce(size_t layer_count) const;
   Status PlaceLayers(const LayerTable& table, const LayerPlacer& placer, int layers_at_once);
   void PlaceNext(const LayerTable& table, const std::vector<size_t>& order,
@@ -109,6 +117,7 @@ Result<ConvertReport> ImageConversion::Run() {
   LAYERFS_TRY(source, ReadSource(*stores_.reader, options_.platforms));
   LAYERFS_TRY_IN(table, ListLayers(source.images), stores_.reader->name());
   progress_.OnLayers(table.tasks.size());
+  if (!options_.force) LearnFromOtherTags(table);
 
   CompressionPool pool(threads_, options_.policy.level, options_.policy.compression);
   const int at_once = LayersAtOnce(table.tasks.size());
@@ -127,6 +136,30 @@ Result<ConvertReport> ImageConversion::Run() {
   Remember(table);
   FillReport(source, table, report);
   return report;
+}
+
+bool ImageConversion::AllAreKnown(const LayerTable& table) const {
+  return std::ranges::all_of(table.tasks, [&](const LayerTask& task) {
+    return IsConvertedLayer(task.source, options_.policy.compression) ||
+           known_.Find(task.source.digest, task.diff_id).has_value();
+  });
+}
+
+// A release is often a new tag of the repository, made on a machine that has no memo.
+void ImageConversion::LearnFromOtherTags(const LayerTable& table) {
+  if (AllAreKnown(table)) return;
+  const auto tags = stores_.written->ListTags(kMaxTagsListed);
+  if (!tags.has_value()) return LogDebug("no tags to learn from: " + tags.error().context);
+  // Registries list them by the alphabet: later versions are most often behind.
+  for (const std::string& tag : *tags | std::views::reverse | std::views::take(kMaxTagsRead)) {
+    ImageReference other = options_.destination;
+    other.digest.reset();
+    other.tag = tag;
+    if (other == options_.destination) continue;
+    const auto reader = stores_.all.OpenReader(other);
+    if (reader.has_value()) known_.LearnFromImage(**reader, other);
+    if (AllAreKnown(table)) return;
+  }
 }
 
 int ImageConversion::LayersAtOnce(size_t layer_count) const {
@@ -266,7 +299,7 @@ Result<ConvertReport> ConvertImage(const ConvertOptions& options, ImageStores& s
   LAYERFS_TRY(reader, stores.OpenReader(options.source));
   LAYERFS_TRY(writer, stores.OpenWriter(options.destination));
   LAYERFS_TRY(destination, stores.OpenReader(options.destination));
-  ImageConversion conversion(options, {std::move(reader), std::move(writer), destination},
+  ImageConversion conversion(options, {std::move(reader), std::move(writer), destination, stores},
                              progress);
   if (!options.force) {
     if (!options.cache_directory.empty()) {
