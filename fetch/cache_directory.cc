@@ -172,7 +172,11 @@ Result<bool> CacheDirectory::CheckVersion() {
   }
   if (version.error().code != ErrorCode::kNotFound) return Fail(version.error());
   LAYERFS_TRY(foreign, HoldsOtherThings(path_));
-  if (foreign || read_only_) {
+  if (!foreign && read_only_) {
+    return Fail(ErrorCode::kPermission,
+                "it is no cache yet and cannot be written to; name another one with --cache");
+  }
+  if (foreign) {
     return Fail(ErrorCode::kInvalidArgument,
                 "it is not a cache of layerfs; name an empty or a new directory with --cache");
   }

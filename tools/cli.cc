@@ -93,16 +93,19 @@ int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
       error.get_name() == "RequiredError" && !app->get_subcommands({}).empty();
   std::string message = lacks_command ? "a command is missing" : error.what();
   std::string suggestion;
-  for (const std::string& argument : arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
     const bool option = argument.starts_with("--");
+    const bool may_be_value = i > 0 && arguments[i - 1].starts_with('-');
     if (!option && app != &root && app->get_subcommands({}).empty()) continue;
     const std::string word = argument.substr(0, argument.find('='));
     const auto known = KnownWords(*app, option);
     if (std::find(known.begin(), known.end(), word) != known.end()) continue;
     if (!option && app != &root && argument == app->get_name()) continue;
-    if (const auto near = Suggest(word, known)) {
+    const auto near = Suggest(word, known);
+    if (near.has_value() || (lacks_command && !argument.starts_with('-') && !may_be_value)) {
       message = "\"" + EscapeForTerminal(word) + "\" is not known";
-      suggestion = "; did you mean \"" + *near + "\"?";
+      if (near.has_value()) suggestion = "; did you mean \"" + *near + "\"?";
       break;
     }
   }
