@@ -8,6 +8,7 @@ make the same changes to COPY, the image unpacked; the others change one directo
 kill and remount both trees are the same: all that was answered is there, the one change that was not is
 there or not, never in part; what all changed can be read; and nothing leaks. WORK is an empty directory.
 Needs root."""
+import errno
 import mmap
 import multiprocessing
 import os
@@ -25,7 +26,7 @@ from same_changes import RENAME_EXCHANGE, RENAME_NOREPLACE, fallocate, outcome, 
 DEAD = {"ENOTCONN", "ECONNABORTED", "ESHUTDOWN"}
 # What a name that another process changes at the same time may bring.
 RACES = {"ENOENT", "EEXIST", "ENOTEMPTY", "ENOTDIR", "EISDIR", "EINVAL", "ELOOP", "ENODATA", "ENXIO", "EPERM", "EXDEV",
-         "EOPNOTSUPP", "EMLINK", "EACCES", "ETXTBSY", "EBUSY", "ESPIPE"}
+         "EOPNOTSUPP", "EMLINK", "EACCES", "ETXTBSY", "EBUSY", "ESPIPE", "EFAULT"}
 # What each process has for itself while the daemon is killed.
 OWN_DIRECTORIES = ["etc", "usr/share/perl5", "app", "usr/lib/python3.11/json", "var/lib", "usr/share/perl"]
 # What some change together meanwhile, and how many.
@@ -52,15 +53,26 @@ def with_file(path, flags, call):
 
 
 def map_and_change(fd, offset):
+    """In a process of its own, which a mapping that the daemon's end, or another process, takes away ends with
+    SIGBUS: EFAULT, as read(2) into it would say."""
     size = os.fstat(fd).st_size
     if size == 0:
         return
-    try:
-        with mmap.mmap(fd, size) as mapped:
-            mapped[offset % size] = 77
-            mapped.flush()
-    except ValueError:
-        pass  # another process has cut it
+    child = os.fork()
+    if child == 0:
+        code = 0
+        try:
+            with mmap.mmap(fd, size) as mapped:
+                mapped[offset % size] = 77
+                mapped.flush()
+        except ValueError:
+            pass  # another process has cut it
+        except OSError as error:
+            code = error.errno
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != 0:
+        raise OSError(errno.EFAULT if code < 0 else code, "")
 
 
 def read_all(path):
@@ -168,7 +180,7 @@ def may_be_cut_short(call, result):
     up to a page's end, and says how much went before the one that failed."""
     name, _, _, _, _, size = call
     wanted = {"create": size % 9000, "write": size, "overwrite": size}.get(name)
-    return result == "EIO" or (isinstance(result, int) and wanted is not None and result < wanted)
+    return result in ("EIO", "EFAULT") or (isinstance(result, int) and wanted is not None and result < wanted)
 
 
 def change_both(mounted, copy, seed, answers):
