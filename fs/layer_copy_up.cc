@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,25 +18,46 @@
 namespace layerfs {
 namespace {
 
-constexpr size_t kCopyBytes = size_t{64} << 20;  // a copy_file_range at a time
+constexpr size_t kCopyBytes = size_t{64} << 20;  // a call at a time
+
+// What copy_file_range says of two file systems between which it cannot copy (copy_file_range(2)).
+bool CannotCopyBetween(int error) {
+  return error == EXDEV || error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
+}
+
+// The bytes of [at, end) that `from` has.
+Status CopyRange(int from, int to, off_t at, off_t end) {
+  bool sends = false;
+  while (at < end) {
+    const size_t size = std::min(static_cast<size_t>(end - at), kCopyBytes);
+    off_t target = at;
+    ssize_t done = -1;
+    if (!sends) {
+      done = ::copy_file_range(from, &at, to, &target, size, 0);
+    } else if (::lseek(to, at, SEEK_SET) >= 0) {
+      done = ::sendfile(to, from, &at, size);
+    }
+    if (done > 0 || (done < 0 && errno == EINTR)) continue;
+    if (sends && done == 0) return {};
+    if (sends || (done < 0 && !CannotCopyBetween(errno))) return FailErrno("copy-up", errno);
+    sends = true;
+  }
+  return {};
+}
 
 // A whole file, its holes left out; by reference where the file system can.
 Status CopyWhole(int from, int to, uint64_t size) {
   if (::ftruncate(to, static_cast<off_t>(size)) != 0) return FailErrno("copy-up", errno);
   if (::ioctl(to, FICLONE, from) == 0) return {};
-  for (off_t at = 0; static_cast<uint64_t>(at) < size;) {
-    at = ::lseek(from, at, SEEK_DATA);
-    if (at < 0) break;  // a hole to the end
+  const auto all = static_cast<off_t>(size);
+  for (off_t at = 0; at < all;) {
+    const off_t data = ::lseek(from, at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // a hole to the end
+    if (data >= 0) at = data;
     const off_t hole = ::lseek(from, at, SEEK_HOLE);
-    const off_t end = hole < 0 ? static_cast<off_t>(size) : hole;
-    while (at < end) {
-      off_t target = at;
-      const ssize_t done = ::copy_file_range(
-          from, &at, to, &target, std::min(static_cast<size_t>(end - at), kCopyBytes), 0);
-      if (done < 0 && errno == EINTR) continue;
-      if (done < 0) return FailErrno("copy-up", errno);
-      if (done == 0) return {};
-    }
+    const off_t end = hole > at ? std::min(hole, all) : all;
+    LAYERFS_CHECK_OK(CopyRange(from, to, at, end));
+    at = end;
   }
   return {};
 }

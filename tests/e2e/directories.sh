@@ -182,6 +182,26 @@ setpriv --reuid 100007 --regid 200008 --clear-groups touch mnt/mine
 expect_equal "owner on disk of what a user made" 7:8 "$(stat -c %u:%g own/u/mine)"
 end
 
+fact "a lower directory on another file system than the upper one: its files are copied up, holes and all"
+mkdir -p across/{a,u,w}
+mount -t tmpfs none across/a
+mkdir across/a/dir
+head -c 300000 /dev/urandom >across/a/dir/file
+truncate -s 20M across/a/sparse
+printf data | dd of=across/a/sparse bs=1 seek=9000000 conv=notrunc status=none
+touch across/a/empty
+cp across/a/dir/file across-file
+cp across/a/sparse across-sparse
+ours lowerdir=across/a,upperdir=across/u,workdir=across/w
+for file in across-file mnt/dir/file across-sparse mnt/sparse mnt/empty; do echo more >>"$file"; done
+chmod 600 mnt/dir/file
+cmp across-file mnt/dir/file
+cmp across-sparse mnt/sparse
+expect_equal "what was empty" more "$(<mnt/empty)"
+(($(stat -c %b across/u/sparse) < 1000)) || fail "the hole was copied: $(stat -c %b across/u/sparse) blocks"
+end
+umount across/a
+
 fact "static_nlink, noacl, volatile, xino, redirect_dir=off"
 mkdir -p other/{a/dir/sub,u,w}
 ours lowerdir=other/a,upperdir=other/u,workdir=other/w,static_nlink,noacl,volatile,xino=on,redirect_dir=off
