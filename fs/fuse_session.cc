@@ -284,8 +284,9 @@ Status FuseSession::Run() {
   fuse_loop_cfg_set_idle_threads(config, static_cast<unsigned>(impl_->max_threads));
   const int result = fuse_session_loop_mt(impl_->session, config);
   fuse_loop_cfg_destroy(config);
-  // 0: unmounted; > 0: a signal that asks for the end; < 0: -errno.
-  if (result < 0) return FailErrno("FUSE session", -result);
+  // 0: unmounted; > 0: a signal that asks for the end; < 0: -errno. ECONNABORTED is how the device
+  // may say ENODEV to a thread that is just taking a request when the last user of the mount goes.
+  if (result < 0 && result != -ECONNABORTED) return FailErrno("FUSE session", -result);
   return {};
 }
 

@@ -215,6 +215,11 @@ done
 LAUNCHER=()
 rm "$WORK/clock"
 
+fact "a mount that ends in an unusual word of the kernel has ended well"
+LAUNCHER=("${FAULTY[@]}" FAULTY_FUSE=1)
+foreground "$M" --cache "$WORK/cache-clock"
+end_foreground "$M"
+
 fact "name servers that do not answer: reads end in time, what is cached is read, and ending does not wait for them"
 # This script has a mount namespace of its own.
 echo "127.0.0.1 registry.test" >"$WORK/names"

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preloaded into a process: a disk that fails, a wall clock that jumps, and name servers that do not
-// answer. For a kernel without device mapper, and for a clock that the rest of the machine shares.
+// Preloaded into a process: a disk that fails, a wall clock that jumps, name servers that do not
+// answer, and a rare word of the kernel. For a kernel without device mapper, and for a clock that the
+// rest of the machine shares.
 //   FAULTY_DISK   while FAULTY_DISK.fails exists, data of files below the directory FAULTY_DISK can
 //                 neither be read nor written: EIO
 //   FAULTY_CLOCK  a file with the number of seconds by which CLOCK_REALTIME is off
 //   FAULTY_NAMES  while this file exists, looking up a name takes a minute, and fails
+//   FAULTY_FUSE   if set, what /dev/fuse says with ENODEV, it says with ECONNABORTED
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +79,16 @@ int clock_gettime(clockid_t clock, struct timespec* now) {
   }
   errno = saved;
   return result;
+}
+
+static ssize_t fuse_ends(ssize_t result) {
+  if (result < 0 && errno == ENODEV && getenv("FAULTY_FUSE") != NULL) errno = ECONNABORTED;
+  return result;
+}
+
+ssize_t read(int fd, void* data, size_t size) { return fuse_ends(NEXT(read)(fd, data, size)); }
+ssize_t splice(int from, off64_t* in, int to, off64_t* out, size_t size, unsigned flags) {
+  return fuse_ends(NEXT(splice)(from, in, to, out, size, flags));
 }
 
 int getaddrinfo(const char* name, const char* service, const struct addrinfo* hints,
