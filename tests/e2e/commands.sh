@@ -85,7 +85,7 @@ truncate -s 1000000 "$(blob "$WORK/gone" "$(manifest_of "$WORK/app" | jq -r '.la
 expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check "oci:$WORK/gone:latest"
 cp -a "$WORK/app" "$WORK/footer"
 victim=$(blob "$WORK/footer" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")
-printf '\0\0\0\0' | dd of="$victim" bs=1 seek=$(($(stat -c %s "$victim") - 20)) conv=notrunc status=none
+printf '????' | dd of="$victim" bs=1 seek=$(($(stat -c %s "$victim") - 20)) conv=notrunc status=none
 "$LAYERFS" check "oci:$WORK/footer:latest"
 expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check --data "oci:$WORK/footer:latest"
 
