@@ -23,9 +23,8 @@ and its own chunk at the link's rate. "cpu" is what all the machine's processors
 case ran, "own" the part of that which layerfs had, and "model" the network model's and the server's.
 It is served by blob_server.py, which leaves the processors to what is measured. docker-registry speaks https
 too (--tls), and then HTTP/2: demand reads and the fill share a connection.
-"first" is when the first read was answered: small files share chunks of a megabyte or more, which arrive
-whole, after the chunk table's segment; where all of the case takes a quarter of a second (cloud) that is a tenth
-of it, and what is read after that keeps up with the link.
+"first" is when the first read was answered: after the chunk table's segment and the first chunk, whole. On
+a fast link that is a good part of a case that takes a quarter of a second.
 A stream that ends within its file leaves readahead behind it: on slow links "moved" shows that.
 The content does not compress, so a file's bytes and the link's are the same. Needs root, /dev/fuse
 and docker-registry. --quick proves that all of it works, on little data, and measures nothing.
