@@ -34,21 +34,12 @@ class MountCommand final : public Command {
                   "Read whole cached files through the daemon as well");
     app->add_flag("--fuse-debug", words_.fuse_debug,
                   "Trace the kernel's requests (with --foreground)");
-    // For `layerfs run`, see tools/run/mount_process.h: in no group, so that --help is silent.
-    app->add_option("--report-fd", options_.report_fd, "Tell the image's config once it is mounted")
-        ->group("");
     app->add_flag("--no-startup", options_.no_startup, "Leave the image's startup pack alone");
     app->add_flag(
         "--referrers", options_.referrers,
         "Where the image has no startup pack, use one that was attached to it: anybody who "
         "may push to its repository can do that");
-    // For `layerfs record` and `layerfs bench`: in no group.
-    app->add_option("--record", options_.record,
-                    "Write what is read to a trace when it is unmounted")
-        ->group("");
-    app->add_option("--events", options_.events,
-                    "Write what happened when to a file, as lines of JSON")
-        ->group("");
+    DeclareForOurselves(*app);
     options_.image.Declare(*app);
     options_.services.DeclareCache(*app);
     options_.services.DeclareRegistry(*app);
@@ -111,6 +102,19 @@ class MountCommand final : public Command {
   }
 
  private:
+  // For `layerfs run` (tools/run/mount_process.h), `record` and `bench`: in no group, so that
+  // --help is silent.
+  void DeclareForOurselves(CLI::App& app) {
+    app.add_option("--report-fd", options_.report_fd, "Tell the image's config once it is mounted")
+        ->group("");
+    app.add_option("--record", options_.record,
+                   "Write what is read to a trace when it is unmounted")
+        ->group("");
+    app.add_option("--events", options_.events,
+                   "Write what happened when to a file, as lines of JSON")
+        ->group("");
+  }
+
   MountWords words_;
   bool foreground_ = false;
   MountServerOptions options_;

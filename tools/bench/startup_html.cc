@@ -100,7 +100,9 @@ double TickSeconds(double longest) {
 std::string Axis(double seconds, double scale, double top, double bottom) {
   std::string svg;
   const double tick = TickSeconds(seconds);
-  for (double at = 0; at <= seconds * 1.0001; at += tick) {
+  const auto ticks = static_cast<int>(seconds * 1.0001 / tick);
+  for (int i = 0; i <= ticks; ++i) {
+    const double at = i * tick;
     const double x = kLeft + at * scale;
     svg += Format(
         "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/><text "

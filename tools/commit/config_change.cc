@@ -143,9 +143,10 @@ class ConfigChange {
     LAYERFS_TRY(pairs, Pairs(rest));
     Json& environment = Member("Env", Json::array());
     for (const auto& [name, value] : pairs) {
-      const std::string word = name + "=" + value;
+      const std::string prefix = name + "=";
+      const std::string word = prefix + value;
       const auto known = std::ranges::find_if(environment, [&](const Json& item) {
-        return item.is_string() && item.get<std::string>().starts_with(name + "=");
+        return item.is_string() && item.get<std::string>().starts_with(prefix);
       });
       if (known != environment.end()) {
         *known = word;
