@@ -150,6 +150,9 @@ class ProgramPrefetch::Worker {
     const Inode inode = image_->tree().Get(file);
     if (!inode.is_regular() || inode.size == 0 || seen_[ToUint(file)]) return;
     seen_[ToUint(file)] = true;
+    // Of a program that the pack has, it has the pages that are needed.
+    const auto startup = image_->startup();
+    if (startup != nullptr && startup->Has(file)) return;
     Arrival head;
     head.file = file;
     head.needed = needed;
@@ -316,7 +319,7 @@ void ProgramPrefetch::NoteRead(const ReadReport& report) {
   if (!report.waited || report.error != nullptr) return;
   // The pack is what is needed, and the link is its.
   const auto startup = image_->startup();
-  if (startup != nullptr && !startup->ended()) return;
+  if (startup != nullptr && (!startup->ended() || startup->Has(report.inode))) return;
   std::call_once(started_,
                  [&] { worker_ = std::make_unique<Worker>(image_, context_, config_, timeout_); });
   worker_->Note(report.inode, report.offset);

@@ -3,7 +3,8 @@
 // are asked for one here and one there, and it names what it needs next (program_needs.h) only
 // when it runs: each step would cost a round trip or more, one after the other. Once a reader has
 // waited for the beginning of a program, all of it comes, and what it needs, and what those need.
-// Behind demand; where a startup pack says what is needed, only once that is through.
+// Behind demand; where a startup pack says what is needed, only once that is through, and only of
+// programs that it has nothing of.
 // Thread-safe. Its thread and its reader begin with the first program: an idle mount has none.
 #pragma once
 
