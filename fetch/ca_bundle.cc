@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <string_view>
 #include <system_error>
 
 namespace layerfs {
@@ -26,31 +26,45 @@ std::optional<std::string> Environment(const char* name) {
   return value;
 }
 
-// "5ed36f99.0": X509_LOOKUP_hash_dir(3).
+// "5ed36f99.0": X509_LOOKUP_hash_dir(3). Certificates whose names have the same hash are numbered.
 bool IsHashName(const std::string& name) {
-  return name.size() == kHashDigits + 2 && name.ends_with(".0") &&
-         std::all_of(name.begin(), name.begin() + kHashDigits,
-                     [](unsigned char digit) { return std::isxdigit(digit) != 0; });
+  const auto is_digit = [](unsigned char c) { return std::isdigit(c) != 0; };
+  const auto is_hex = [](unsigned char c) { return std::isxdigit(c) != 0; };
+  return name.size() > kHashDigits + 1 && name[kHashDigits] == '.' &&
+         std::all_of(name.begin(), name.begin() + kHashDigits, is_hex) &&
+         std::all_of(name.begin() + kHashDigits + 1, name.end(), is_digit);
 }
 
-bool IsHashed(const std::string& directory) {
+size_t CountHashNames(const std::string& directory) {
+  size_t count = 0;
   std::error_code error;
   for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
-    if (IsHashName(entry->path().filename())) return true;
+    count += IsHashName(entry->path().filename()) ? 1 : 0;
   }
-  return false;
+  return count;
 }
 
-// Whether the directory holds what the file does.
-bool IsCurrent(const SystemCertificates& system) {
-  if (system.directory.empty() || !IsHashed(system.directory)) return false;
-  if (system.file.empty()) return true;
-  struct stat file;
-  struct stat directory;
-  if (::stat(system.file.c_str(), &file) != 0) return true;
-  return ::stat(system.directory.c_str(), &directory) == 0 &&
-         file.st_mtim.tv_sec <= directory.st_mtim.tv_sec;
+size_t CountCertificates(const Bytes& pem) {
+  constexpr std::string_view kBegin = "-----BEGIN CERTIFICATE-----";
+  const std::string_view text = AsText(pem);
+  size_t count = 0;
+  for (size_t at = text.find(kBegin); at != std::string_view::npos;
+       at = text.find(kBegin, at + kBegin.size())) {
+    ++count;
+  }
+  return count;
+}
+
+// Whether the directory holds what the file does: one that somebody has added an authority to by
+// hand, or put in the place of the distribution's, has another number of them.
+bool AreAlike(const SystemCertificates& system) {
+  if (system.directory.empty()) return false;
+  const size_t hashed = CountHashNames(system.directory);
+  if (hashed == 0) return false;
+  const auto file = ReadFile(system.file, kMaxBundleBytes);
+  if (!file.has_value()) return file.error().code == ErrorCode::kNotFound;
+  return CountCertificates(*file) == hashed;
 }
 
 }  // namespace
@@ -61,7 +75,7 @@ Result<CaBundle> CaBundle::Open(const SystemCertificates& system,
   std::string base = Environment("SSL_CERT_FILE").value_or(system.file);
   if (const auto directory = Environment("SSL_CERT_DIR")) {
     bundle.directory_ = *directory;
-  } else if (base == system.file && IsCurrent(system)) {
+  } else if (base == system.file && AreAlike(system)) {
     base.clear();
     bundle.directory_ = system.directory;
   }

@@ -24,8 +24,8 @@ struct SystemCertificates {
 class CaBundle {
  public:
   // `extra_files`: --ca, or what a mirror's configuration names. kInvalidArgument for one that is
-  // no PEM file. A system file that is newer than the directory that it lies in has been changed by
-  // hand, and counts.
+  // no PEM file. The system's directory is taken where it has as many certificates as the file, or
+  // where there is no file: the file is what people change by hand.
   static Result<CaBundle> Open(const SystemCertificates& system,
                                const std::vector<std::string>& extra_files);
 
