@@ -212,8 +212,10 @@ void SchedulerCore::OnTransferDone(const TransferPointer& transfer, const Transf
     link.paused_until = std::max(link.paused_until, now + *result.retry_after);
     link.demand_paused_until = std::max(link.demand_paused_until, now + demand_pause);
   } else if (link.failures >= kFailuresUntilPause) {
-    link.paused_until = now + Backoff(link, link.failures - kFailuresUntilPause + 1);
-    link.demand_paused_until = link.paused_until;
+    // Not less than a server has asked for.
+    const TimePoint rested = now + Backoff(link, link.failures - kFailuresUntilPause + 1);
+    link.paused_until = std::max(link.paused_until, rested);
+    link.demand_paused_until = std::max(link.demand_paused_until, rested);
   }
   const Error error = result.status.has_value()
                           ? Error{ErrorCode::kNetwork, link.source->name() + ": ended early", true}
