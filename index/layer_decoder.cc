@@ -60,6 +60,7 @@ class LayerDecoder::Impl {
   }
   LayerEncoding encoding() const { return encoding_; }
   uint64_t tar_size() const { return tar_size_; }
+  bool refused_window() const { return zstd_ != nullptr && zstd_->refused_window(); }
 
  private:
   Status Take(ByteSpan bytes);
@@ -159,5 +160,6 @@ Status LayerDecoder::Feed(ByteSpan blob_bytes) { return impl_->Feed(blob_bytes);
 Status LayerDecoder::Finish() { return impl_->Finish(); }
 LayerEncoding LayerDecoder::encoding() const { return impl_->encoding(); }
 uint64_t LayerDecoder::tar_size() const { return impl_->tar_size(); }
+bool LayerDecoder::refused_window() const { return impl_->refused_window(); }
 
 }  // namespace layerfs

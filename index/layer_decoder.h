@@ -39,6 +39,8 @@ class LayerDecoder {
 
   LayerEncoding encoding() const;
   uint64_t tar_size() const;  // so far
+  // Whether it has failed for LayerDecoderLimits::zstd_window_log.
+  bool refused_window() const;
 
  private:
   class Impl;

@@ -129,6 +129,7 @@ struct ZstdStreamDecoder::Context {
   ZSTD_DCtx* zstd = ZSTD_createDCtx();
   const int max_window_log;
   bool at_frame_end = true;
+  bool refused_window = false;
 };
 
 ZstdStreamDecoder::ZstdStreamDecoder(int max_window_log)
@@ -147,6 +148,8 @@ Result<size_t> ZstdStreamDecoder::Decode(ByteSpan& input, MutableByteSpan output
     const size_t hint = ZSTD_decompressStream(context_->zstd, &out, &in);
     if (ZSTD_isError(hint) != 0) {
       input = input.subspan(in.pos);
+      context_->refused_window =
+          ZSTD_getErrorCode(hint) == ZSTD_error_frameParameter_windowTooLarge;
       return Fail(StreamError(hint, context_->max_window_log));
     }
     context_->at_frame_end = hint == 0;
@@ -157,5 +160,6 @@ Result<size_t> ZstdStreamDecoder::Decode(ByteSpan& input, MutableByteSpan output
 }
 
 bool ZstdStreamDecoder::at_frame_end() const { return context_->at_frame_end; }
+bool ZstdStreamDecoder::refused_window() const { return context_->refused_window; }
 
 }  // namespace layerfs

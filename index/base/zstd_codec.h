@@ -94,6 +94,8 @@ class ZstdStreamDecoder {
   Result<size_t> Decode(ByteSpan& input, MutableByteSpan output);
   // Whether the input so far ends at a frame's end.
   bool at_frame_end() const;
+  // Whether Decode failed for a window that is too large.
+  bool refused_window() const;
 
  private:
   struct Context;

@@ -67,7 +67,13 @@ Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
   ChunkPipeline pipeline({conversion.in_flight_bytes}, *conversion.pool, spool);
   TarStages stages(conversion.policy, pipeline);
   LayerDecoder decoder([&stages](ByteSpan tar) { return stages.Feed(tar); }, conversion.limits);
-  LAYERFS_CHECK_OK(read_blob([&decoder](ByteSpan blob) { return decoder.Feed(blob); }));
+  LAYERFS_CHECK_OK(read_blob([&](ByteSpan blob) {
+    Status fed = decoder.Feed(blob);
+    if (decoder.refused_window() && conversion.refused_window != nullptr) {
+      *conversion.refused_window = true;
+    }
+    return fed;
+  }));
   LAYERFS_CHECK_OK(decoder.Finish());
   LAYERFS_CHECK_OK(stages.Finish());
   LAYERFS_TRY(tar, pipeline.Finish());

@@ -33,6 +33,7 @@ struct LayerConversion {
   std::string spool_directory;
   CompressionPool* pool = nullptr;  // of the policy's compression and level
   LayerDecoderLimits limits;
+  bool* refused_window = nullptr;  // becomes true where ConvertLayer fails for the limit of windows
 };
 
 struct ConvertedLayer {

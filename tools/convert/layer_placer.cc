@@ -150,14 +150,16 @@ Result<PlacedLayer> LayerPlacer::Convert(const LayerTask& task) const {
 
 Result<ConvertedLayer> LayerPlacer::Converted(const LayerTask& task) const {
   const BlobReader read = [&](const BlobConsumer& consume) { return Read(task, consume); };
+  bool has_long_window = false;
   LayerConversion conversion{parts_.options.policy,
                              parts_.in_flight_bytes,
                              parts_.options.spool_directory,
                              &parts_.pool,
-                             {.zstd_window_log = kUsualWindowLog}};
+                             {.zstd_window_log = kUsualWindowLog},
+                             &has_long_window};
   Result<ConvertedLayer> converted = ConvertLayer(read, conversion);
-  // A long window is seen in the frame's header, which is most often the blob's first bytes.
-  if (converted.has_value() || converted.error().code != ErrorCode::kUnsupported) return converted;
+  if (!has_long_window) return converted;
+  // That was seen in a frame's header, which is most often the blob's first bytes.
   conversion.limits.zstd_window_log = kZstdMaxWindowLog;
   const std::lock_guard one_at_a_time(long_window_);
   return ConvertLayer(read, conversion);
