@@ -87,6 +87,10 @@ TEST_F(ConvertRegistryTest, TheSecondTimeNothingIsMoved) {
 
 TEST_F(ConvertRegistryTest, ANewTagTakesTheLayersOfTheOthersWithoutAMemo) {
   MustConvert(Layout(), Repository("app"));
+  // As many tags as are read, and more, of signatures.
+  for (int i = 0; i < 10; ++i) {
+    MustConvert(Layout(), "docker://" + registry_.authority() + "/app:sha256-" + std::to_string(i));
+  }
   std::filesystem::remove_all(directory_ / "cache");
   const std::string next = "docker://" + registry_.authority() + "/app:2";
   MustConvert(Layout(), next);

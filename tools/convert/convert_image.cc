@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/convert/convert_image.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -32,7 +34,7 @@ constexpr int kMaxLayersAtOnce = 4;
 
 // Of the destination's repository: each costs a few round trips, where a layer costs seconds.
 constexpr size_t kMaxTagsListed = 1000;
-constexpr size_t kMaxTagsRead = 16;
+constexpr size_t kMaxTagsRead = 8;
 
 double SecondsSince(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
@@ -148,10 +150,17 @@ bool ImageConversion::AllAreKnown(const LayerTable& table) const {
 // A release is often a new tag of the repository, made on a machine that has no memo.
 void ImageConversion::LearnFromOtherTags(const LayerTable& table) {
   if (AllAreKnown(table)) return;
-  const auto tags = stores_.written->ListTags(kMaxTagsListed);
+  auto tags = stores_.written->ListTags(kMaxTagsListed);
   if (!tags.has_value()) return LogDebug("no tags to learn from: " + tags.error().context);
-  // Registries list them by the alphabet: later versions are most often behind.
-  for (const std::string& tag : *tags | std::views::reverse | std::views::take(kMaxTagsRead)) {
+  // Signatures and what else belongs to an image by its digest are not images (referrers tag
+  // schema).
+  std::erase_if(*tags, [](const std::string& tag) { return tag.starts_with("sha256-"); });
+  // The last versions first, "9" before "10".
+  std::ranges::sort(*tags, [](const std::string& a, const std::string& b) {
+    return ::strverscmp(a.c_str(), b.c_str()) > 0;
+  });
+  for (const std::string& tag : *tags | std::views::take(kMaxTagsRead)) {
+    if (options_.stopped != nullptr && options_.stopped->load()) return;
     ImageReference other = options_.destination;
     other.digest.reset();
     other.tag = tag;
