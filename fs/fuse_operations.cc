@@ -20,6 +20,8 @@ constexpr unsigned kMaxRequestBytes = 1U << 20;
 FuseContext& Context(fuse_req_t request) {
   return *static_cast<FuseContext*>(fuse_req_userdata(request));
 }
+// For what the kernel or a monitor asks where nobody uses the mount.
+FileSystem& IdleTarget(fuse_req_t request) { return *Context(request).file_system; }
 FileSystem& Target(fuse_req_t request) {
   const FuseContext& context = Context(request);
   if (context.on_request) context.on_request();
@@ -157,12 +159,12 @@ void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
 }
 
 void Forget(fuse_req_t request, fuse_ino_t node, uint64_t lookups) noexcept {
-  Target(request).Forget(node, lookups);
+  IdleTarget(request).Forget(node, lookups);
   Reply(request).Forgotten();
 }
 
 void ForgetMulti(fuse_req_t request, size_t count, fuse_forget_data* forgets) noexcept {
-  for (size_t i = 0; i < count; ++i) Target(request).Forget(forgets[i].ino, forgets[i].nlookup);
+  for (size_t i = 0; i < count; ++i) IdleTarget(request).Forget(forgets[i].ino, forgets[i].nlookup);
   Reply(request).Forgotten();
 }
 
@@ -303,7 +305,7 @@ void SyncDirectory(fuse_req_t request, fuse_ino_t node, int data_only,
 }
 
 void Statfs(fuse_req_t request, fuse_ino_t node) noexcept {
-  Target(request).Statfs(node, Reply(request));
+  IdleTarget(request).Statfs(node, Reply(request));
 }
 
 void SetXattr(fuse_req_t request, fuse_ino_t node, const char* name, const char* value, size_t size,
@@ -418,7 +420,7 @@ const fuse_lowlevel_ops kFuseOperations = MakeOperations();
 
 void OnFuseInterrupt(fuse_req_t request, void* data) {
   // libfuse clears the token when the request is answered, and may call with what is left.
-  if (data != nullptr) Target(request).Interrupt(reinterpret_cast<uint64_t>(data));
+  if (data != nullptr) IdleTarget(request).Interrupt(reinterpret_cast<uint64_t>(data));
 }
 
 }  // namespace layerfs

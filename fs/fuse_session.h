@@ -22,7 +22,8 @@ struct FuseOptions {
   // The kernel asks for the pages that are touched and for no others (recording).
   bool no_readahead = false;
   bool debug = false;  // libfuse's own trace of requests on stderr
-  // Called with each request, by the session's threads; must be quick. Outlives the session.
+  // Called with each request but statfs and forget, by the session's threads; must be quick.
+  // Outlives the session.
   std::function<void()> on_request;
 };
 
