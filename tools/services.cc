@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 #include "tools/run/user_namespace.h"
 #include "tools/state_option.h"
@@ -59,21 +61,33 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
       ->capture_default_str();
 }
 
+namespace {
+
+// As it is, but for where it begins: ".." behind a symbolic link is not what it looks like.
+Result<std::string> FromHere(const std::string& path) {
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(path, error);
+  if (error) return FailErrno(path, error.value());
+  return absolute.string();
+}
+
+}  // namespace
+
 Status ServiceOptions::MakeAbsolute() {
   std::vector<std::string*> paths = {&cache_directory, &ca_file,   &client_cert,
                                      &client_key,      &auth_file, &registries_conf};
   for (std::string& directory : hosts_directories) paths.push_back(&directory);
   for (std::string* path : paths) {
     if (path->empty()) continue;
-    LAYERFS_TRY(absolute, AbsolutePath(*path));
+    LAYERFS_TRY(absolute, FromHere(*path));
     *path = absolute;
   }
   // What is read by the environment, and may be read again at any time.
-  for (const char* variable : {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME",
-                               "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+  for (const char* variable :
+       {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "SSL_CERT_FILE"}) {
     const char* path = ::getenv(variable);
     if (path == nullptr || *path == '\0') continue;
-    LAYERFS_TRY(absolute, AbsolutePath(path));
+    LAYERFS_TRY(absolute, FromHere(path));
     ::setenv(variable, absolute.c_str(), 1);
   }
   return {};
