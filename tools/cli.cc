@@ -77,6 +77,13 @@ std::vector<std::string> KnownWords(const CLI::App& app, bool option) {
   return words;
 }
 
+// Whether the word behind `word` is its value.
+bool TakesValue(const CLI::App& app, const std::string& word) {
+  if (!word.starts_with('-') || word.contains('=')) return false;
+  const CLI::Option* const option = app.get_option_no_throw(word);
+  return option != nullptr && option->get_items_expected_max() > 0;
+}
+
 const CLI::App* DeepestParsed(const CLI::App* app) {
   while (true) {
     const auto parsed = app->get_subcommands();
@@ -96,14 +103,14 @@ int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     const bool option = argument.starts_with("--");
-    const bool may_be_value = i > 0 && arguments[i - 1].starts_with('-');
+    if (i > 0 && TakesValue(*app, arguments[i - 1])) continue;
     if (!option && app != &root && app->get_subcommands({}).empty()) continue;
     const std::string word = argument.substr(0, argument.find('='));
     const auto known = KnownWords(*app, option);
     if (std::find(known.begin(), known.end(), word) != known.end()) continue;
     if (!option && app != &root && argument == app->get_name()) continue;
     const auto near = Suggest(word, known);
-    if (near.has_value() || (lacks_command && !argument.starts_with('-') && !may_be_value)) {
+    if (near.has_value() || (lacks_command && (option || !argument.starts_with('-')))) {
       message = "\"" + EscapeForTerminal(word) + "\" is not known";
       if (near.has_value()) suggestion = "; did you mean \"" + *near + "\"?";
       break;

@@ -113,6 +113,8 @@ TEST(CliTest, AMissingCommandIsSaidAlikeEverywhere) {
 TEST(CliTest, ATypingErrorIsMetWithTheRightWord) {
   EXPECT_NE(RunLayerfs({"xyzzy"}).err.find("\"xyzzy\" is not known"), std::string::npos);
   EXPECT_NE(RunLayerfs({"cache", "xyzzy"}).err.find("\"xyzzy\" is not known"), std::string::npos);
+  EXPECT_NE(RunLayerfs({"-v", "xyzzy"}).err.find("\"xyzzy\" is not known"), std::string::npos);
+  EXPECT_NE(RunLayerfs({"--xyzzy", "a"}).err.find("\"--xyzzy\" is not known"), std::string::npos);
   EXPECT_NE(RunLayerfs({"conver"}).err.find("did you mean \"convert\"?"), std::string::npos);
   EXPECT_NE(RunLayerfs({"cache", "sta"}).err.find("did you mean \"stat\"?"), std::string::npos);
 }
