@@ -93,20 +93,22 @@ void BlobCheck::Add(const ChunkTableSegment& table) {
   for (const Chunk& chunk : table.chunks()) chunks_.push_back(chunk.ref);
 }
 
-Status BlobCheck::Run(ImageReader& reader, const Report& report) const {
+Status BlobCheck::Run(ImageReader& reader, const std::atomic<bool>* stopped,
+                      const Report& report) const {
   const std::string name = "blob " + layer_.digest.ToString();
   const Report report_chunk = [&](const std::string& object, const std::string& finding) {
     report(name, object + ": " + finding);
   };
   ChunkStream stream(chunks_, layer_.size, report_chunk);
   const Status read = reader.ReadBlob(layer_, [&](ByteSpan bytes) {
+    if (stopped != nullptr && *stopped) return Status(Fail(ErrorCode::kCancelled, "cancelled"));
     stream.Feed(bytes);
     return Status();
   });
   if (!read.has_value()) {
     if (!IsFinding(read.error())) return Fail(read.error().In(name));
     // A bad chunk says it more closely.
-    if (!stream.any_bad()) report(name, read.error().context);
+    if (!stream.any_bad()) report(reader.name(), read.error().context);
     return {};
   }
   const auto tar = stream.Tar();

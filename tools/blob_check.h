@@ -4,6 +4,7 @@
 // One thread at a time.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <utility>
@@ -30,7 +31,8 @@ class BlobCheck {
   void Add(const ChunkTableSegment& table);
   // Reads the blob and reports all that is wrong with it. An error where it cannot be read for now;
   // a blob that is not there or ends early is a finding.
-  Status Run(ImageReader& reader, const Report& report) const;
+  // kCancelled once `stopped`, which may be null, is true.
+  Status Run(ImageReader& reader, const std::atomic<bool>* stopped, const Report& report) const;
 
  private:
   const Descriptor layer_;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <system_error>
 
@@ -8,11 +10,15 @@
 #include "tools/chunk_tables.h"
 #include "tools/command.h"
 #include "tools/image_options.h"
+#include "tools/startup/ending_signals.h"
 #include "tools/startup/scratch_directory.h"
 #include "tools/text.h"
 
 namespace layerfs {
 namespace {
+
+// A segment of a table, or an index, may take this long after a signal.
+constexpr std::chrono::milliseconds kEndPatience{5'000};
 
 class CheckCommand final : public Command {
  public:
@@ -28,14 +34,17 @@ class CheckCommand final : public Command {
          "its\n"
          "  digest, each chunk in it with its own, and what all chunks make with the diff ID that "
          "the\n"
-         "  config says. All comes from the source, not from the cache, but with --offline. Every\n"
-         "  finding is a line; the exit status is 5 where there is one.",
+         "  config says. All comes from the source; the cache serves --offline only. Every "
+         "finding\n"
+         "  is a line; the exit status is 5 where there is one.",
          {"layerfs check oci:/images/app:1", "layerfs check --data docker://example.com/app:1"}});
     return app;
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
     if (image_.services().options().offline) return Check(io);
+    const EndingWatch watch(kEndPatience);
+    stopped_ = &watch.stopped();
     LAYERFS_TRY(scratch, ScratchDirectory::Make("layerfs-check"));
     const std::string empty = scratch.path() + "/cache";
     image_.SetCache(empty);
@@ -86,7 +95,7 @@ class CheckCommand final : public Command {
     LAYERFS_TRY(reader, stores->OpenReader(image.reference()));
     for (const BlobCheck& blob : blobs) {
       LAYERFS_CHECK_OK(
-          blob.Run(*reader, [&](const std::string& object, const std::string& finding) {
+          blob.Run(*reader, stopped_, [&](const std::string& object, const std::string& finding) {
             Report(object, {finding}, io);
           }));
     }
@@ -121,6 +130,7 @@ class CheckCommand final : public Command {
 
   ImageArgument image_;
   bool data_ = false;
+  const std::atomic<bool>* stopped_ = nullptr;
   size_t findings_ = 0;
 };
 
