@@ -394,7 +394,7 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   const bool distrusted = Clock::now() < names_distrusted_until_;
   curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, distrusted ? 0L : long{kDnsCacheTime.count()});
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // does not wait for mute name servers
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // its end waits for no name server
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
   const auto connect_timeout =
       request.connect_timeout.count() > 0 ? request.connect_timeout : options_.connect_timeout;

@@ -36,7 +36,7 @@ struct Link {
   TimePoint demand_until{};  // a reader that has just got its bytes is likely to want more
   int failures = 0;          // transfers in a row that brought nothing
   TimePoint paused_until{};
-  TimePoint demand_paused_until{};  // no later
+  TimePoint demand_paused_until{};  // never after paused_until
   // Outside of the lock too: what came so far, and at how much of it there will be room for more.
   std::atomic<uint64_t> received{0};
   std::atomic<uint64_t> room_at{~uint64_t{0}};

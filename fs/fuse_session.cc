@@ -154,8 +154,7 @@ std::string_view MountRemedy(std::string_view message) {
 // Its own words are on standard error by then.
 constexpr char kHelperRefused[] =
     "fusermount3 refused it, for the reason above: a user must be able to write to the mount "
-    "point, "
-    "and -o allow_other takes the line user_allow_other in /etc/fuse.conf";
+    "point, and -o allow_other takes the line user_allow_other in /etc/fuse.conf";
 
 bool HasOption(const FuseOptions& options, std::string_view wanted) {
   for (const std::string& given : options.options) {

@@ -29,9 +29,9 @@ class BlobCheck {
 
   // The next part of the table, in its order.
   void Add(const ChunkTableSegment& table);
-  // Reads the blob and reports all that is wrong with it. An error where it cannot be read for now;
-  // a blob that is not there or ends early is a finding.
-  // kCancelled once `stopped`, which may be null, is true.
+  // Reads the blob and reports each bad chunk, or, where none is bad, that the blob is not what its
+  // digest or its diff ID says. An error where it cannot be read for now; a blob that is not there
+  // or ends early is a finding. kCancelled once `stopped`, which may be null, is true.
   Status Run(ImageReader& reader, const std::atomic<bool>* stopped, const Report& report) const;
 
  private:

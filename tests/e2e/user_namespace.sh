@@ -10,10 +10,7 @@ require_root
 require_fuse
 require setpriv setfattr getfattr setfacl getfacl
 (($(cat /proc/sys/user/max_user_namespaces) > 0)) || skip "needs user namespaces for users"
-if [[ -z ${OWN_NAMESPACE:-} ]]; then
-  rmdir "$WORK"
-  OWN_NAMESPACE=1 private_mounts "$0"
-fi
+own_mounts
 let_users_mount
 
 convert "oci:$IMAGES/app:latest" app
