@@ -303,6 +303,7 @@ void MeasureGenerated(uint64_t gib) {
 }  // namespace layerfs
 
 int main(int argc, char** argv) {
+  layerfs::GiveLargeBlocksBack();  // as `layerfs convert` does
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   if (arguments.size() == 2 && arguments[0] == "--generated") {
     layerfs::MeasureGenerated(std::strtoull(arguments[1].c_str(), nullptr, 10));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <malloc.h>
 
 #include <optional>
 
 #include "tools/command.h"
 #include "tools/convert/convert_image.h"
+#include "tools/convert/layer_converter.h"
 #include "tools/progress.h"
 #include "tools/services.h"
 #include "tools/startup/add_startup.h"
@@ -15,11 +15,6 @@
 
 namespace layerfs {
 namespace {
-
-// The C library maps blocks of this size by themselves, so that they go back to the system when
-// they go: a large layer's tree, its index and what is compressed are never in memory together. (It
-// says so of itself, until the first of them goes; then it keeps ever larger ones.)
-constexpr int kMappedBlockBytes = 128 << 10;
 
 // How long cleaning up may take once a signal has come: longer where a recording is to be ended.
 constexpr std::chrono::milliseconds kPatience{5'000};
@@ -106,7 +101,7 @@ class ConvertCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
-    ::mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
+    GiveLargeBlocksBack();
     ConvertOptions options;
     LAYERFS_CHECK_OK(ready_.Check());
     LAYERFS_TRY(source, ImageReference::Parse(source_));

@@ -28,7 +28,6 @@ class ChunkPipeline::Impl {
   Impl(Limits limits, CompressionPool& pool, SpoolFile& spool)
       : limits_(limits), pool_(pool), spool_(spool) {}
 
-  Bytes TakeBuffer();
   Status Add(TarChunk&& chunk);
   Result<Outcome> Finish();
   void AwaitIdle();
@@ -39,8 +38,6 @@ class ChunkPipeline::Impl {
     uint64_t in_flight_bytes = 0;
     bool writing = false;  // some thread writes what is due
     Status status;
-    std::vector<Bytes> buffers;
-    uint64_t buffer_bytes = 0;  // capacity of all
   };
 
   void Compress(const std::shared_ptr<Job>& job, ChunkCompressor& compressor);
@@ -60,16 +57,6 @@ class ChunkPipeline::Impl {
   Sha256 content_hash_;
   uint64_t content_left_ = 0;  // of the last content, when it has several chunks
 };
-
-Bytes ChunkPipeline::Impl::TakeBuffer() {
-  return state_.With([](State& state) -> Bytes {
-    if (state.buffers.empty()) return {};
-    Bytes buffer = std::move(state.buffers.back());
-    state.buffers.pop_back();
-    state.buffer_bytes -= buffer.capacity();
-    return buffer;
-  });
-}
 
 Status ChunkPipeline::Impl::Add(TarChunk&& chunk) {
   auto job = std::make_shared<Job>();
@@ -99,6 +86,7 @@ void ChunkPipeline::Impl::Compress(const std::shared_ptr<Job>& job, ChunkCompres
   job->codec = compressor.codec();
   const Result<ByteSpan> frame = compressor.Compress(data);
   if (frame.has_value()) {
+    job->frame = pool_.buffers().Take(frame->size());
     job->frame.assign(frame->begin(), frame->end());
   } else {
     job->status = Fail(frame.error());
@@ -151,15 +139,11 @@ void ChunkPipeline::Impl::HashContent(const Job& job) {
 }
 
 void ChunkPipeline::Impl::Retire(Job& job, Status status) {
-  Bytes buffer = std::move(job.chunk.data);
-  buffer.clear();
+  pool_.buffers().Give(std::move(job.chunk.data));
+  pool_.buffers().Give(std::move(job.frame));
   state_.WithNotify([&](State& state) {
     state.jobs.pop_front();
     state.in_flight_bytes -= job.charge;
-    if (state.buffer_bytes + buffer.capacity() <= limits_.in_flight_bytes / 2) {
-      state.buffer_bytes += buffer.capacity();
-      state.buffers.push_back(std::move(buffer));
-    }
     if (!status.has_value() && state.status.has_value()) state.status = std::move(status);
   });
 }
@@ -178,7 +162,6 @@ Result<ChunkPipeline::Outcome> ChunkPipeline::Impl::Finish() {
 ChunkPipeline::ChunkPipeline(Limits limits, CompressionPool& pool, SpoolFile& spool)
     : impl_(std::make_unique<Impl>(limits, pool, spool)) {}
 ChunkPipeline::~ChunkPipeline() { impl_->AwaitIdle(); }
-Bytes ChunkPipeline::TakeBuffer() { return impl_->TakeBuffer(); }
 Status ChunkPipeline::Add(TarChunk&& chunk) { return impl_->Add(std::move(chunk)); }
 Result<ChunkPipeline::Outcome> ChunkPipeline::Finish() { return impl_->Finish(); }
 

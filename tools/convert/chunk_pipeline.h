@@ -20,18 +20,16 @@ namespace layerfs {
 class ChunkPipeline {
  public:
   struct Limits {
-    // Of chunks and their frames; one chunk is always let in. Half as much again is kept in buffers
-    // for the next chunks.
+    // Of chunks and their frames; one chunk is always let in.
     uint64_t in_flight_bytes = 0;
   };
-  // The pool and the spool file must outlive it; nobody else appends until Finish has returned.
+  // Both outlive it. Nobody else appends to the spool file until Finish has returned.
   ChunkPipeline(Limits limits, CompressionPool& pool, SpoolFile& spool);
   // Waits for the chunks in flight.
   ~ChunkPipeline();
 
-  // An empty buffer for a chunk: used ones come back.
-  Bytes TakeBuffer();
-  // Waits while too much is in flight. The first error of any chunk comes back, from then on.
+  // A chunk in a buffer of the pool's. Waits while too much is in flight. The first error of any
+  // chunk comes back, from then on.
   Status Add(TarChunk&& chunk);
 
   struct Outcome {

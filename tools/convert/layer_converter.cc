@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/convert/layer_converter.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -19,10 +21,9 @@ constexpr size_t kPieceBytes = size_t{64} << 10;
 // Everything that one tar passes through on the reading thread.
 class TarStages {
  public:
-  TarStages(const ChunkPolicy& policy, ChunkPipeline& pipeline)
-      : chunker_(policy,
-                 {[&pipeline] { return pipeline.TakeBuffer(); },
-                  [&pipeline](TarChunk&& chunk) { return pipeline.Add(std::move(chunk)); }}),
+  TarStages(const ChunkPolicy& policy, BufferPool& buffers, ChunkPipeline& pipeline)
+      : chunker_(policy, buffers,
+                 [&pipeline](TarChunk&& chunk) { return pipeline.Add(std::move(chunk)); }),
         parser_([this](TarEntry&& entry) {
           chunker_.Plan(entry);
           return builder_.Add(entry);
@@ -51,6 +52,8 @@ class TarStages {
 
 }  // namespace
 
+void GiveLargeBlocksBack() { ::mallopt(M_MMAP_THRESHOLD, 128 << 10); }
+
 uint64_t InFlightBytes(int threads, int layers_at_once) {
   // Measured on two cores with 32 MiB of cache: 4 MiB starve the threads, 40 MiB cost 2 % more
   // processor time than 16.
@@ -65,7 +68,7 @@ Result<ConvertedLayer> ConvertLayer(const BlobReader& read_blob,
                                     const LayerConversion& conversion) {
   LAYERFS_TRY(spool, SpoolFile::Open(conversion.spool_directory));
   ChunkPipeline pipeline({conversion.in_flight_bytes}, *conversion.pool, spool);
-  TarStages stages(conversion.policy, pipeline);
+  TarStages stages(conversion.policy, conversion.pool->buffers(), pipeline);
   LayerDecoder decoder([&stages](ByteSpan tar) { return stages.Feed(tar); }, conversion.limits);
   LAYERFS_CHECK_OK(read_blob([&](ByteSpan blob) {
     Status fed = decoder.Feed(blob);

@@ -22,6 +22,12 @@ namespace layerfs {
 using BlobConsumer = std::function<Status(ByteSpan)>;
 using BlobReader = std::function<Status(const BlobConsumer&)>;
 
+// For a process that converts, before it begins: the C library maps blocks from 128 KiB on by
+// themselves, so that they go back to the system when they go: a large layer's tree, its index and
+// what is compressed are never in memory together. (It says so of itself, until the first of them
+// goes; then it keeps ever larger ones.)
+void GiveLargeBlocksBack();
+
 // How many bytes of chunks a layer may have on their way: enough for `threads` that compress,
 // little enough to stay in the processor's cache where that is possible, and bounded over all the
 // layers that are converted side by side.

@@ -19,6 +19,10 @@ constexpr uint64_t kEntryMask = 7;
 // entry, or padding behind the end marker, of which a tar can have any amount.
 constexpr uint64_t kMaxGroups = 4;
 
+// How far behind a group's end the tar may have come by when that end becomes known: the pieces
+// that the tar comes in, and an entry's headers.
+constexpr size_t kLookahead = size_t{128} << 10;
+
 // A directory belongs to itself, so that a group ends before a directory and not behind it.
 std::string_view DirectoryOf(const TarEntry& entry) {
   std::string_view path = entry.path;
@@ -32,8 +36,12 @@ bool HashSaysSo(std::string_view text, uint64_t mask) { return (Xxh3(AsBytes(tex
 
 }  // namespace
 
-TarChunker::TarChunker(const ChunkPolicy& policy, Callbacks callbacks)
-    : policy_(policy), callbacks_(std::move(callbacks)) {}
+TarChunker::TarChunker(const ChunkPolicy& policy, BufferPool& buffers,
+                       std::function<Status(TarChunk&&)> on_chunk)
+    : policy_(policy),
+      buffers_(buffers),
+      on_chunk_(std::move(on_chunk)),
+      pending_(buffers.Take(RoomForNext())) {}
 
 void TarChunker::Plan(const TarEntry& entry) {
   const uint64_t data_end = entry.data_offset + entry.data_size;
@@ -101,6 +109,12 @@ std::optional<uint64_t> TarChunker::NextCut() const {
   return run.end - pending_begin_ > run.step ? pending_begin_ + run.step : run.end;
 }
 
+// What it takes to hold the tar from pending_begin_ to the next cut, or to where it will be known.
+size_t TarChunker::RoomForNext() const {
+  const std::optional<uint64_t> cut = NextCut();
+  return cut.has_value() ? *cut - pending_begin_ : policy_.group_max + kLookahead;
+}
+
 // Emits what lies before the known cuts. A cut may be known late: an entry's headers have passed by
 // when the parser tells of it.
 Status TarChunker::EmitKnown() {
@@ -112,15 +126,28 @@ Status TarChunker::EmitKnown() {
 }
 
 Status TarChunker::Emit(uint64_t end) {
-  TarChunk chunk{pending_begin_, std::exchange(pending_, callbacks_.take_buffer()), std::nullopt};
-  const Run& run = runs_.front();
+  TarChunk chunk{pending_begin_, {}, std::nullopt};
+  const Run run = runs_.front();
   if (chunk.tar_offset == run.begin) chunk.content_size = run.content_size;
-  const auto rest = chunk.data.begin() + static_cast<ptrdiff_t>(end - pending_begin_);
-  pending_.assign(rest, chunk.data.end());
-  chunk.data.erase(rest, chunk.data.end());
-  pending_begin_ = end;
   if (end == run.end) runs_.pop_front();
-  return callbacks_.on_chunk(std::move(chunk));
+  const auto begin = pending_.begin();
+  const auto rest = begin + static_cast<ptrdiff_t>(end - pending_begin_);
+  const auto rest_size = static_cast<size_t>(pending_.end() - rest);
+  pending_begin_ = end;
+  Bytes next = buffers_.Take(std::max(rest_size, RoomForNext()));
+  next.assign(rest, pending_.end());
+  const auto size = static_cast<size_t>(rest - begin);
+  if (size < pending_.capacity() / 2) {
+    // A group that has ended early. It waits in no more room than it needs.
+    chunk.data = buffers_.Take(size);
+    chunk.data.assign(begin, rest);
+    buffers_.Give(std::move(pending_));
+  } else {
+    pending_.resize(size);
+    chunk.data = std::move(pending_);
+  }
+  pending_ = std::move(next);
+  return on_chunk_(std::move(chunk));
 }
 
 }  // namespace layerfs

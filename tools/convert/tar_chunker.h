@@ -14,6 +14,7 @@
 #include "index/base/bytes.h"
 #include "index/base/error.h"
 #include "index/tar_parser.h"
+#include "tools/convert/buffer_pool.h"
 #include "tools/convert/chunk_policy.h"
 
 namespace layerfs {
@@ -27,11 +28,10 @@ struct TarChunk {
 
 class TarChunker {
  public:
-  struct Callbacks {
-    std::function<Bytes()> take_buffer;  // an empty one, with or without capacity
-    std::function<Status(TarChunk&&)> on_chunk;
-  };
-  TarChunker(const ChunkPolicy& policy, Callbacks callbacks);
+  // The chunks' buffers are taken from `buffers`, which outlives it; who gets a chunk gives its
+  // buffer back.
+  TarChunker(const ChunkPolicy& policy, BufferPool& buffers,
+             std::function<Status(TarChunk&&)> on_chunk);
 
   // Each entry as the parser tells it. The parser is fed a piece of the tar first, then the chunker
   // the same piece: so all cuts in it are known.
@@ -58,9 +58,11 @@ class TarChunker {
   Status Emit(uint64_t end);
   uint64_t pending_end() const { return pending_begin_ + pending_.size(); }
   std::optional<uint64_t> NextCut() const;
+  size_t RoomForNext() const;
 
   const ChunkPolicy policy_;
-  const Callbacks callbacks_;
+  BufferPool& buffers_;
+  const std::function<Status(TarChunk&&)> on_chunk_;
   uint64_t group_begin_ = 0;  // where the open group begins
   std::string directory_;     // of the entry before
   std::deque<Run> runs_;      // closed, not yet emitted; adjoining; before the open group
