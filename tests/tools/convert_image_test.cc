@@ -426,6 +426,16 @@ TEST_F(ConvertIndexTest, AttestationsOfTheOldImageAreLeftOutWithANote) {
   EXPECT_THAT(report.notes[0], HasSubstr("attestation"));
 }
 
+TEST_F(ConvertIndexTest, AnEntryThatDoesNotSayWhatItsConfigSaysIsNoted) {
+  Descriptor entry = source_.AddImage({.layers = {{SmallTar("a")}}, .architecture = "arm64"});
+  entry.platform = Platform{"linux", "amd64", ""};
+  source_.Tag("latest", source_.AddIndex({entry}, false));
+  const ConvertReport report = MustConvert(Options());
+  ASSERT_EQ(report.notes.size(), 1U);
+  EXPECT_THAT(report.notes[0],
+              HasSubstr("listed for linux/amd64, but its config says linux/arm64"));
+}
+
 TEST_F(ConvertIndexTest, OnlyTheWantedPlatformsAreConverted) {
   ConvertOptions options = Options();
   options.platforms = {Platform{"linux", "arm64", "v8"}};

@@ -26,6 +26,11 @@ bool IsWanted(const Platform& platform, const std::vector<Platform>& wanted) {
          std::ranges::any_of(wanted, [&](const Platform& one) { return platform.Satisfies(one); });
 }
 
+// Variants are left out in one of the two often enough.
+bool IsSameMachine(const Platform& one, const Platform& other) {
+  return one.os == other.os && one.architecture == other.architecture;
+}
+
 Status CheckLayers(const Manifest& manifest, const std::vector<Digest>& diff_ids) {
   if (manifest.layers.size() != diff_ids.size()) {
     return Fail(ErrorCode::kCorrupt, "lists " + std::to_string(diff_ids.size()) + " diff IDs for " +
@@ -101,6 +106,10 @@ Status ReadIndexImages(ImageReader& reader, const std::vector<Platform>& wanted,
     if (!entry.platform.has_value()) {
       offered.push_back(image.platform);
       if (!IsWanted(image.platform, wanted)) continue;
+    }
+    if (entry.platform.has_value() && !IsSameMachine(*entry.platform, image.platform)) {
+      source.notes.push_back(name + " is listed for " + entry.platform->ToString() +
+                             ", but its config says " + image.platform.ToString() + ".");
     }
     image.entry = entry;
     source.images.push_back(std::move(image));

@@ -26,7 +26,8 @@ struct SourceImage {
 struct SourceImages {
   std::optional<ImageIndex> index;  // where the reference names one; with all its entries
   std::vector<SourceImage> images;  // those that are converted, in the index's order
-  std::vector<std::string> notes;   // about entries that are left out
+  // About entries that are left out, and such as do not say what their images do.
+  std::vector<std::string> notes;
 };
 
 // An image's config, of at most 8 MiB.
