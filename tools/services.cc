@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 
 #include "tools/run/user_namespace.h"
@@ -71,6 +72,22 @@ Result<std::string> FromHere(const std::string& path) {
   return absolute.string();
 }
 
+// Each of a list that colons divide, as SSL_CERT_DIR is.
+Result<std::string> AllFromHere(std::string_view paths) {
+  std::string list;
+  while (true) {
+    const size_t colon = paths.find(':');
+    const std::string_view path = paths.substr(0, colon);
+    if (!path.empty()) {
+      LAYERFS_TRY(absolute, FromHere(std::string(path)));
+      list += absolute;
+    }
+    if (colon == std::string_view::npos) return list;
+    list += ':';
+    paths.remove_prefix(colon + 1);
+  }
+}
+
 }  // namespace
 
 Status ServiceOptions::MakeAbsolute() {
@@ -89,6 +106,10 @@ Status ServiceOptions::MakeAbsolute() {
     if (path == nullptr || *path == '\0') continue;
     LAYERFS_TRY(absolute, FromHere(path));
     ::setenv(variable, absolute.c_str(), 1);
+  }
+  if (const char* const directories = ::getenv("SSL_CERT_DIR")) {
+    LAYERFS_TRY(absolute, AllFromHere(directories));
+    ::setenv("SSL_CERT_DIR", absolute.c_str(), 1);
   }
   return {};
 }

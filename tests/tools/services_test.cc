@@ -21,6 +21,7 @@ TEST(ServiceOptions, EveryPathCanBeMadeAbsolute) {
   ASSERT_EQ(setenv("REGISTRY_AUTH_FILE", "env/auth.json", 1), 0);
   ASSERT_EQ(setenv("DOCKER_CONFIG", "/absolute", 1), 0);
   ASSERT_EQ(setenv("SSL_CERT_FILE", "", 1), 0);
+  ASSERT_EQ(setenv("SSL_CERT_DIR", "certs:/etc/ssl/certs", 1), 0);
   ASSERT_TRUE(options.MakeAbsolute().has_value());
   EXPECT_EQ(options.cache_directory, here + "/cache");
   EXPECT_EQ(options.auth_file, here + "/auth.json");
@@ -30,7 +31,11 @@ TEST(ServiceOptions, EveryPathCanBeMadeAbsolute) {
   EXPECT_EQ(getenv("REGISTRY_AUTH_FILE"), here + "/env/auth.json");
   EXPECT_EQ(getenv("DOCKER_CONFIG"), std::string("/absolute"));
   EXPECT_EQ(getenv("SSL_CERT_FILE"), std::string());
-  for (const char* name : {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE"}) unsetenv(name);
+  EXPECT_EQ(getenv("SSL_CERT_DIR"), here + "/certs:/etc/ssl/certs");
+  for (const char* name :
+       {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+    unsetenv(name);
+  }
 }
 
 }  // namespace
