@@ -49,15 +49,21 @@ Status ImageChunks::HoldSegments(InodeNumber file, uint64_t offset, uint64_t siz
 Status ImageChunks::ForEachChunk(InodeNumber file, const Use& use) {
   const uint64_t size = image_->tree().Get(file).size;
   std::optional<ReadPiece> last;
-  for (uint64_t offset = 0; offset < size; offset += kSliceBytes) {
-    const uint64_t slice = std::min(kSliceBytes, size - offset);
-    ChunkMap::SegmentSet held;
-    LAYERFS_CHECK_OK(HoldSegments(file, offset, slice, held));
-    LAYERFS_TRY(pieces, map_.Map(file, offset, slice, held));
-    for (const ReadPiece& piece : pieces) {
-      if (last.has_value() && SameChunk(*last, piece)) continue;
-      last = piece;
-      LAYERFS_CHECK_OK(use(piece));
+  uint64_t offset = 0;
+  // From data to data: a hole may have any size.
+  for (const DataExtent& extent : image_->tree().DataExtents(file, 0, size)) {
+    offset = std::max(offset, extent.file_offset);
+    while (offset < extent.file_offset + extent.size) {
+      const uint64_t slice = std::min(kSliceBytes, size - offset);
+      ChunkMap::SegmentSet held;
+      LAYERFS_CHECK_OK(HoldSegments(file, offset, slice, held));
+      LAYERFS_TRY(pieces, map_.Map(file, offset, slice, held));
+      for (const ReadPiece& piece : pieces) {
+        if (last.has_value() && SameChunk(*last, piece)) continue;
+        last = piece;
+        LAYERFS_CHECK_OK(use(piece));
+      }
+      offset += slice;
     }
   }
   return {};

@@ -61,6 +61,28 @@ for first in "$WORK"/tars/*.0.tar; do
   rm -rf --one-file-system "$WORK/expected"
 done
 
+fact "a hole of exabytes: it is read where it has data, and the fill passes over it"
+python3 - "$WORK/hole.tar" <<'PY'
+import io, sys, tarfile
+real_size = (1 << 62) + 3
+with tarfile.open(sys.argv[1], "w", format=tarfile.PAX_FORMAT) as tar:
+    info = tarfile.TarInfo("GNUSparseFile.0/hole")
+    head = b"2\n0\n5\n%d\n3\n" % (1 << 62)
+    content = head.ljust(512, b"\0") + b"begin" + b"end"
+    info.size = len(content)
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "hole",
+                        "GNU.sparse.realsize": str(real_size)}
+    tar.addfile(info, io.BytesIO(content))
+PY
+from_tars "$WORK/hole-source" "$WORK/hole.tar"
+convert "oci:$WORK/hole-source:latest" hole
+mount_image "oci:$WORK/hole:latest" "$M" --fill full --cache "$WORK/hole-cache"
+expect_equal "its size" $(((1 << 62) + 3)) "$(stat -c %s "$M/hole")"
+expect_equal "its end" end "$(tail -c 3 "$M/hole")"
+is_filled() { "$LAYERFS" cache stat --json --cache "$WORK/hole-cache" | jq -e '.images[0].complete' >/dev/null; }
+wait_until 20 is_filled || fail "the fill does not end"
+unmount_image "$M"
+
 # same_as_hardlinks SOURCE NAME: the source converts to what the image `hardlinks` converts to.
 same_as_hardlinks() {
   convert "$1" "$2"
