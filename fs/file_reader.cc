@@ -312,9 +312,10 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
 
   // What a reader that goes on in order, in the file or from file to file, will want next.
   void FollowReader(InodeNumber number, uint64_t offset, uint64_t size) {
-    // What start-up reads comes anyway, and the link is its.
+    // What start-up reads comes anyway, and the link is its. What it goes on to in a file's order
+    // says nothing of what the pack has left out.
     const auto startup = image->startup();
-    if (startup != nullptr && !startup->ended()) return;
+    if (startup != nullptr && (!startup->ended() || startup->HasAll(number, offset, size))) return;
     if (!cache->keeps()) return;
     const Inode inode = image->tree().Get(number);
     const bool sparse = image->tree().IsSparse(number);

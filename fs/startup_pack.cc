@@ -98,6 +98,11 @@ std::vector<StartupPack::Part> StartupPack::Find(InodeNumber inode, uint64_t off
   return parts;
 }
 
+bool StartupPack::HasAll(InodeNumber inode, uint64_t offset, uint64_t size) const {
+  return std::ranges::all_of(Find(inode, offset, size),
+                             [](const Part& part) { return part.position.has_value(); });
+}
+
 bool StartupPack::IsLate(uint64_t end) const {
   const Download download = download_.With([](const Download& d) { return d; });
   // Before there is a rate nothing else would come sooner either.

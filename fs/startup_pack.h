@@ -40,6 +40,8 @@ class StartupPack {
   };
   // [offset, offset + size) of the file, which has it, in order.
   std::vector<Part> Find(InodeNumber inode, uint64_t offset, uint64_t size) const;
+  // Whether the range is in the pack from end to end.
+  bool HasAll(InodeNumber inode, uint64_t offset, uint64_t size) const;
   bool Has(InodeNumber inode) const;
 
   enum class Wait {

@@ -66,6 +66,12 @@ TEST_F(StartupPackTest, AReadIsCutIntoWhatThePackHasAndWhatNot) {
             (std::vector<Part>{{3 * kPage + 100, 50, kPage + 100}}));
 }
 
+TEST_F(StartupPackTest, ItSaysWhetherItHasAllOfARange) {
+  EXPECT_TRUE(pack_->HasAll(kFile, 2 * kPage + 7, 2 * kPage - 7));
+  EXPECT_FALSE(pack_->HasAll(kFile, 3 * kPage, 2 * kPage));
+  EXPECT_FALSE(pack_->HasAll(kOther, 3 * kPage, kPage));
+}
+
 TEST_F(StartupPackTest, RunsWithoutPagesAreNotInThePack) {
   EXPECT_FALSE(pack_->Find(kOther, 3 * kPage, kPage)[0].position.has_value());
   EXPECT_TRUE(pack_->Has(kOther));
