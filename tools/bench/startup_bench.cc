@@ -193,14 +193,18 @@ Status StartupBench::HoldRegistryFiles(Prepared& prepared) const {
   const std::string store = scratch_ + "/registry/docker/registry/v2";
   const std::string repository = store + "/repositories/" + prepared.repository;
   LAYERFS_CHECK_OK(prepared.registry.AddTree(repository));
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(repository)) {
-    if (entry.path().filename() != "link") continue;
-    LAYERFS_TRY(link, ReadFile(entry.path(), kMaxLinkBytes));
+  std::error_code error;
+  std::filesystem::recursive_directory_iterator entries(repository, error);
+  for (; !error && entries != std::filesystem::recursive_directory_iterator();
+       entries.increment(error)) {
+    if (entries->path().filename() != "link") continue;
+    LAYERFS_TRY(link, ReadFile(entries->path(), kMaxLinkBytes));
     LAYERFS_TRY(digest, Digest::Parse(AsText(link)));
     const std::string hex = digest.Hex();
     LAYERFS_CHECK_OK(
         prepared.registry.Add(store + "/blobs/sha256/" + hex.substr(0, 2) + "/" + hex + "/data"));
   }
+  if (error) return FailErrno(repository, error.value());
   return {};
 }
 
