@@ -154,6 +154,10 @@ struct Image::State {
   State(ImageReference reference_in, const ImageContext& context_in)
       : reference(std::move(reference_in)), context(context_in) {}
 
+  static Result<std::unique_ptr<State>> Open(const ImageReference& reference,
+                                             const ImageContext& context,
+                                             const ImageOptions& options);
+
   ImageReference reference;
   ImageContext context;
   std::chrono::milliseconds timeout{0};
@@ -196,7 +200,9 @@ struct Image::State {
   void FetchConfigBehind() {
     if (FindConfig().has_value()) return;
     config.With([&](auto& coming) {
-      coming = std::async(std::launch::async, [this] { return FetchConfig(); });
+      // Deferred where no thread can be had.
+      coming =
+          std::async(std::launch::async | std::launch::deferred, [this] { return FetchConfig(); });
     });
   }
 
@@ -243,6 +249,11 @@ struct Image::State {
       return Fail(ErrorCode::kCorrupt, name + ": is not a layer's");
     }
     return index;
+  }
+
+  Result<Index> LoadLayerIndex(size_t layer) const {
+    LAYERFS_TRY(bytes, context.scheduler.FetchAndWait(IndexRequest(layer)));
+    return OpenLayerIndex(layer, bytes);
   }
 
   std::string TreeDocument() const { return kTreeDocumentPrefix + manifest_digest.Hex(); }
@@ -301,6 +312,18 @@ struct Image::State {
     return true;
   }
 
+  // The manifest, and where its layers' indexes are.
+  Status Resolve(ManifestResolver& resolver, const ImageOptions& options) {
+    LAYERFS_TRY(document, resolver.Resolve(options));
+    LAYERFS_TRY_IN(parsed, Manifest::Parse(document.raw), reference.ToString());
+    manifest = std::move(parsed);
+    raw_manifest = std::move(document.raw);
+    manifest_digest = document.digest;
+    scope = document.digest;
+    on_event("resolved", 0);
+    return FindLayers();
+  }
+
   // The artifact of the image index, or, where that is wanted, a referrer's.
   std::optional<StartupReference> FindStartup(ManifestResolver& resolver,
                                               const ImageOptions& options) const {
@@ -346,9 +369,9 @@ struct Image::State {
 Image::Image(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Image::~Image() = default;
 
-Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
-                                           const ImageContext& context,
-                                           const ImageOptions& options) {
+Result<std::unique_ptr<Image::State>> Image::State::Open(const ImageReference& reference,
+                                                         const ImageContext& context,
+                                                         const ImageOptions& options) {
   auto state = std::make_unique<State>(reference, context);
   state->timeout = options.timeout;
   state->on_event = options.on_event ? options.on_event : [](std::string_view, uint64_t) {};
@@ -361,15 +384,15 @@ Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
                     "layerfs convert " +
                     reference.ToString() + " oci:DIR");
   }
+  return state;
+}
+
+Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
+                                           const ImageContext& context,
+                                           const ImageOptions& options) {
+  LAYERFS_TRY(state, State::Open(reference, context, options));
   ManifestResolver resolver(reference, *state->reader, *context.cache);
-  LAYERFS_TRY(document, resolver.Resolve(options));
-  LAYERFS_TRY_IN(manifest, Manifest::Parse(document.raw), reference.ToString());
-  state->manifest = std::move(manifest);
-  state->raw_manifest = std::move(document.raw);
-  state->manifest_digest = document.digest;
-  state->scope = document.digest;
-  state->on_event("resolved", 0);
-  LAYERFS_CHECK_OK(state->FindLayers());
+  LAYERFS_CHECK_OK(state->Resolve(resolver, options));
   const auto startup =
       options.startup ? state->FindStartup(resolver, options) : std::optional<StartupReference>();
   if (startup.has_value() && state->OpenStartup(*startup)) {
@@ -383,6 +406,20 @@ Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
   }
   state->on_event("opened", 0);
   return std::shared_ptr<Image>(new Image(std::move(state)));
+}
+
+Result<std::vector<Error>> Image::FindIndexFaults(const ImageReference& reference,
+                                                  const ImageContext& context,
+                                                  const ImageOptions& options) {
+  LAYERFS_TRY(state, State::Open(reference, context, options));
+  ManifestResolver resolver(reference, *state->reader, *context.cache);
+  LAYERFS_CHECK_OK(state->Resolve(resolver, options));
+  std::vector<Error> faults;
+  for (size_t i = 0; i < state->blobs.size(); ++i) {
+    auto index = state->LoadLayerIndex(i);
+    if (!index.has_value()) faults.push_back(std::move(index).error());
+  }
+  return faults;
 }
 
 const ImageReference& Image::reference() const { return state_->reference; }
@@ -416,8 +453,7 @@ const ChunkRef& Image::layer_index(LayerNumber layer) const {
 }
 
 Result<Index> Image::LoadLayerIndex(LayerNumber layer) {
-  LAYERFS_TRY(bytes, state_->context.scheduler.FetchAndWait(state_->IndexRequest(ToUint(layer))));
-  return state_->OpenLayerIndex(ToUint(layer), bytes);
+  return state_->LoadLayerIndex(ToUint(layer));
 }
 
 }  // namespace layerfs

@@ -55,6 +55,11 @@ class Image {
   static Result<std::shared_ptr<Image>> Load(const ImageReference& reference,
                                              const ImageContext& context,
                                              const ImageOptions& options);
+  // Why Load failed, for those who want to know all of it: what is wrong with each layer's index,
+  // in order. Empty where every one can be read; an error where it is not known which there are.
+  static Result<std::vector<Error>> FindIndexFaults(const ImageReference& reference,
+                                                    const ImageContext& context,
+                                                    const ImageOptions& options);
   ~Image();
 
   const ImageReference& reference() const;

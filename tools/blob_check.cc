@@ -81,13 +81,12 @@ class ChunkStream {
   bool any_bad_ = false;
 };
 
-// Of the blob, not of the way to it.
-bool IsFinding(const Error& error) {
+}  // namespace
+
+bool IsDamage(const Error& error) {
   return error.code == ErrorCode::kDigestMismatch || error.code == ErrorCode::kCorrupt ||
          error.code == ErrorCode::kNotFound;
 }
-
-}  // namespace
 
 void BlobCheck::Add(const ChunkTableSegment& table) {
   for (const Chunk& chunk : table.chunks()) chunks_.push_back(chunk.ref);
@@ -106,13 +105,13 @@ Status BlobCheck::Run(ImageReader& reader, const std::atomic<bool>* stopped,
     return Status();
   });
   if (!read.has_value()) {
-    if (!IsFinding(read.error())) return Fail(read.error().In(name));
+    if (!IsDamage(read.error())) return Fail(read.error().In(name));
     // A bad chunk says it more closely.
     if (!stream.any_bad()) report(reader.name(), read.error().context);
     return {};
   }
   const auto tar = stream.Tar();
-  if (tar.has_value() && *tar != diff_id_) {
+  if (is_whole_ && tar.has_value() && *tar != diff_id_) {
     report(name, "its chunks make the tar " + tar->ToString() + "; its diff ID is " +
                      diff_id_.ToString());
   }

@@ -18,6 +18,9 @@
 
 namespace layerfs {
 
+// Whether it says that content is damaged or gone; else it may be the way to it.
+bool IsDamage(const Error& error);
+
 class BlobCheck {
  public:
   // `object`: what is wrong; `finding`: how.
@@ -29,6 +32,8 @@ class BlobCheck {
 
   // The next part of the table, in its order.
   void Add(const ChunkTableSegment& table);
+  // A part of the table cannot be read: what all chunks make is not looked at.
+  void Miss() { is_whole_ = false; }
   // Reads the blob and reports each bad chunk, or, where none is bad, that the blob is not what its
   // digest or its diff ID says. An error where it cannot be read for now; a blob that is not there
   // or ends early is a finding. kCancelled once `stopped`, which may be null, is true.
@@ -38,6 +43,7 @@ class BlobCheck {
   const Descriptor layer_;
   const Digest diff_id_;
   std::vector<ChunkRef> chunks_;
+  bool is_whole_ = true;
 };
 
 }  // namespace layerfs

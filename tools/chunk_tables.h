@@ -13,6 +13,10 @@
 
 namespace layerfs {
 
+// Segment `number` of the tree's table, fetched (through the cache) where it has to be.
+Result<ChunkTableSegment> LoadSegment(Image& image, Scheduler& scheduler, ObjectCache& cache,
+                                      uint32_t number);
+
 // Fetches the segments in order (through the cache) and calls `on_segment` with each.
 Status ForEachSegment(
     Image& image, Scheduler& scheduler, ObjectCache& cache,

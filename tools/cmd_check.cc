@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
+#include <string>
 #include <system_error>
 
 #include "index/index_check.h"
@@ -56,7 +58,9 @@ class CheckCommand final : public Command {
 
  private:
   Result<ExitStatus> Check(CommandIo& io) {
-    LAYERFS_TRY(image, image_.Open());
+    const auto opened = image_.Open();
+    if (!opened.has_value()) return CheckIndexes(opened.error(), io);
+    const std::shared_ptr<Image>& image = *opened;
     LAYERFS_TRY(scheduler, image_.services().Fetcher());
     LAYERFS_TRY(cache, image_.services().Cache());
     const Index& tree = image->tree();
@@ -72,21 +76,45 @@ class CheckCommand final : public Command {
     LAYERFS_TRY(config, image->Config());
     CheckDiffIds(tree, config.diff_ids, io);
     uint64_t chunks = 0;
-    LAYERFS_CHECK_OK(ForEachSegment(
-        *image, *scheduler, *cache,
-        [&](const SegmentRef& segment, const ChunkTableSegment& table) -> Status {
-          const auto blob = image->layer_blob(segment.layer);
-          Report("blob " + blob->digest.ToString(), CheckSegment(table, blob->size), io);
-          Report("layer " + blob->digest.ToString(),
-                 CheckContents(layers[ToUint(segment.layer)], table), io);
-          if (data_) blobs[ToUint(segment.layer)].Add(table);
-          chunks += table.chunks().size();
-          return {};
-        }));
+    for (uint32_t i = 0; i < tree.segment_count(); ++i) {
+      const LayerNumber layer = tree.Segment(i).layer;
+      const auto blob = image->layer_blob(layer);
+      const auto table = LoadSegment(*image, *scheduler, *cache, i);
+      if (!table.has_value()) {
+        if (!IsDamage(table.error())) return Fail(table.error());
+        Report(image->reference().ToString(), {table.error().context}, io);
+        blobs[ToUint(layer)].Miss();
+        continue;
+      }
+      Report("blob " + blob->digest.ToString(), CheckSegment(*table, blob->size), io);
+      Report("layer " + blob->digest.ToString(), CheckContents(layers[ToUint(layer)], *table), io);
+      if (data_) blobs[ToUint(layer)].Add(*table);
+      chunks += table->chunks().size();
+    }
     if (data_) LAYERFS_CHECK_OK(CheckBlobs(*image, blobs, io));
-    std::fprintf(io.out, "%u inodes, %llu chunks%s: %zu findings\n", tree.inode_count(),
-                 static_cast<unsigned long long>(chunks), data_ ? " with their data" : "",
-                 findings_);
+    return Conclude(std::to_string(tree.inode_count()) + " inodes, " + std::to_string(chunks) +
+                        " chunks" + (data_ ? " with their data" : ""),
+                    io);
+  }
+
+  // An image that has no tree, for `why`: the layers that are to blame.
+  Result<ExitStatus> CheckIndexes(const Error& why, CommandIo& io) {
+    if (!IsDamage(why)) return Fail(why);
+    LAYERFS_TRY(reference, image_.Reference());
+    LAYERFS_TRY(context, image_.Context());
+    LAYERFS_TRY(options, image_.LoadOptions());
+    const auto faults = Image::FindIndexFaults(reference, context, options);
+    if (!faults.has_value() || faults->empty()) return Fail(why);
+    for (const Error& fault : *faults) {
+      if (!IsDamage(fault)) return Fail(fault);
+      Report(reference.ToString(), {fault.context}, io);
+    }
+    return Conclude("no tree without all layers' indexes", io);
+  }
+
+  ExitStatus Conclude(const std::string& what, CommandIo& io) const {
+    std::fprintf(io.out, "%s: %zu %s\n", what.c_str(), findings_,
+                 findings_ == 1 ? "finding" : "findings");
     return findings_ == 0 ? ExitStatus::kSuccess : ExitStatus::kCorrupt;
   }
 

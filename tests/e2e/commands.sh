@@ -83,6 +83,11 @@ fact "check reads the source, whatever the cache holds, and all of each blob"
 cp -a "$WORK/app" "$WORK/gone"
 truncate -s 1000000 "$(blob "$WORK/gone" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")"
 expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check "oci:$WORK/gone:latest"
+truncate -s 1000 "$(blob "$WORK/gone" "$(manifest_of "$WORK/app" | jq -r '.layers[0].digest')")"
+code=0
+"$LAYERFS" check "oci:$WORK/gone:latest" >"$WORK/check.out" 2>"$WORK/check.err" || code=$?
+grep -q ": 2 findings$" "$WORK/check.out" || fail "the findings are not counted: $(cat "$WORK/check.out")"
+expect_equal "each layer without its index is told" "5 2" "$code $(wc -l <"$WORK/check.err")"
 cp -a "$WORK/app" "$WORK/footer"
 victim=$(blob "$WORK/footer" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")
 printf '????' | dd of="$victim" bs=1 seek=$(($(stat -c %s "$victim") - 20)) conv=notrunc status=none
