@@ -13,10 +13,18 @@ constexpr std::array kEnding = {SIGINT, SIGTERM, SIGHUP};
 
 constexpr std::chrono::milliseconds kLook{50};  // A person does not notice it.
 
+// Under nohup(1), or behind a script's &, some are ignored. Blocked, they would wait all the same.
+bool IsIgnored(int signal) {
+  struct sigaction action{};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 sigset_t EndingSet() {
   sigset_t set;
   ::sigemptyset(&set);
-  for (const int signal : kEnding) ::sigaddset(&set, signal);
+  for (const int signal : kEnding) {
+    if (!IsIgnored(signal)) ::sigaddset(&set, signal);
+  }
   return set;
 }
 
@@ -42,7 +50,8 @@ bool EndingSignals::Pending() {
   sigset_t set;
   ::sigemptyset(&set);
   ::sigpending(&set);
-  return std::ranges::any_of(kEnding, [&](int signal) { return ::sigismember(&set, signal) == 1; });
+  return std::ranges::any_of(
+      kEnding, [&](int signal) { return ::sigismember(&set, signal) == 1 && !IsIgnored(signal); });
 }
 
 EndingWatch::EndingWatch(std::chrono::milliseconds patience)

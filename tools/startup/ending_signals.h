@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // EndingSignals: while it lives, INT, TERM and HUP end this process only when it has cleaned up,
-// which is with this object. For a process of one thread, or whose other threads begin after it.
+// which is with this object; those that are ignored stay so. For a process of one thread, or whose
+// other threads begin after it.
 // EndingWatch: EndingSignals for a command that works in many threads.
 #pragma once
 
