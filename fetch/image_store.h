@@ -54,6 +54,9 @@ class ImageReader {
 class ImageWriter {
  public:
   virtual ~ImageWriter() = default;
+  // Whether the place can be reached and lets us write, for who is about to do much work for it.
+  // A place that only the writing itself can tell of says yes.
+  virtual Status CheckAccess() { return {}; }
   virtual Result<bool> HasBlob(const Digest& digest, uint64_t size) = 0;
   // Takes the blob from another repository of the same registry where that is possible; false where
   // it is not.

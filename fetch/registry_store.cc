@@ -60,6 +60,7 @@ class RegistryWriter : public ImageWriter {
             std::move(context),
             {.registry = reference_.registry, .repository = reference_.repository, .push = true}) {}
 
+  Status CheckAccess() override { return CheckUpload(client_); }
   Result<bool> HasBlob(const Digest& digest, uint64_t size) override {
     return client_.HasBlob(digest, size);
   }

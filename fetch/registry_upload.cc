@@ -119,7 +119,24 @@ class Upload {
   std::optional<std::chrono::milliseconds> retry_after_;
 };
 
+// Tells the registry to forget the upload that `head` answers `asked` with. It would by itself,
+// some day.
+void DropSession(RegistryClient& client, const std::string& asked, const HttpHead& head) {
+  const auto location = ResolveLocation(asked, head.headers.Get("Location"));
+  if (!location.has_value()) return;
+  RegistryCall call = client.Call("DELETE", "");
+  call.url = *location;
+  (void)client.DoOnce(call, kMaxAnswerBytes, kSessionTimeout);
+}
+
 }  // namespace
+
+Status CheckUpload(RegistryClient& client) {
+  const RegistryCall call = client.Call("POST", "blobs/uploads/");
+  LAYERFS_TRY(answer, client.Do(call, kMaxAnswerBytes, "begin of an upload"));
+  DropSession(client, call.url, answer.head);
+  return {};
+}
 
 Status UploadBlob(RegistryClient& client, const Digest& digest, uint64_t size, int fd,
                   const std::function<void(uint64_t)>& on_progress) {
@@ -165,11 +182,7 @@ Result<bool> MountBlob(RegistryClient& client, const Digest& digest,
   }
   if (answer->head.status == 201) return true;
   // 202: an upload session in place of the mount, which nobody wants.
-  RegistryCall abort = client.Call("DELETE", "");
-  if (auto location = ResolveLocation(call.url, answer->head.headers.Get("Location"))) {
-    abort.url = *location;
-    (void)client.DoOnce(abort, kMaxAnswerBytes, kSessionTimeout);
-  }
+  DropSession(client, call.url, answer->head);
   return false;
 }
 

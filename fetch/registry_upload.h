@@ -11,6 +11,9 @@
 
 namespace layerfs {
 
+// Whether the registry lets us write to the client's repository: begins an upload and drops it.
+Status CheckUpload(RegistryClient& client);
+
 // The blob is [0, size) of the file `fd`.
 Status UploadBlob(RegistryClient& client, const Digest& digest, uint64_t size, int fd,
                   const std::function<void(uint64_t)>& on_progress);

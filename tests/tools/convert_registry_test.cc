@@ -6,6 +6,7 @@
 #include <string>
 
 #include "fetch/reference.h"
+#include "tests/fetch/fake_registry.h"
 #include "tests/fetch/real_registry.h"
 #include "tests/fetch/temp_dir.h"
 #include "tests/index/tar_writer.h"
@@ -71,6 +72,19 @@ class ConvertRegistryTest : public testing::Test {
   RealRegistry registry_;
   CountingProgress progress_;
 };
+
+TEST_F(ConvertRegistryTest, ADestinationThatRefusesUsIsKnownBeforeAnythingIsConverted) {
+  FakeRegistry refusing;
+  refusing.RequireBasic("somebody", "else");
+  progress_.Reset();
+  ConvertOptions options;
+  options.source = *ImageReference::Parse(Layout());
+  options.destination = *ImageReference::Parse("docker://" + refusing.authority() + "/app:1");
+  const auto report = ConvertImage(options, stores_, progress_);
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code, ErrorCode::kUnauthorized) << report.error().context;
+  EXPECT_EQ(progress_.Count(LayerStage::kConverting), 0U);
+}
 
 TEST_F(ConvertRegistryTest, TheRegistryHoldsTheConvertedImage) {
   MustConvert(Layout(), Repository("app"));

@@ -61,6 +61,7 @@ class Commit {
     LAYERFS_CHECK_OK(options_.policy.Validate());
     LAYERFS_TRY(config, MakeConfig());
     LAYERFS_TRY(writer, stores_.OpenWriter(options_.destination));
+    LAYERFS_CHECK_OK_IN(writer->CheckAccess(), writer->name());
     writer_ = std::move(writer);
     const Index* const tree = base_.image != nullptr ? &base_.image->tree() : nullptr;
     LAYERFS_TRY_IN(changes, ReadLayerChanges(layer_, tree), layer_.directory());

@@ -308,6 +308,7 @@ Result<ConvertReport> ConvertImage(const ConvertOptions& options, ImageStores& s
   LAYERFS_TRY(reader, stores.OpenReader(options.source));
   LAYERFS_TRY(writer, stores.OpenWriter(options.destination));
   LAYERFS_TRY(destination, stores.OpenReader(options.destination));
+  LAYERFS_CHECK_OK_IN(writer->CheckAccess(), writer->name());
   ImageConversion conversion(options, {std::move(reader), std::move(writer), destination, stores},
                              progress);
   if (!options.force) {
