@@ -164,14 +164,27 @@ void SchedulerCore::OnTimer(TimePoint now, Actions& actions) {
   Hedge(now);
 }
 
+// What there is to say of a flight that has not come, and of whose transfers none has failed.
+std::string SchedulerCore::SilenceOf(const Flight* flight) const {
+  const std::string source = flight->blob->source->name();
+  for (const auto& [id, transfer] : transfers_) {
+    const bool brings_it = std::ranges::any_of(
+        transfer->parts, [&](const TransferPart& part) { return part.flight.get() == flight; });
+    const uint64_t received = transfer->received.load();
+    if (!brings_it || received == 0) continue;
+    return source + " has sent " + std::to_string(received) + " of " +
+           std::to_string(transfer->range.size) + " bytes";
+  }
+  return source + " has not answered";
+}
+
 void SchedulerCore::ExpireWaiters(const FlightPointer& flight, TimePoint now, Actions& actions) {
   bool logged = false;
   const auto expired = std::stable_partition(flight->waiters.begin(), flight->waiters.end(),
                                              [&](const Waiter& w) { return w.deadline > now; });
   for (auto waiter = expired; waiter != flight->waiters.end(); ++waiter) {
-    const std::string last = flight->error.has_value()
-                                 ? flight->error->context
-                                 : flight->blob->source->name() + " has not answered";
+    const std::string last =
+        flight->error.has_value() ? flight->error->context : SilenceOf(flight.get());
     const Error cause{ErrorCode::kTimeout,
                       "gave up after " + std::to_string(waiter->timeout.count()) + " ms: " + last,
                       true};

@@ -163,6 +163,7 @@ class SchedulerCore {
   void EndDecoding(const FlightPointer& flight);
   void Shape(Transfer& transfer);
   void Release(Transfer& transfer);
+  std::string SilenceOf(const Flight* flight) const;
   void ExpireWaiters(const FlightPointer& flight, TimePoint now, Actions& actions);
   Duration Backoff(const Link& link, int failures);
 
