@@ -434,6 +434,7 @@ TEST_F(ConvertIndexTest, AnEntryThatDoesNotSayWhatItsConfigSaysIsNoted) {
   ASSERT_EQ(report.notes.size(), 1U);
   EXPECT_THAT(report.notes[0],
               HasSubstr("listed for linux/amd64, but its config says linux/arm64"));
+  EXPECT_THAT(report.platforms, ElementsAre(Platform{"linux", "amd64", ""}));
 }
 
 TEST_F(ConvertIndexTest, OnlyTheWantedPlatformsAreConverted) {

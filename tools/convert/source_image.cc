@@ -111,6 +111,7 @@ Status ReadIndexImages(ImageReader& reader, const std::vector<Platform>& wanted,
       source.notes.push_back(name + " is listed for " + entry.platform->ToString() +
                              ", but its config says " + image.platform.ToString() + ".");
     }
+    if (entry.platform.has_value()) image.platform = *entry.platform;
     image.entry = entry;
     source.images.push_back(std::move(image));
   }
@@ -121,7 +122,10 @@ Status ReadIndexImages(ImageReader& reader, const std::vector<Platform>& wanted,
     return Fail(ErrorCode::kNotFound, "no image for the platform " + one.ToString() +
                                           "; there is " + ListPlatforms(offered));
   }
-  if (source.images.empty()) return Fail(ErrorCode::kNotFound, "the image index has no images");
+  if (source.images.empty()) {
+    return Fail(ErrorCode::kNotFound, "the image index has no images" +
+                                          (source.notes.empty() ? "" : ": " + source.notes[0]));
+  }
   return {};
 }
 

@@ -18,8 +18,8 @@ namespace layerfs {
 struct SourceImage {
   Descriptor entry;  // in the image index; only its digest is set where there is none
   Manifest manifest;
-  Bytes config;  // as it is, byte for byte
-  Platform platform;
+  Bytes config;       // as it is, byte for byte
+  Platform platform;  // as its entry says, by which it is chosen; its config where it has none
   std::vector<Digest> diff_ids;  // one a layer
 };
 
