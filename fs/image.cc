@@ -206,6 +206,19 @@ struct Image::State {
     });
   }
 
+  Result<Bytes> LoadRawConfig() {
+    auto coming = config.With([](auto& value) { return std::exchange(value, {}); });
+    if (coming.valid()) return coming.get();
+    if (auto found = FindConfig()) return std::move(*found);
+    return FetchConfig();
+  }
+
+  Result<ImageConfig> LoadConfig() {
+    LAYERFS_TRY(raw, LoadRawConfig());
+    LAYERFS_TRY_IN(parsed, ImageConfig::Parse(raw), reference.ToString() + ": config");
+    return parsed;
+  }
+
   Status FindLayers() {
     for (size_t i = 0; i < manifest.layers.size(); ++i) {
       const Descriptor& layer = manifest.layers[i];
@@ -408,18 +421,16 @@ Result<std::shared_ptr<Image>> Image::Load(const ImageReference& reference,
   return std::shared_ptr<Image>(new Image(std::move(state)));
 }
 
-Result<std::vector<Error>> Image::FindIndexFaults(const ImageReference& reference,
-                                                  const ImageContext& context,
-                                                  const ImageOptions& options) {
+Result<ImageParts> Image::LoadParts(const ImageReference& reference, const ImageContext& context,
+                                    const ImageOptions& options) {
   LAYERFS_TRY(state, State::Open(reference, context, options));
   ManifestResolver resolver(reference, *state->reader, *context.cache);
   LAYERFS_CHECK_OK(state->Resolve(resolver, options));
-  std::vector<Error> faults;
+  ImageParts parts{state->manifest, state->LoadConfig(), {}};
   for (size_t i = 0; i < state->blobs.size(); ++i) {
-    auto index = state->LoadLayerIndex(i);
-    if (!index.has_value()) faults.push_back(std::move(index).error());
+    parts.indexes.push_back(state->LoadLayerIndex(i));
   }
-  return faults;
+  return parts;
 }
 
 const ImageReference& Image::reference() const { return state_->reference; }
@@ -429,20 +440,11 @@ const Index& Image::tree() const { return *state_->tree; }
 const Digest& Image::scope() const { return state_->scope; }
 std::shared_ptr<StartupPack> Image::startup() const { return state_->startup; }
 
-Result<ImageConfig> Image::Config() {
-  LAYERFS_TRY(raw, RawConfig());
-  LAYERFS_TRY_IN(config, ImageConfig::Parse(raw), state_->reference.ToString() + ": config");
-  return config;
-}
+Result<ImageConfig> Image::Config() { return state_->LoadConfig(); }
 
 const Bytes& Image::raw_manifest() const { return state_->raw_manifest; }
 
-Result<Bytes> Image::RawConfig() {
-  auto coming = state_->config.With([](auto& config) { return std::exchange(config, {}); });
-  if (coming.valid()) return coming.get();
-  if (auto found = state_->FindConfig()) return std::move(*found);
-  return state_->FetchConfig();
-}
+Result<Bytes> Image::RawConfig() { return state_->LoadRawConfig(); }
 
 std::shared_ptr<const SourceBlob> Image::layer_blob(LayerNumber layer) const {
   return state_->blobs[ToUint(layer)];

@@ -46,6 +46,12 @@ struct ImageOptions {
   std::function<void(std::string_view event, uint64_t bytes)> on_event;
 };
 
+struct ImageParts {
+  Manifest manifest;
+  Result<ImageConfig> config;
+  std::vector<Result<Index>> indexes;  // by layer
+};
+
 class Image {
  public:
   // Dependent rounds on a cold cache: the tag's document; where that is an image index whose entry
@@ -55,11 +61,10 @@ class Image {
   static Result<std::shared_ptr<Image>> Load(const ImageReference& reference,
                                              const ImageContext& context,
                                              const ImageOptions& options);
-  // Why Load failed, for those who want to know all of it: what is wrong with each layer's index,
-  // in order. Empty where every one can be read; an error where it is not known which there are.
-  static Result<std::vector<Error>> FindIndexFaults(const ImageReference& reference,
-                                                    const ImageContext& context,
-                                                    const ImageOptions& options);
+  // What there is of an image that Load fails for, each part or why it is not to be had. An error
+  // where it is not known which parts there are.
+  static Result<ImageParts> LoadParts(const ImageReference& reference, const ImageContext& context,
+                                      const ImageOptions& options);
   ~Image();
 
   const ImageReference& reference() const;

@@ -59,7 +59,7 @@ class CheckCommand final : public Command {
  private:
   Result<ExitStatus> Check(CommandIo& io) {
     const auto opened = image_.Open();
-    if (!opened.has_value()) return CheckIndexes(opened.error(), io);
+    if (!opened.has_value()) return CheckParts(opened.error(), io);
     const std::shared_ptr<Image>& image = *opened;
     LAYERFS_TRY(scheduler, image_.services().Fetcher());
     LAYERFS_TRY(cache, image_.services().Cache());
@@ -68,21 +68,24 @@ class CheckCommand final : public Command {
     std::vector<Index> layers;
     std::vector<BlobCheck> blobs;
     for (size_t i = 0; i < tree.layers().size(); ++i) {
-      LAYERFS_TRY(layer, image->LoadLayerIndex(LayerNumber{static_cast<uint16_t>(i)}));
-      Report("layer " + tree.layers()[i].blob.ToString(), CheckIndex(layer), io);
-      layers.push_back(std::move(layer));
+      auto layer = image->LoadLayerIndex(LayerNumber{static_cast<uint16_t>(i)});
+      // The tree may be the startup pack's.
+      if (!layer.has_value()) return CheckParts(layer.error(), io);
+      Report("layer " + tree.layers()[i].blob.ToString(), CheckIndex(*layer), io);
+      layers.push_back(std::move(*layer));
       blobs.emplace_back(image->manifest().layers[i], tree.layers()[i].diff_id);
     }
-    LAYERFS_TRY(config, image->Config());
-    CheckDiffIds(tree, config.diff_ids, io);
+    const std::string name = image->reference().ToString();
+    const auto config = image->Config();
+    LAYERFS_CHECK_OK(ReportDamage(name, config, io));
+    if (config.has_value()) CheckDiffIds(tree, config->diff_ids, io);
     uint64_t chunks = 0;
     for (uint32_t i = 0; i < tree.segment_count(); ++i) {
       const LayerNumber layer = tree.Segment(i).layer;
       const auto blob = image->layer_blob(layer);
       const auto table = LoadSegment(*image, *scheduler, *cache, i);
+      LAYERFS_CHECK_OK(ReportDamage(name, table, io));
       if (!table.has_value()) {
-        if (!IsDamage(table.error())) return Fail(table.error());
-        Report(image->reference().ToString(), {table.error().context}, io);
         blobs[ToUint(layer)].Miss();
         continue;
       }
@@ -91,25 +94,47 @@ class CheckCommand final : public Command {
       if (data_) blobs[ToUint(layer)].Add(*table);
       chunks += table->chunks().size();
     }
-    if (data_) LAYERFS_CHECK_OK(CheckBlobs(*image, blobs, io));
+    if (data_) LAYERFS_CHECK_OK(CheckBlobs(image->reference(), blobs, io));
     return Conclude(std::to_string(tree.inode_count()) + " inodes, " + std::to_string(chunks) +
                         " chunks" + (data_ ? " with their data" : ""),
                     io);
   }
 
-  // An image that has no tree, for `why`: the layers that are to blame.
-  Result<ExitStatus> CheckIndexes(const Error& why, CommandIo& io) {
+  // An image that has no tree, for `why`: what is to blame, and what else is wrong with it.
+  Result<ExitStatus> CheckParts(const Error& why, CommandIo& io) {
     if (!IsDamage(why)) return Fail(why);
     LAYERFS_TRY(reference, image_.Reference());
     LAYERFS_TRY(context, image_.Context());
     LAYERFS_TRY(options, image_.LoadOptions());
-    const auto faults = Image::FindIndexFaults(reference, context, options);
-    if (!faults.has_value() || faults->empty()) return Fail(why);
-    for (const Error& fault : *faults) {
-      if (!IsDamage(fault)) return Fail(fault);
-      Report(reference.ToString(), {fault.context}, io);
+    const auto parts = Image::LoadParts(reference, context, options);
+    if (!parts.has_value()) return Fail(why);
+    LAYERFS_CHECK_OK(ReportDamage(reference.ToString(), parts->config, io));
+    std::vector<BlobCheck> blobs;
+    for (size_t i = 0; i < parts->indexes.size(); ++i) {
+      const Result<Index>& index = parts->indexes[i];
+      const Descriptor& layer = parts->manifest.layers[i];
+      blobs.emplace_back(layer, Digest());
+      blobs.back().Miss();
+      LAYERFS_CHECK_OK(ReportDamage(reference.ToString(), index, io));
+      if (!index.has_value()) continue;
+      Report("layer " + layer.digest.ToString(), CheckIndex(*index), io);
+      if (parts->config.has_value() && i < parts->config->diff_ids.size()) {
+        CheckDiffId(layer.digest, index->layers()[0].diff_id, parts->config->diff_ids[i], io);
+      }
     }
+    if (data_) LAYERFS_CHECK_OK(CheckBlobs(reference, blobs, io));
+    // What only all layers together have against each other.
+    if (findings_ == 0) return Fail(why);
     return Conclude("no tree without all layers' indexes", io);
+  }
+
+  // Any other error ends the check.
+  template <typename T>
+  Status ReportDamage(const std::string& object, const Result<T>& part, CommandIo& io) {
+    if (part.has_value()) return {};
+    if (!IsDamage(part.error())) return Fail(part.error());
+    Report(object, {part.error().context}, io);
+    return {};
   }
 
   ExitStatus Conclude(const std::string& what, CommandIo& io) const {
@@ -118,9 +143,10 @@ class CheckCommand final : public Command {
     return findings_ == 0 ? ExitStatus::kSuccess : ExitStatus::kCorrupt;
   }
 
-  Status CheckBlobs(const Image& image, const std::vector<BlobCheck>& blobs, CommandIo& io) {
+  Status CheckBlobs(const ImageReference& image, const std::vector<BlobCheck>& blobs,
+                    CommandIo& io) {
     LAYERFS_TRY(stores, image_.services().Stores());
-    LAYERFS_TRY(reader, stores->OpenReader(image.reference()));
+    LAYERFS_TRY(reader, stores->OpenReader(image));
     for (const BlobCheck& blob : blobs) {
       LAYERFS_CHECK_OK(
           blob.Run(*reader, stopped_, [&](const std::string& object, const std::string& finding) {
@@ -147,13 +173,15 @@ class CheckCommand final : public Command {
       return;
     }
     for (size_t i = 0; i < diff_ids.size(); ++i) {
-      const LayerInfo& layer = tree.layers()[i];
-      if (layer.diff_id == diff_ids[i]) continue;
-      Report("layer " + layer.blob.ToString(),
-             {"its index is of the tar " + layer.diff_id.ToString() +
-              "; the config's diff ID says " + diff_ids[i].ToString()},
-             io);
+      CheckDiffId(tree.layers()[i].blob, tree.layers()[i].diff_id, diff_ids[i], io);
     }
+  }
+  void CheckDiffId(const Digest& blob, const Digest& tar, const Digest& diff_id, CommandIo& io) {
+    if (tar == diff_id) return;
+    Report("layer " + blob.ToString(),
+           {"its index is of the tar " + tar.ToString() + "; the config's diff ID says " +
+            diff_id.ToString()},
+           io);
   }
 
   ImageArgument image_;

@@ -88,6 +88,19 @@ code=0
 "$LAYERFS" check "oci:$WORK/gone:latest" >"$WORK/check.out" 2>"$WORK/check.err" || code=$?
 grep -q ": 2 findings$" "$WORK/check.out" || fail "the findings are not counted: $(cat "$WORK/check.out")"
 expect_equal "each layer without its index is told" "5 2" "$code $(wc -l <"$WORK/check.err")"
+
+fact "check goes on past a layer without its index, and past a config that is not what it was"
+cp -a "$WORK/app" "$WORK/broken"
+damage() { printf '????' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+victim=$(blob "$WORK/broken" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")
+damage "$(blob "$WORK/broken" "$(manifest_of "$WORK/app" | jq -r '.config.digest')")" 20
+damage "$victim" 1000000
+expect_error 5 "$(manifest_of "$WORK/app" | jq -r '.config.digest')" "$LAYERFS" check --data "oci:$WORK/broken:latest"
+expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check --data "oci:$WORK/broken:latest"
+truncate -s 1000 "$(blob "$WORK/broken" "$(manifest_of "$WORK/app" | jq -r '.layers[0].digest')")"
+expect_error 5 "$(basename "$victim" | cut -c1-12)" "$LAYERFS" check --data "oci:$WORK/broken:latest"
+
+fact "check finds a damaged footer by the blob's digest alone"
 cp -a "$WORK/app" "$WORK/footer"
 victim=$(blob "$WORK/footer" "$(manifest_of "$WORK/app" | jq -r '.layers[2].digest')")
 printf '????' | dd of="$victim" bs=1 seek=$(($(stat -c %s "$victim") - 20)) conv=notrunc status=none
