@@ -25,7 +25,7 @@ readonly BUILD_PACKAGES=(
   libtomlplusplus-dev libfuse3-dev fuse3 liburing-dev libnuma-dev
 )
 readonly TEST_PACKAGES=(
-  skopeo umoci podman containerd crun runc docker-registry mmdebstrap debian-archive-keyring
+  skopeo umoci podman fuse-overlayfs containerd crun runc docker-registry mmdebstrap debian-archive-keyring
   jq curl zstd gzip attr acl libarchive-tools libcap2-bin fio python3 sudo util-linux procps
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev
 )
