@@ -99,8 +99,12 @@ std::vector<StartupPack::Part> StartupPack::Find(InodeNumber inode, uint64_t off
 }
 
 bool StartupPack::HasAll(InodeNumber inode, uint64_t offset, uint64_t size) const {
-  return std::ranges::all_of(Find(inode, offset, size),
-                             [](const Part& part) { return part.position.has_value(); });
+  for (uint64_t at = offset; at < offset + size;) {
+    const Place* const place = FindPlace(inode, at / kPackPageBytes);
+    if (place == nullptr) return false;
+    at = (uint64_t{place->run.first_page} + place->run.pages) * kPackPageBytes;
+  }
+  return true;
 }
 
 bool StartupPack::IsLate(uint64_t end) const {
