@@ -58,6 +58,7 @@ class Soak:
         self.calls = {}
         self.most = collections.Counter()
         self.stopping = False
+        self.readers = []
         self.leaving = False
         self.daemon = None
         self.mount()
@@ -190,6 +191,10 @@ class Soak:
 
     # The readers.
 
+    def cut_short(self, reader):
+        """Whether a file need not be read to its end: the rest of a large one takes minutes on a bad network."""
+        return self.leaving or (self.stopping and reader is not None)
+
     def read_one(self, dice, name, reader=None):
         with open(os.path.join(self.options.tree, name), "rb", buffering=0) as file:
             expected = file.readall()
@@ -202,14 +207,14 @@ class Soak:
                 places = [(dice.randrange(len(expected)), dice.choice([1, 4096, 100_000])) for _ in range(8)]
             for offset, size in places:
                 got = b""
-                while len(got) < size and not self.leaving:
+                while len(got) < size and not self.cut_short(reader):
                     if reader is not None:
                         self.calls[reader] = (time.monotonic(), name)
                     piece = os.pread(handle, min(PIECE, size - len(got)), offset + len(got))
                     if not piece:
                         break
                     got += piece
-                if self.leaving:
+                if self.cut_short(reader):
                     size = len(got)
                 if got != expected[offset:offset + size]:
                     self.fail(f"{name}: wrong bytes in {offset}+{size} ({len(got)} bytes came)")
@@ -239,10 +244,12 @@ class Soak:
 
     def watch(self):
         most_memory = MOST_MEMORY_SANITIZED if self.sanitized else MOST_MEMORY
-        while not self.stopping:
+        told = set()
+        while not self.stopping or any(reader.is_alive() for reader in self.readers):
             now = time.monotonic()
             for began, name in list(self.calls.values()):
-                if now - began > LONGEST_CALL:
+                if now - began > LONGEST_CALL and (began, name) not in told:
+                    told.add((began, name))
                     self.fail(f"{name}: has been read for {now - began:.0f} s")
                     self.stopping = True
             try:
@@ -260,19 +267,22 @@ class Soak:
             self.fail(f"the daemon had {self.most['descriptors']} descriptors")
 
     def run(self):
-        threads = [threading.Thread(target=self.read, args=(i,), daemon=True) for i in range(READERS)]
-        threads.append(threading.Thread(target=self.watch, daemon=True))
-        for thread in threads:
+        self.readers = [threading.Thread(target=self.read, args=(i,), daemon=True) for i in range(READERS)]
+        watcher = threading.Thread(target=self.watch, daemon=True)
+        for thread in [*self.readers, watcher]:
             thread.start()
         until = time.monotonic() + self.options.seconds
         while time.monotonic() < until and not self.failures:
             time.sleep(self.dice.uniform(0.2, 1.5))
             self.cause_trouble()
         self.stopping = True
-        for thread in threads:
-            thread.join(timeout=LONGEST_CALL)
+        # The watcher tells of a call that takes too long; this is for a reader that is stuck elsewhere.
+        until = time.monotonic() + 2 * LONGEST_CALL
+        for thread in self.readers:
+            thread.join(timeout=max(0, until - time.monotonic()))
             if thread.is_alive():
                 self.fail("a reader hangs")
+        watcher.join(timeout=LONGEST_CALL)
         if not self.failures:
             self.read_everything()
         self.unmount()
