@@ -257,7 +257,7 @@ void SchedulerCore::OnRead(const AtHand& at_hand, Result<SharedBytes> result, Ti
     if (at_hand.candidate) ++statistics_.reused_chunks;
     return Succeed(flight, *result, actions);
   }
-  flight->error = std::move(result).error();
+  // Why the cache had it not is no cause for the reader to be told.
   flight->bypass_cache = true;
   if (flight->waiters.empty() && flight->deadline <= now) return Remove(flight, actions);
   Enqueue(flight);

@@ -5,88 +5,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "tests/fetch/fake_source.h"
+#include "tests/fetch/scheduler_testing.h"
 
 namespace layerfs {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-constexpr size_t kChunkBytes = 16 * kCachePageBytes;
-
-class SchedulerTest : public testing::Test {
- protected:
-  explicit SchedulerTest(TestBlob blob = TestBlob::OfChunks(8, kChunkBytes))
-      : blob_(std::move(blob)) {
-    content_.reserve(blob_.contents.size() * kChunkBytes);
-    for (const Bytes& chunk : blob_.contents) {
-      content_.insert(content_.end(), chunk.begin(), chunk.end());
-    }
-    source_ = std::make_shared<FakeSource>(blob_.bytes);
-    source_blob_ = std::make_shared<SourceBlob>(
-        SourceBlob{source_, Digest::Of(blob_.bytes), blob_.bytes.size(), "example.com/app:1"});
-    cache_ = OpenCache(directory_ / "cache");
-    object_ = OpenObject(*cache_, IdOf(content_));
-    scheduler_ = std::make_unique<Scheduler>(
-        Scheduler::Options{.workers = 2, .memory_bytes = 64 << 20, .clock = &clock_});
-  }
-  ~SchedulerTest() override { StopScheduler(); }
-
-  void StopScheduler() {
-    if (scheduler_ == nullptr) return;
-    // A real source ends what is cancelled from a thread of its own.
-    std::jthread source_thread([this](const std::stop_token& stop) {
-      while (!stop.stop_requested()) {
-        source_->EndCancelled();
-        std::this_thread::yield();
-      }
-    });
-    scheduler_.reset();
-  }
-
-  ChunkRequest RequestOf(size_t chunk, FetchClass fetch_class = FetchClass::kDemand) {
-    ChunkRequest request;
-    request.blob = source_blob_;
-    request.chunk = blob_.chunks[chunk];
-    request.object = object_;
-    request.object_offset = chunk * kChunkBytes;
-    request.fetch_class = fetch_class;
-    request.reason = "file /bin/app";
-    return request;
-  }
-  Scheduler::WaiterId Fetch(Answer& answer, size_t chunk,
-                            FetchClass fetch_class = FetchClass::kDemand) {
-    return scheduler_->Fetch(RequestOf(chunk, fetch_class), answer.Done());
-  }
-  // Lets time pass until there are `count` requests, slowly enough that the threads keep up.
-  bool AdvanceUntilRequests(size_t count) {
-    return AdvanceUntil([&] { return source_->request_count() >= count; });
-  }
-  bool AdvanceUntil(const std::function<bool()>& reached) {
-    const auto give_up = std::chrono::steady_clock::now() + kTestPatience;
-    while (!reached()) {
-      if (std::chrono::steady_clock::now() > give_up) return false;
-      clock_.Advance(milliseconds(10));
-      std::this_thread::sleep_for(std::chrono::microseconds(500));
-    }
-    return true;
-  }
-  // Until the scheduler has taken note of so many failed attempts.
-  void WaitForRetries(uint64_t count) {
-    while (scheduler_->Statistics().retries < count) std::this_thread::yield();
-  }
-
-  TestBlob blob_;
-  Bytes content_;
-  TemporaryDirectory directory_;
-  FakeClock clock_;
-  std::shared_ptr<FakeSource> source_;
-  std::shared_ptr<SourceBlob> source_blob_;
-  std::shared_ptr<ObjectCache> cache_;
-  std::shared_ptr<CachedObject> object_;
-  std::unique_ptr<Scheduler> scheduler_;
-};
 
 TEST_F(SchedulerTest, ChunkIsFetchedVerifiedCachedAndHandedOn) {
   Answer answer;
@@ -218,51 +142,6 @@ TEST_F(SchedulerTest, WhatCannotSucceedLaterFailsAtOnce) {
   ASSERT_FALSE(result.has_value());
   EXPECT_EQ(ErrorCode::kNotFound, result.error().code);
   EXPECT_EQ(1U, source_->request_count());
-}
-
-TEST_F(SchedulerTest, TheDeadlineEndsRetriesWithAnErrorThatNamesEverything) {
-  ChunkRequest request = RequestOf(4);
-  request.timeout = seconds(10);
-  Answer answer;
-  scheduler_->Fetch(request, answer.Done());
-  const TimePoint began = clock_.Now();
-  size_t failed = 0;
-  while (answer.calls() == 0) {
-    if (source_->request_count() > failed) {
-      source_->End(failed++, Fail(ErrorCode::kNetwork, "connection refused", true));
-      WaitForRetries(failed);
-    }
-    clock_.Advance(milliseconds(20));
-    std::this_thread::sleep_for(std::chrono::microseconds(100));
-  }
-  EXPECT_GE(clock_.Now() - began, seconds(10));
-  const Result<SharedBytes> result = answer.Wait();
-  ASSERT_FALSE(result.has_value());
-  EXPECT_EQ(ErrorCode::kTimeout, result.error().code);
-  const std::string range = std::to_string(blob_.chunks[4].blob_offset) + "+" +
-                            std::to_string(blob_.chunks[4].stored_size);
-  for (const std::string& part :
-       {std::string("example.com/app:1"), std::string("file /bin/app"),
-        source_blob_->digest.ToString(), range, std::string("connection refused")}) {
-    EXPECT_THAT(result.error().context, testing::HasSubstr(part));
-  }
-  EXPECT_GE(failed, 3U);
-  EXPECT_LE(failed, 60U) << "the time between attempts grows";
-}
-
-TEST_F(SchedulerTest, AWaiterWithAShortDeadlineLeavesTheOthersWaiting) {
-  Answer patient;
-  Fetch(patient, 0);
-  ASSERT_TRUE(source_->WaitForRequests(1));
-  ChunkRequest request = RequestOf(0);
-  request.timeout = milliseconds(100);
-  Answer hasty;
-  scheduler_->Fetch(request, hasty.Done());
-  clock_.Advance(milliseconds(200));
-  EXPECT_EQ(ErrorCode::kTimeout, hasty.WaitError());
-  EXPECT_EQ(0, patient.calls());
-  source_->Serve(0);
-  EXPECT_EQ(blob_.contents[0], patient.WaitBytes());
 }
 
 TEST_F(SchedulerTest, WrongBytesAreAskedForAgainAndNeverServedOrKept) {
