@@ -167,12 +167,13 @@ struct Image::State {
   Bytes raw_manifest;
   Digest manifest_digest;
   Digest scope;
-  std::unique_ptr<StartupLoader> loader;
   std::shared_ptr<StartupPack> startup;
   std::vector<std::shared_ptr<const SourceBlob>> blobs;  // by layer
   std::vector<ChunkRef> indexes;                         // likewise
   std::optional<Index> tree;
-  Synchronized<std::future<Result<Bytes>>> config;  // last: what runs there uses the others
+  // Last: what runs there uses the others.
+  std::unique_ptr<StartupLoader> loader;
+  Synchronized<std::future<Result<Bytes>>> config;
 
   std::string ConfigDocument() const {
     return kConfigDocumentPrefix + manifest.config.digest.Hex();
