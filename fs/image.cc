@@ -67,7 +67,9 @@ class ManifestResolver {
       : reference_(reference), reader_(reader), cache_(cache) {}
 
   Result<RawDocument> Resolve(const ImageOptions& options) {
-    LAYERFS_TRY(root, ReadRoot(options.offline));
+    // A layout's tags lie on this machine.
+    const bool offline = options.offline && reference_.transport == ImageTransport::kRegistry;
+    LAYERFS_TRY(root, ReadRoot(offline));
     if (media_type::IsManifest(root.media_type)) return root;
     if (!media_type::IsIndex(root.media_type)) {
       return Fail(ErrorCode::kUnsupported,
