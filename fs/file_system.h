@@ -28,7 +28,9 @@ struct Caller {
 };
 
 // What the file system can tell the kernel unasked. Valid from Start to the session's end.
-// Thread-safe; never called from inside an operation that the kernel waits for.
+// Thread-safe; never called from inside an operation that the kernel waits for, but for a Store
+// from an Open that does not truncate: of its node the kernel holds no lock then (fs/fuse/file.c,
+// fuse_open).
 class Notifier {
  public:
   virtual ~Notifier() = default;

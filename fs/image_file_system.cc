@@ -80,6 +80,9 @@ struct ImageFileSystem::State {
   Synchronized<OpenInodes> open_inodes;
   std::optional<StartupPusher> pusher;
 
+  // Whether opening a file may put what the startup pack has of it into the page cache.
+  bool StartsUp() const { return pusher.has_value() && !pusher->settled(); }
+
   bool Contains(NodeId node) const {
     return node <= UINT32_MAX && tree.Contains(InodeNumber{static_cast<uint32_t>(node)});
   }
@@ -201,9 +204,7 @@ void ImageFileSystem::Lookup(const Caller& /*caller*/, NodeId parent, std::strin
   const std::optional<Dirent> found = state_->tree.Lookup(directory, name);
   if (found.has_value()) {
     if (state_->options.on_lookup) state_->options.on_lookup(found->inode);
-    reply.Entry(state_->Entry(found->inode));
-    if (state_->pusher.has_value()) state_->pusher->OnKnown(found->inode);
-    return;
+    return reply.Entry(state_->Entry(found->inode));
   }
   EntryReply negative;
   negative.entry_seconds = kForeverSeconds;
@@ -225,8 +226,16 @@ void ImageFileSystem::ReadLink(const Caller& /*caller*/, NodeId node, Reply repl
 void ImageFileSystem::Open(const Caller& /*caller*/, NodeId node, int flags, Reply reply) {
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return reply.Errno(EROFS);
-  if (state_->no_open) return reply.Errno(ENOSYS);
   const InodeNumber number = State::ToInode(node);
+  if (!state_->StartsUp()) return OpenNow(number, std::move(reply));
+  // std::function wants what can be copied, and a Reply cannot.
+  const auto shared = std::make_shared<Reply>(std::move(reply));
+  state_->pusher->BeforeOpen(number,
+                             [this, number, shared] { OpenNow(number, std::move(*shared)); });
+}
+
+void ImageFileSystem::OpenNow(InodeNumber number, Reply reply) {
+  if (state_->no_open && !state_->StartsUp()) return reply.Errno(ENOSYS);
   OpenReply opened;
   opened.keep_cache = true;
   opened.no_flush = true;
@@ -286,7 +295,6 @@ void ImageFileSystem::ReadDirectory(const Caller& /*caller*/, NodeId node, uint6
   for (; room && position < inode.entry_count; ++position) {
     const Dirent entry = state_->tree.EntryAt(directory, static_cast<uint32_t>(position));
     room = buffer.Add(entry.name, state_->Entry(entry.inode), position + kFirstEntryOffset + 1);
-    if (room && buffer.plus() && state_->pusher.has_value()) state_->pusher->OnKnown(entry.inode);
   }
   reply.Directory(buffer);
 }

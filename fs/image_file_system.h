@@ -51,6 +51,7 @@ class ImageFileSystem final : public FileSystem {
 
  private:
   struct State;
+  void OpenNow(InodeNumber number, Reply reply);
   std::unique_ptr<State> state_;
 };
 

@@ -23,10 +23,12 @@ bool Writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TR
 }  // namespace
 
 void LayeredFileSystem::Open(const Caller&, NodeId id, int flags, Reply reply) {
-  if (!Writes(flags)) return OpenNow(id, flags, std::move(reply));
+  const bool writes = Writes(flags);
+  if (!writes && !state_->MayBePushed(id)) return OpenNow(id, flags, std::move(reply));
   // std::function wants what can be copied, and a Reply cannot.
   const auto shared = std::make_shared<Reply>(std::move(reply));
-  state_->BeforeChange(id, [this, id, flags, shared] { OpenNow(id, flags, std::move(*shared)); });
+  const auto open = [this, id, flags, shared] { OpenNow(id, flags, std::move(*shared)); };
+  writes ? state_->BeforeChange(id, open) : state_->BeforeRead(id, open);
 }
 
 void LayeredFileSystem::OpenNow(NodeId id, int flags, Reply reply) {
@@ -41,7 +43,6 @@ void LayeredFileSystem::OpenNow(NodeId id, int flags, Reply reply) {
   auto use = std::make_shared<OpenFiles::Use>(state_->files.Acquire(*node));
   const auto content = state_->files.Content(*node);
   if (!content.has_value()) return reply.Fail(content.error());
-  if (content->layer == nullptr) state_->OnKnownBelow(**node);
   if (!truncate) {
     OpenReply opened;
     state_->files.Open(*node, *content, Writes(flags), opened);

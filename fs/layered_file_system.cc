@@ -130,7 +130,6 @@ void LayeredFileSystem::Lookup(const Caller&, NodeId parent, std::string_view na
   }
   const NodePtr node = state_->tree->Adopt(*child);
   state_->ReplyEntry(node, reply, child->upper.has_value() ? &*child->upper : nullptr);
-  if (!node->has_upper) state_->OnKnownBelow(*node);
 }
 
 void LayeredFileSystem::Forget(NodeId node, uint64_t lookups) {

@@ -69,10 +69,16 @@ struct LayeredFileSystem::State {
   // What a write by that user drops (null: who may set it); takes the lock exclusively.
   Status DropPrivileges(const LayerNode& node, const Caller* user);
 
-  // The kernel knows a file that is as the image has it.
-  void OnKnownBelow(const LayerNode& node) const {
-    if (options.pusher == nullptr || !node.is_regular() || node.id > UINT32_MAX) return;
-    options.pusher->OnKnown(ToInode(node.id));
+  // Before a file is opened to be read: what the startup pack has of it goes into the page cache.
+  void BeforeRead(NodeId id, std::function<void()> open) const {
+    options.pusher->BeforeOpen(ToInode(id), std::move(open));
+  }
+  // Whether the startup pack may have pages of it: not once it has been changed.
+  bool MayBePushed(NodeId id) const {
+    if (options.pusher == nullptr || id > UINT32_MAX) return false;
+    const SharedLock guard(tree->lock());
+    const auto node = Node(id);
+    return node.has_value() && (*node)->is_regular() && !(*node)->has_upper;
   }
   // Before the content of a file changes that may be as the image has it.
   void BeforeChange(NodeId node, std::function<void()> change) const {

@@ -5,33 +5,31 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 #include <utility>
 
 namespace layerfs {
 namespace {
 
 constexpr uint64_t kPushBytes = uint64_t{1} << 20;
-// A lookup has been answered before the kernel has made its inode: that takes it microseconds.
-constexpr int kPushAttempts = 5;
-constexpr std::chrono::microseconds kFirstWait{100};
+// A start-up that takes longer reads the rest of its files as any other reader does.
+constexpr std::chrono::seconds kSettle{5};
 
 }  // namespace
 
-StartupPusher::StartupPusher(std::shared_ptr<StartupPack> pack, SizeOf size_of)
-    : pack_(std::move(pack)), size_of_(std::move(size_of)) {
+StartupPusher::StartupPusher(std::shared_ptr<StartupPack> pack, SizeOf size_of, Clock& clock)
+    : pack_(std::move(pack)), size_of_(std::move(size_of)), clock_(clock) {
   uint64_t position = 0;
   for (uint32_t i = 0; i < pack_->head().run_count; ++i) {
     positions_.push_back(position);
-    runs_of_[ToUint(pack_->runs()[i].inode)].push_back(i);
+    runs_of_[InodeOf(i)].push_back(i);
     position += pack_->runs()[i].pages * kPackPageBytes;
   }
+  work_.With([&](Work& work) { work.pushed.resize(positions_.size()); });
 }
 
 StartupPusher::~StartupPusher() { Stop(); }
 
 void StartupPusher::Start(Notifier& notifier) {
-  if (positions_.empty()) return;
   notifier_ = &notifier;
   thread_ = std::jthread([this] {
     ::pthread_setname_np(::pthread_self(), "lf-push");
@@ -46,19 +44,44 @@ void StartupPusher::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void StartupPusher::OnKnown(InodeNumber inode) {
-  if (!runs_of_.contains(ToUint(inode))) return;
-  work_.WithNotify([&](Work& work) {
-    if (work.known.insert(ToUint(inode)).second) work.fresh.push_back(ToUint(inode));
+bool StartupPusher::settled() const { return ended_.load() && clock_.Now() - ended_at_ > kSettle; }
+
+void StartupPusher::BeforeOpen(InodeNumber inode, std::function<void()> opened) {
+  const uint32_t number = ToUint(inode);
+  const auto runs = runs_of_.find(number);
+  if (runs == runs_of_.end()) return opened();
+  enum class Turn { kFirst, kSecond, kLater };
+  const Turn turn = work_.With([&](Work& work) {
+    const auto push = work.under_way.find(number);
+    if (push != work.under_way.end() && push->second.opening) {
+      push->second.then.push_back(std::move(opened));
+      return Turn::kSecond;
+    }
+    if (work.forbidden.contains(number) || !work.opened.insert(number).second) return Turn::kLater;
+    work.under_way[number].opening = true;
+    return Turn::kFirst;
   });
+  if (turn == Turn::kSecond) return;
+  if (turn == Turn::kFirst) {
+    const uint64_t available = pack_->available();
+    for (const size_t run : runs->second) {
+      if (EndOf(run) > available) break;
+      work_.With([&](Work& work) { work.pushed[run] = true; });
+      PushRun(run);
+    }
+    EndPush(number);
+  }
+  opened();
 }
 
 void StartupPusher::Forbid(InodeNumber inode, std::function<void()> done) {
+  const uint32_t number = ToUint(inode);
   const bool parked = work_.With([&](Work& work) {
-    if (!runs_of_.contains(ToUint(inode))) return false;
-    work.forbidden.insert(ToUint(inode));
-    if (work.pushing != ToUint(inode)) return false;
-    work.after_push.push_back(std::move(done));
+    if (!runs_of_.contains(number)) return false;
+    work.forbidden.insert(number);
+    const auto push = work.under_way.find(number);
+    if (push == work.under_way.end()) return false;
+    push->second.then.push_back(std::move(done));
     return true;
   });
   if (!parked) done();
@@ -66,91 +89,82 @@ void StartupPusher::Forbid(InodeNumber inode, std::function<void()> done) {
 
 void StartupPusher::Run() {
   while (true) {
-    const auto file = work_.WaitThen(
-        [](const Work& work) { return work.stop || work.news || !work.fresh.empty(); },
-        [](Work& work) -> std::optional<uint32_t> {
-          if (work.fresh.empty()) {
-            work.news = false;
-            return std::nullopt;
-          }
-          const uint32_t inode = work.fresh.front();
-          work.fresh.pop_front();
-          return inode;
-        });
-    if (work_.With([](const Work& work) { return work.stop; })) return;
-    if (file.has_value()) {
-      PushFile(*file);
-    } else {
-      PushNewRuns();
+    const bool stop = work_.WaitThen([](const Work& work) { return work.stop || work.news; },
+                                     [](Work& work) {
+                                       work.news = false;
+                                       return work.stop;
+                                     });
+    if (stop) return;
+    const bool ended = pack_->ended();
+    PushNewRuns();
+    if (ended && !ended_.load()) {
+      ended_at_ = clock_.Now();
+      ended_.store(true);
     }
   }
 }
 
 void StartupPusher::PushNewRuns() {
   const uint64_t available = pack_->available();
-  while (next_run_ < positions_.size() &&
-         positions_[next_run_] + pack_->runs()[next_run_].pages * kPackPageBytes <= available) {
-    const uint32_t inode = ToUint(pack_->runs()[next_run_].inode);
-    const bool wanted = work_.With([&](const Work& work) {
-      // A fresh file's runs are all pushed when its turn comes.
-      return work.known.contains(inode) && std::ranges::find(work.fresh, inode) == work.fresh.end();
-    });
-    if (wanted) PushRunSoon(next_run_);
+  while (next_run_ < positions_.size() && EndOf(next_run_) <= available && PushNewRun(next_run_)) {
     ++next_run_;
   }
 }
 
-void StartupPusher::PushFile(uint32_t inode) {
-  for (const size_t run : runs_of_[inode]) {
-    if (run >= next_run_ || !PushRunSoon(run)) return;
-  }
-}
-
-// False where the kernel does not know the file, and does not get to know it in the time that a
-// lookup takes: it has forgotten it.
-bool StartupPusher::PushRunSoon(size_t run) {
-  auto wait = kFirstWait;
-  for (int attempt = 1; !PushRun(run); ++attempt) {
-    if (attempt == kPushAttempts) {
-      const uint32_t inode = ToUint(pack_->runs()[run].inode);
-      work_.With([&](Work& work) { work.known.erase(inode); });
-      return false;
+bool StartupPusher::PushNewRun(size_t index) {
+  const uint32_t inode = InodeOf(index);
+  enum class Turn { kMine, kNobodys, kWait };
+  const Turn turn = work_.With([&](Work& work) {
+    // Whoever opens a file pushes what there is of it, and tells of the end.
+    if (work.under_way.contains(inode)) {
+      work.put_off = true;
+      return Turn::kWait;
     }
-    std::this_thread::sleep_for(wait);
-    wait *= 2;
+    if (!work.opened.contains(inode) || work.pushed[index]) return Turn::kNobodys;
+    work.pushed[index] = true;
+    work.under_way[inode];
+    return Turn::kMine;
+  });
+  if (turn == Turn::kMine) {
+    PushRun(index);
+    EndPush(inode);
   }
-  return true;
+  return turn != Turn::kWait;
 }
 
-// False where the kernel does not know the file.
-bool StartupPusher::PushRun(size_t index) {
+uint64_t StartupPusher::EndOf(size_t run) const {
+  return positions_[run] + pack_->runs()[run].pages * kPackPageBytes;
+}
+
+bool StartupPusher::MayPush(uint32_t inode) const {
+  return work_.With(
+      [&](const Work& work) { return !work.stop && !work.forbidden.contains(inode); });
+}
+
+void StartupPusher::PushRun(size_t index) {
   const PackRun& run = pack_->runs()[index];
   const uint64_t begin = run.first_page * kPackPageBytes;
   // Up to the file's end and no further: a store beyond it would make the file longer.
   const uint64_t end = std::min(begin + run.pages * kPackPageBytes, size_of_(run.inode));
   Bytes bytes;
-  for (uint64_t at = begin; at < end; at += kPushBytes) {
+  for (uint64_t at = begin; at < end && MayPush(ToUint(run.inode)); at += kPushBytes) {
     bytes.resize(std::min(end - at, kPushBytes));
-    if (!pack_->Read(positions_[index] + (at - begin), bytes).has_value()) return true;
-    if (!Push(run.inode, at, bytes)) return false;
+    if (!pack_->Read(positions_[index] + (at - begin), bytes).has_value()) return;
+    // A node that the kernel has forgotten is one that nobody reads.
+    if (!notifier_->Store(ToUint(run.inode), at, bytes)) return;
   }
-  return true;
 }
 
-bool StartupPusher::Push(InodeNumber inode, uint64_t offset, ByteSpan bytes) {
-  const bool may = work_.With([&](Work& work) {
-    if (work.stop || work.forbidden.contains(ToUint(inode))) return false;
-    work.pushing = ToUint(inode);
-    return true;
+void StartupPusher::EndPush(uint32_t inode) {
+  bool put_off = false;
+  const Push ended = work_.With([&](Work& work) {
+    Push push = std::move(work.under_way[inode]);
+    work.under_way.erase(inode);
+    put_off = push.opening && std::exchange(work.put_off, false);
+    return push;
   });
-  if (!may) return true;
-  const bool known = notifier_->Store(ToUint(inode), offset, bytes);
-  const auto after = work_.With([](Work& work) {
-    work.pushing.reset();
-    return std::exchange(work.after_push, {});
-  });
-  for (const auto& done : after) done();
-  return known;
+  if (put_off) work_.WithNotify([](Work& work) { work.news = true; });
+  for (const auto& done : ended.then) done();
 }
 
 }  // namespace layerfs

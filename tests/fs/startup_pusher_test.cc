@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <thread>
 
+#include "tests/fetch/fake_source.h"
 #include "tests/fetch/temp_dir.h"
 
 namespace layerfs {
@@ -33,7 +35,6 @@ class FakeKernel final : public Notifier {
     state_.WaitThen([](State& s) { return !s.page_locked; }, [](State&) {});
     return state_.WithNotify([&](State& s) {
       s.storing = false;
-      if (s.unknown_for > 0) return --s.unknown_for, false;
       s.stores.insert({node, offset, bytes.size()});
       return true;
     });
@@ -41,10 +42,6 @@ class FakeKernel final : public Notifier {
 
   void LockPage(bool locked) {
     state_.WithNotify([&](State& s) { s.page_locked = locked; });
-  }
-  // The next stores come before the kernel knows their node.
-  void BeSlow(int stores) {
-    state_.With([&](State& s) { s.unknown_for = stores; });
   }
   void WaitUntilStoring() {
     state_.WaitThen([](State& s) { return s.storing; }, [](State&) {});
@@ -61,7 +58,6 @@ class FakeKernel final : public Notifier {
     std::set<Store_> stores;
     bool page_locked = false;
     bool storing = false;
-    int unknown_for = 0;
   };
   Synchronized<State> state_;
 };
@@ -85,12 +81,28 @@ class StartupPusherTest : public testing::Test {
     pack_ = std::make_shared<StartupPack>(
         head_, std::vector<PackRun>{{kFile, 0, 1}, {kOther, 0, 1}, {kFile, 1, 2}},
         std::move(object), false);
-    pusher_.emplace(pack_, [](InodeNumber inode) { return inode == kFile ? kFileBytes : kPage; });
+    pusher_.emplace(
+        pack_, [](InodeNumber inode) { return inode == kFile ? kFileBytes : kPage; }, clock_);
     pusher_->Start(kernel_);
   }
   ~StartupPusherTest() override {
     kernel_.LockPage(false);
     pusher_->Stop();
+  }
+
+  // What had been pushed when the open was answered; nothing while it has not been.
+  using Opened = std::shared_ptr<Synchronized<std::optional<Stores>>>;
+  Opened Open(InodeNumber inode) {
+    auto opened = std::make_shared<Synchronized<std::optional<Stores>>>();
+    pusher_->BeforeOpen(
+        inode, [this, opened] { opened->WithNotify([&](auto& at) { at = kernel_.stores(); }); });
+    return opened;
+  }
+  static std::optional<Stores> Peek(const Opened& opened) {
+    return opened->With([](auto& at) { return at; });
+  }
+  static Stores Wait(const Opened& opened) {
+    return opened->WaitThen([](auto& at) { return at.has_value(); }, [](auto& at) { return *at; });
   }
 
   void Arrive(size_t pages) { ASSERT_TRUE(pack_->Append(Bytes(pages * kPage, 7)).has_value()); }
@@ -100,63 +112,108 @@ class StartupPusherTest : public testing::Test {
   std::shared_ptr<ObjectCache> cache_;
   std::shared_ptr<StartupPack> pack_;
   FakeKernel kernel_;
+  FakeClock clock_;
   std::optional<StartupPusher> pusher_;
 };
 
-TEST_F(StartupPusherTest, PagesOfKnownFilesArePushedAsTheyCome) {
-  pusher_->OnKnown(kFile);
+const Stores kFirstPage = {{5, 0, kPage}};
+const Stores kWholeFile = {{5, 0, kPage}, {5, kPage, kFileBytes - kPage}};
+
+TEST_F(StartupPusherTest, PagesOfOpenFilesArePushedAsTheyCome) {
+  EXPECT_EQ(Peek(Open(kFile)), Stores{});
   Arrive(2);
   kernel_.WaitForStores(1);
-  EXPECT_EQ(kernel_.stores(), (Stores{{5, 0, kPage}}));
+  EXPECT_EQ(kernel_.stores(), kFirstPage);
   Arrive(2);
   kernel_.WaitForStores(2);
-  EXPECT_EQ(kernel_.stores(), (Stores{{5, 0, kPage}, {5, kPage, kFileBytes - kPage}}));
+  EXPECT_EQ(kernel_.stores(), kWholeFile);
 }
 
-TEST_F(StartupPusherTest, WhatCameBeforeIsPushedWhenTheFileBecomesKnown) {
-  Arrive(4);
-  pusher_->OnKnown(kOther);
-  kernel_.WaitForStores(1);
-  pusher_->OnKnown(kFile);
+TEST_F(StartupPusherTest, WhatIsThereIsPushedBeforeTheFileIsOpen) {
+  Arrive(2);
+  EXPECT_EQ(Peek(Open(kFile)), kFirstPage);
+  Arrive(2);
+  EXPECT_EQ(Peek(Open(kOther)).value_or(Stores{}).count({9, 0, kPage}), 1U);
   kernel_.WaitForStores(3);
-  EXPECT_EQ(kernel_.stores(),
-            (Stores{{9, 0, kPage}, {5, 0, kPage}, {5, kPage, kFileBytes - kPage}}));
 }
 
-TEST_F(StartupPusherTest, AFileThatTheKernelIsAboutToKnowIsPushedAMomentLater) {
+TEST_F(StartupPusherTest, AFileThatWasOpenBeforeIsNotWaitedFor) {
+  Open(kFile);
+  kernel_.LockPage(true);
   Arrive(4);
-  kernel_.BeSlow(2);
-  pusher_->OnKnown(kFile);
+  kernel_.WaitUntilStoring();
+  EXPECT_EQ(Peek(Open(kFile)), Stores{});
+}
+
+TEST_F(StartupPusherTest, AnOpenAmidTheFirstIsAnsweredWithItAndNoThreadWaits) {
+  Arrive(4);
+  kernel_.LockPage(true);
+  Opened first;
+  std::jthread opener([&] { first = Open(kFile); });
+  kernel_.WaitUntilStoring();
+  const Opened second = Open(kFile);
+  EXPECT_EQ(Peek(second), std::nullopt);
+  kernel_.LockPage(false);
+  EXPECT_EQ(Wait(second), kWholeFile);
+  opener.join();
+  EXPECT_EQ(Peek(first), kWholeFile);
+}
+
+TEST_F(StartupPusherTest, WhatComesAmidAnOpenIsPushedAfterIt) {
+  Arrive(2);
+  kernel_.LockPage(true);
+  Opened opened;
+  std::jthread opener([&] { opened = Open(kFile); });
+  kernel_.WaitUntilStoring();
+  Arrive(2);
+  kernel_.LockPage(false);
+  opener.join();
   kernel_.WaitForStores(2);
-  EXPECT_EQ(kernel_.stores(), (Stores{{5, 0, kPage}, {5, kPage, kFileBytes - kPage}}));
+  EXPECT_EQ(kernel_.stores(), kWholeFile);
 }
 
 TEST_F(StartupPusherTest, AFileThatChangesIsNotPushedAnyMore) {
-  pusher_->OnKnown(kFile);
-  pusher_->OnKnown(kOther);
+  Open(kFile);
+  Open(kOther);
   bool told = false;
   pusher_->Forbid(kFile, [&] { told = true; });
   EXPECT_TRUE(told);
   Arrive(4);
   kernel_.WaitForStores(1);
+  EXPECT_NE(Peek(Open(kFile)), std::nullopt);
   pusher_->Stop();
   EXPECT_EQ(kernel_.stores(), (Stores{{9, 0, kPage}}));
 }
 
 TEST_F(StartupPusherTest, AChangeWaitsForThePushThatIsUnderWayAndNoThreadForIt) {
-  pusher_->OnKnown(kFile);
+  Open(kFile);
   kernel_.LockPage(true);
   Arrive(4);
   kernel_.WaitUntilStoring();
-  auto told = std::make_shared<Synchronized<std::optional<Stores>>>();
+  const auto told = std::make_shared<Synchronized<std::optional<Stores>>>();
   pusher_->Forbid(kFile, [&, told] { told->WithNotify([&](auto& at) { at = kernel_.stores(); }); });
-  EXPECT_FALSE(told->With([](auto& at) { return at.has_value(); }));
+  EXPECT_EQ(Peek(told), std::nullopt);
   kernel_.LockPage(false);
-  const Stores when_told =
-      told->WaitThen([](auto& at) { return at.has_value(); }, [](auto& at) { return *at; });
+  const Stores when_told = Wait(told);
   pusher_->Stop();
-  EXPECT_EQ(when_told, (Stores{{5, 0, kPage}}));
+  EXPECT_EQ(when_told, kFirstPage);
   EXPECT_EQ(kernel_.stores(), when_told);
+}
+
+TEST_F(StartupPusherTest, IsSettledSomeSecondsAfterThePackHasEnded) {
+  Open(kFile);
+  Arrive(4);
+  kernel_.WaitForStores(2);
+  clock_.Advance(std::chrono::seconds(60));
+  EXPECT_FALSE(pusher_->settled());
+  pack_->End();
+  EXPECT_FALSE(pusher_->settled());
+  const auto give_up = std::chrono::steady_clock::now() + kTestPatience;
+  while (!pusher_->settled() && std::chrono::steady_clock::now() < give_up) {
+    clock_.Advance(std::chrono::seconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_TRUE(pusher_->settled());
 }
 
 }  // namespace
