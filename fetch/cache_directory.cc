@@ -91,6 +91,15 @@ Result<bool> HoldsOtherThings(const std::string& path) {
   return found;
 }
 
+Status MakePrivateDirectory(const std::string& path) {
+  Status made = MakeDirectories(path, 0700);
+  if (made.has_value()) return {};
+  Error error = std::move(made).error();
+  if (error.system_errno == ENOTDIR) error.code = ErrorCode::kInvalidArgument;
+  error.context = "cannot be made: " + error.context + "; name another one with --cache";
+  return Fail(std::move(error));
+}
+
 }  // namespace
 
 std::string WholeObjectName(const Digest& digest) { return FannedOut("objects", digest); }
@@ -116,7 +125,7 @@ Result<std::unique_ptr<CacheDirectory>> CacheDirectory::Open(Options options) {
   if (options.path.empty()) return Fail(ErrorCode::kInvalidArgument, "cache directory: no path");
   std::unique_ptr<CacheDirectory> cache(new CacheDirectory(std::move(options)));
   const std::string object = "cache directory " + cache->path_;
-  if (!cache->read_only_) LAYERFS_CHECK_OK_IN(MakeDirectories(cache->path_, 0700), object);
+  if (!cache->read_only_) LAYERFS_CHECK_OK_IN(MakePrivateDirectory(cache->path_), object);
   LAYERFS_TRY_IN(root, OpenFile(cache->path_, O_RDONLY | O_DIRECTORY), object);
   cache->root_ = std::move(root);
   LAYERFS_CHECK_OK_IN(cache->CheckOwner(), object);
