@@ -92,6 +92,13 @@ const BadImage kBadImages[] = {
        source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
      },
      ErrorCode::kUnsupported, "not an image"},
+    {"IndexOfIndexes",
+     [](const LayoutImage& source, const std::string&) {
+       const Descriptor inner =
+           source.AddIndex({source.AddImage({.layers = {{SmallTar("a")}}})}, false);
+       source.Tag("latest", source.AddIndex({inner}, false));
+     },
+     ErrorCode::kNotFound, "not an image (application/vnd.oci.image.index.v1+json)"},
     {"LayerOfAnotherKind",
      [](const LayoutImage& source, const std::string&) {
        TagImage(source, {.layers = {{SmallTar("a"), "application/vnd.example.wasm"}}});
