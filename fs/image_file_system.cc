@@ -82,6 +82,10 @@ struct ImageFileSystem::State {
 
   // Whether opening a file may put what the startup pack has of it into the page cache.
   bool StartsUp() const { return pusher.has_value() && !pusher->settled(); }
+  // With a backing file, the page cache is that file's.
+  bool MayPush(InodeNumber number) const {
+    return StartsUp() && !(passthrough && reader.WholeObject(number) != nullptr);
+  }
 
   bool Contains(NodeId node) const {
     return node <= UINT32_MAX && tree.Contains(InodeNumber{static_cast<uint32_t>(node)});
@@ -227,7 +231,7 @@ void ImageFileSystem::Open(const Caller& /*caller*/, NodeId node, int flags, Rep
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return reply.Errno(EROFS);
   const InodeNumber number = State::ToInode(node);
-  if (!state_->StartsUp()) return OpenNow(number, std::move(reply));
+  if (!state_->MayPush(number)) return OpenNow(number, std::move(reply));
   // std::function wants what can be copied, and a Reply cannot.
   const auto shared = std::make_shared<Reply>(std::move(reply));
   state_->pusher->BeforeOpen(number,
