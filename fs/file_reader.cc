@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <unordered_map>
 
 #include "fetch/clock.h"
@@ -16,6 +17,8 @@
 namespace layerfs {
 namespace {
 
+// A request each, most of some 10 KiB.
+constexpr uint32_t kMaxTablesAhead = 16;
 // Set in the space of a sparse file's stream, whose positions are the file's own.
 constexpr uint64_t kSparseSpace = uint64_t{1} << 32;
 
@@ -86,6 +89,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   ReadStreams streams;
   Synchronized<std::unordered_map<ReadId, Announced>> waiting;
   RecentFailures recent_failures;
+  std::once_flag tables_ahead;
   std::once_flag warned_uncached;
 
   // Null where the cache cannot take it: then it is read without being kept.
@@ -209,6 +213,21 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
           if (!got.has_value()) return self->FailPart(operation, got.error());
           self->ReadPieces(operation, offset, size, *got);
         });
+    if (!missing->empty()) {
+      std::call_once(tables_ahead, [&] { FetchTablesAhead(operation->inode); });
+    }
+  }
+
+  // With the first read that waits for a chunk table: the others', so that the first file of each
+  // layer does not take one round trip more. A startup pack brings them.
+  void FetchTablesAhead(InodeNumber reader) {
+    if (image->startup() != nullptr || !cache->keeps()) return;
+    const uint32_t count = image->tree().segment_count();
+    if (count > kMaxTablesAhead) return;
+    std::vector<uint32_t> numbers(count);
+    std::iota(numbers.begin(), numbers.end(), 0U);
+    FetchSegments(reader, numbers, {}, FetchClass::kReadahead,
+                  [](const Result<ChunkMap::SegmentSet>&) {});
   }
 
   using SegmentsDone = std::function<void(Result<ChunkMap::SegmentSet>)>;

@@ -36,6 +36,16 @@ bool IsBeforeCommand(std::string_view word) {
   return std::ranges::find(kWords, word) != std::ranges::end(kWords);
 }
 
+// What shells do themselves (dash(1), bash(1)), though there is a program of that name.
+bool IsBuiltIn(std::string_view word) {
+  constexpr std::string_view kWords[] = {
+      "alias", "bg",   "cd",      "echo",   "eval",  "exit",    "export", "false",
+      "fc",    "fg",   "getopts", "hash",   "jobs",  "kill",    "local",  "printf",
+      "pwd",   "read", "return",  "set",    "shift", "source",  "test",   "times",
+      "trap",  "true", "type",    "ulimit", "umask", "unalias", "unset",  "wait"};
+  return std::ranges::find(kWords, word) != std::ranges::end(kWords);
+}
+
 }  // namespace
 
 std::optional<ElfHead> ParseElfHead(ByteSpan head) {
@@ -123,10 +133,11 @@ std::vector<std::string> ProgramsInScript(ByteSpan text) {
       continue;
     }
     if (command && IsBeforeCommand(word)) continue;
-    if (size > 1 && size <= kMaxPathBytes && (word.front() == '/' || command)) {
+    const bool is_program = word.front() == '/' || (command && !IsBuiltIn(word));
+    if (size > 1 && size <= kMaxPathBytes && is_program) {
       programs.emplace_back(word);
     }
-    command = false;
+    command = word.ends_with("/env");  // what follows is what it runs
   }
   return programs;
 }

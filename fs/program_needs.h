@@ -47,7 +47,7 @@ std::string ElfString(ByteSpan strings, uint64_t offset);
 // Whether a file that begins so is a script (execve(2)).
 bool IsScript(ByteSpan head);
 // What a script may run, in its order: its interpreter, absolute paths wherever they stand, and
-// the words that stand where a shell expects a command.
+// the words that stand where a shell expects a command and are none of its own.
 std::vector<std::string> ProgramsInScript(ByteSpan text);
 
 }  // namespace layerfs

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -30,6 +31,14 @@ constexpr uint64_t kMaxWholeBytes = uint64_t{8} << 20;
 constexpr uint64_t kMinAroundBytes = uint64_t{512} << 10;
 constexpr uint64_t kMaxAroundBytes = uint64_t{4} << 20;
 constexpr size_t kMaxNoted = 256;
+// What nearly every program of an image needs first, wherever the ABI of this machine puts it.
+#if defined(__x86_64__)
+constexpr const char* kLoaders[] = {"/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"};
+#elif defined(__aarch64__)
+constexpr const char* kLoaders[] = {"/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-aarch64.so.1"};
+#else
+constexpr std::array<const char*, 0> kLoaders;
+#endif
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::vector<std::string> Words(const Json& object, const char* key) {
@@ -194,6 +203,7 @@ class ProgramPrefetch::Worker {
   void NeedConfigured() {
     if (std::exchange(configured_, true)) return;
     Need("/etc/ld.so.cache");
+    for (const char* const loader : kLoaders) NeedInterpreter(loader);
     if (config_.empty()) return;
     const auto config = ParseJson(AsBytes(config_), config_.size());
     if (!config.has_value()) return LogDebug("programs ahead: " + config.error().context);
@@ -260,8 +270,9 @@ class ProgramPrefetch::Worker {
     const auto interpreter = Find(path);
     if (!interpreter.has_value()) return;
     Examine(*interpreter, true);
-    // Where a distribution keeps the loader it keeps the libraries for it.
+    // Where a distribution keeps the loader it keeps the libraries for it, and first the C library.
     const std::string directory = DirectoryOf(*interpreter);
+    Need(directory + "/libc.so.6");
     if (std::ranges::find(library_directories_, directory) == library_directories_.end()) {
       library_directories_.insert(library_directories_.begin(), directory);
     }

@@ -92,7 +92,12 @@ TEST(ProgramNeedsTest, AScriptNamesItsInterpreterAndTheProgramsThatItCalls) {
   EXPECT_EQ(ProgramsInScript(AsBytes("#!/bin/sh\n# which find is it\nmkdir -p run\n"
                                      "if test -x sort; then MODE=fast exec serve now; fi\n"
                                      "id=$(hostname); date | tee log\n")),
-            (Programs{"/bin/sh", "mkdir", "test", "serve", "fi", "date", "tee"}));
+            (Programs{"/bin/sh", "mkdir", "serve", "fi", "date", "tee"}));
+  EXPECT_EQ(ProgramsInScript(AsBytes("#!/usr/bin/env python3\nimport os\n")),
+            (Programs{"/usr/bin/env", "python3", "import"}));
+  EXPECT_EQ(ProgramsInScript(AsBytes("#!/bin/bash\ncd /srv; echo hello | cat\nprintf x; "
+                                     "kill %1; wait || true\n")),
+            (Programs{"/bin/bash", "/srv", "cat"}));
   EXPECT_EQ(ProgramsInScript(AsBytes("/bin/sh")), Programs{});
   EXPECT_EQ(ProgramsInScript(AsBytes("#! / //")), (Programs{"//"}));
   EXPECT_LE(
