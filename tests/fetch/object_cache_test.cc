@@ -40,19 +40,6 @@ TEST_F(ObjectCacheTest, NewObjectHoldsNothingAndMakesNoFile) {
   EXPECT_FALSE(std::filesystem::exists(Partial(object->id())));
 }
 
-TEST_F(ObjectCacheTest, FileInPlaceOfTheDirectoryIsRefusedWithTheRemedy) {
-  const std::string file = CachePath() + "-file";
-  ASSERT_TRUE(WriteFileAtomically(file, AsBytes("text")).has_value());
-  for (const std::string& path : {file, file + "/below"}) {
-    const auto opened = ObjectCache::Open({.directory = path});
-    ASSERT_FALSE(opened.has_value());
-    EXPECT_EQ(ErrorCode::kInvalidArgument, opened.error().code);
-    EXPECT_EQ("cache directory " + path + ": cannot be made: " + path +
-                  ": Not a directory; name another one with --cache",
-              opened.error().context);
-  }
-}
-
 TEST_F(ObjectCacheTest, WrittenPagesAreContainedAndOthersAreNot) {
   const auto cache = OpenCache(CachePath());
   const Bytes content = PatternBytes(200 * kPage + 17, 1);
@@ -379,7 +366,8 @@ INSTANTIATE_TEST_SUITE_P(
                                        std::filesystem::create_directories(path);
                                        std::ofstream(path + "/thesis.tex") << "x";
                                      }},
-                    ForeignDirectory{"AFile", ErrorCode::kNotFound, "Not a directory",
+                    ForeignDirectory{"AFile", ErrorCode::kInvalidArgument,
+                                     "Not a directory; name another one with --cache",
                                      [](const std::string& path) { std::ofstream(path) << "x"; }},
                     ForeignDirectory{"WritableByAll", ErrorCode::kPermission, "chmod go-w",
                                      [](const std::string& path) {
