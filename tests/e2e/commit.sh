@@ -191,5 +191,10 @@ diff <("${podman[@]}" diff changed | grep -v ' /\(run\|etc/mtab\|run/.*\)$' | so
 "${podman[@]}" rm -f changed >/dev/null
 
 fact "what is wrong is said"
+mount_image "$BASE" "$M" --container-layer "$WORK/whiteouts"
+mkdir "$M/app/.wh.none"
+unmount_image "$M"
+"$LAYERFS" diff "$WORK/whiteouts" | grep -qxF "A /app/.wh.none" || fail "diff leaves out .wh.none"
+expect_error 4 "/app/.wh.none.*rename or remove" "$LAYERFS" commit "$WORK/whiteouts" "oci:$WORK/never:latest"
 expect_error 2 "FROM" "$LAYERFS" commit -c 'FROM x' made "oci:$WORK/layout:bad"
 expect_error 3 "no container layer|there is none|not a container layer|No such" "$LAYERFS" commit ./nowhere "oci:$WORK/layout:bad"

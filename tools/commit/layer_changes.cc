@@ -207,6 +207,10 @@ class LayerWalk {
     if (object.is_directory()) return WalkUpperDirectory(place, name, object, std::move(entry));
     if (S_ISSOCK(entry.mode)) {
       notes_.push_back(Quoted("/" + path) + " is a socket, which a layer cannot hold");
+      // Nor may what it took the place of come back.
+      entry.type = EntryType::kWhiteout;
+      entry.in_tar = base.has_value() && !place.full;
+      entries_[path] = std::move(entry);
       return {};
     }
     identities_[path] = {true, object.inode};

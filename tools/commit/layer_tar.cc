@@ -6,12 +6,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <future>
 #include <memory>
 
 #include "fs/interrupts.h"
 #include "fs/layer_file.h"
 #include "fs/lower_file.h"
+#include "fs/overlay_marks.h"
 #include "fs/partial_map.h"
 #include "index/path.h"
 
@@ -39,6 +41,21 @@ Result<Bytes> ReadAndWait(Start start) {
     }
   });
   return answer.get();
+}
+
+// A path may be longer than a call takes: in the container, a step at a time led there.
+Result<UniqueFd> OpenLongPath(int directory_fd, std::string_view path, int flags) {
+  UniqueFd on_the_way;
+  while (path.size() >= PATH_MAX) {
+    const size_t slash = path.rfind('/', PATH_MAX - 1);
+    if (slash == std::string_view::npos) return FailErrno(std::string(path), ENAMETOOLONG);
+    LAYERFS_TRY(next, OpenFileAt(directory_fd, std::string(path.substr(0, slash)),
+                                 O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    on_the_way = std::move(next);
+    directory_fd = on_the_way.get();
+    path.remove_prefix(slash + 1);
+  }
+  return OpenFileAt(directory_fd, std::string(path), flags);
 }
 
 // One file's bytes, wherever they are.
@@ -100,7 +117,7 @@ class ContentOpener {
   Result<std::unique_ptr<Content>> OpenUpper(const LayerEntry& entry) {
     const int directory = entry.in_index ? layer_.index() : layer_.upper();
     LayerFile::Parts parts;
-    LAYERFS_TRY(fd, OpenFileAt(directory, entry.upper_path, O_RDWR | O_NOFOLLOW));
+    LAYERFS_TRY(fd, OpenLongPath(directory, entry.upper_path, O_RDWR | O_NOFOLLOW));
     parts.upper = std::move(fd);
     LAYERFS_CHECK_OK(FindMap(entry, parts));
     LAYERFS_TRY(file, LayerFile::Open(std::move(parts), interrupts_));
@@ -186,10 +203,22 @@ Status WriteFile(const LayerEntry& entry, ContentOpener& opener, PaxWriter& writ
   return {};
 }
 
+// In a layer such a name deletes another one (image-spec layer.md).
+Status RefuseWhiteoutName(const LayerEntry& entry) {
+  if (entry.type == EntryType::kWhiteout || entry.type == EntryType::kOpaque) return {};
+  const std::string_view name = std::string_view(entry.path).substr(entry.path.rfind('/') + 1);
+  if (!name.starts_with(kWhiteoutPrefix)) return {};
+  return Fail(ErrorCode::kUnsupported,
+              "a layer cannot hold a name that begins with .wh.; rename or remove it first");
+}
+
 }  // namespace
 
 Status WriteLayerTar(const LayerChanges& changes, const ContainerLayer& layer, FileReader* reader,
                      const PaxWriter::Sink& sink) {
+  for (const LayerEntry& entry : changes.entries) {
+    LAYERFS_CHECK_OK_IN(RefuseWhiteoutName(entry), Quoted("/" + entry.path));
+  }
   ContentOpener opener(layer, reader);
   PaxWriter writer(sink);
   for (const LayerEntry& entry : changes.entries) {

@@ -19,9 +19,10 @@ Status ReadMarks(const ObjectPath& path, UpperObject& object) {
       LAYERFS_TRY(text, ReadXattr(path, name));
       if (text.has_value()) LAYERFS_CHECK_OK(ApplyOverrideStat(*text, object.attributes));
     }
-    if (IsPrivateXattr(name)) continue;
+    const auto shown = ShownXattrName(name);
+    if (!shown.has_value()) continue;
     LAYERFS_TRY(value, ReadXattr(path, name));
-    if (value.has_value()) object.xattrs[name] = std::move(*value);
+    if (value.has_value()) object.xattrs[*shown] = std::move(*value);
   }
   LAYERFS_TRY(origin, ReadOrigin(path));
   object.origin = origin;
