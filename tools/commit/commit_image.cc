@@ -87,9 +87,7 @@ class Commit {
       config = image.document;
     }
     for (const char* member : kStaleMembers) config.erase(member);
-    for (const std::string& change : options_.changes) {
-      LAYERFS_CHECK_OK(ApplyConfigChange(change, config["config"]));
-    }
+    LAYERFS_CHECK_OK(ApplyConfigChanges(options_.changes, config["config"]));
     config["created"] = TimeText(options_.created);
     if (!options_.author.empty()) config["author"] = options_.author;
     return config;

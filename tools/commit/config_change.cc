@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,15 +38,44 @@ std::unexpected<Error> Bad(std::string why) {
   return Fail(ErrorCode::kInvalidArgument, std::move(why));
 }
 
+// "1m30s", as Go's time.ParseDuration reads it; nanoseconds. Nothing where it is none.
+std::optional<int64_t> ParseGoDuration(std::string_view text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"ns", 1},  {"us", 1e3}, {"ms", 1e6},
+                                                            {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+  constexpr double kMost = 9.2e18;
+  if (text == "0") return 0;
+  double sum = 0;
+  bool any = false;
+  while (!text.empty()) {
+    double value = 0;
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+    if (error != std::errc() || value < 0) return std::nullopt;
+    text.remove_prefix(static_cast<size_t>(end - text.data()));
+    const std::string_view unit = text.substr(0, text.find_first_of(".0123456789"));
+    const auto known = std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
+    if (known == std::end(kUnits)) return std::nullopt;
+    text.remove_prefix(unit.size());
+    sum += value * known->second;
+    any = true;
+  }
+  if (!any || sum > kMost) return std::nullopt;
+  return static_cast<int64_t>(sum);
+}
+
 class ConfigChange {
  public:
   explicit ConfigChange(Json& config) : config_(config) {}
 
   Status Apply(const std::string& instruction, std::string_view rest) {
     if (rest.empty()) return Bad("says nothing behind " + instruction);
-    if (instruction == "CMD") return SetCommand("Cmd", rest);
+    if (instruction == "CMD") {
+      has_command_ = true;
+      return SetCommand("Cmd", rest);
+    }
     if (instruction == "ENTRYPOINT") {
-      config_.erase("Cmd");
+      // The image's command was for the image's entry point.
+      if (!has_command_) config_.erase("Cmd");
       return SetCommand("Entrypoint", rest);
     }
     if (instruction == "ENV") return SetEnvironment(rest);
@@ -236,7 +267,11 @@ class ConfigChange {
     if (equals == std::string_view::npos) return Bad(Quoted(option) + " has no value");
     const std::string value(option.substr(equals + 1));
     if (name == "--retries") {
-      LAYERFS_TRY(retries, Port(value));
+      unsigned retries = 0;
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), retries);
+      if (error != std::errc() || end != value.data() + value.size()) {
+        return Bad(Quoted(value) + " is no number of retries");
+      }
       health["Retries"] = retries;
       return {};
     }
@@ -247,8 +282,10 @@ class ConfigChange {
         {"--start-interval", "StartInterval"}};
     for (const auto& [word, member] : kTimes) {
       if (name != word) continue;
-      LAYERFS_TRY(time, ParseDuration(value));
-      health[member] = std::chrono::nanoseconds(time).count();
+      const auto nanoseconds = ParseGoDuration(value);
+      if (!nanoseconds.has_value())
+        return Bad(Quoted(value) + " is no time such as 1m30s or 500ms");
+      health[member] = *nanoseconds;
       return {};
     }
     return Bad(Quoted(name) + " is not known");
@@ -289,15 +326,18 @@ class ConfigChange {
   }
 
   Json& config_;
+  bool has_command_ = false;  // by an instruction
 };
 
 }  // namespace
 
-Status ApplyConfigChange(std::string_view instruction, Json& config) {
+Status ApplyConfigChanges(std::span<const std::string> instructions, Json& config) {
   if (!config.is_object()) config = Json::object();
-  const auto [word, rest] = TakeWord(instruction);
-  LAYERFS_CHECK_OK_IN(ConfigChange(config).Apply(word, rest),
-                      "--change " + Quoted(Trim(instruction)));
+  ConfigChange change(config);
+  for (const std::string& instruction : instructions) {
+    const auto [word, rest] = TakeWord(instruction);
+    LAYERFS_CHECK_OK_IN(change.Apply(word, rest), "--change " + Quoted(Trim(instruction)));
+  }
   return {};
 }
 

@@ -17,7 +17,7 @@ class Change : public testing::TestWithParam<Case> {};
 
 TEST_P(Change, IsThatOfDockerCommit) {
   Json config = Json::parse(GetParam().before);
-  const Status applied = ApplyConfigChange(GetParam().instruction, config);
+  const Status applied = ApplyConfigChanges({{GetParam().instruction}}, config);
   ASSERT_TRUE(applied.has_value()) << applied.error().context;
   EXPECT_EQ(nlohmann::json(config), nlohmann::json::parse(GetParam().after)) << config.dump();
 }
@@ -62,11 +62,26 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"HealthShell", "HEALTHCHECK --interval=5s --retries=3 CMD curl -f x", "{}",
              R"({"Healthcheck": {"Interval": 5000000000, "Retries": 3,
                  "Test": ["CMD-SHELL", "curl -f x"]}})"},
+        Case{"HealthTimes",
+             "HEALTHCHECK --interval=1m30s --timeout=1.5s --start-period=0 --retries=0 CMD x", "{}",
+             R"({"Healthcheck": {"Interval": 90000000000, "Timeout": 1500000000, "StartPeriod": 0,
+                 "Retries": 0, "Test": ["CMD-SHELL", "x"]}})"},
         Case{"HealthExec", R"(HEALTHCHECK CMD ["a", "b"])", "{}",
              R"({"Healthcheck": {"Test": ["CMD", "a", "b"]}})"}),
     [](const auto& info) { return info.param.name; });
 
-TEST(ApplyConfigChange, RefusesWhatItCannotRead) {
+TEST(ApplyConfigChanges, ACommandOfTheirOwnStaysInWhateverOrder) {
+  for (const std::vector<std::string>& changes :
+       {std::vector<std::string>{R"(CMD ["a"])", R"(ENTRYPOINT ["e"])"},
+        std::vector<std::string>{R"(ENTRYPOINT ["e"])", R"(CMD ["a"])"}}) {
+    Json config = Json::parse(R"({"Cmd": ["old"]})");
+    ASSERT_TRUE(ApplyConfigChanges(changes, config).has_value());
+    EXPECT_EQ(config["Entrypoint"], Json::array({"e"}));
+    EXPECT_EQ(config["Cmd"], Json::array({"a"}));
+  }
+}
+
+TEST(ApplyConfigChanges, RefusesWhatItCannotRead) {
   for (const char* bad : {"",
                           "FROM x",
                           "RUN x",
@@ -93,7 +108,7 @@ TEST(ApplyConfigChange, RefusesWhatItCannotRead) {
                           "ONBUILD FROM x",
                           "LABEL =v"}) {
     Json config = Json::object();
-    const Status applied = ApplyConfigChange(bad, config);
+    const Status applied = ApplyConfigChanges({{bad}}, config);
     ASSERT_FALSE(applied.has_value()) << bad;
     EXPECT_EQ(applied.error().code, ErrorCode::kInvalidArgument) << bad;
     EXPECT_TRUE(applied.error().context.starts_with("--change")) << applied.error().context;
