@@ -108,6 +108,34 @@ Result<MarkForm> ProbeForm(int work_fd) {
   return form;
 }
 
+// Whether the directory `inner` is the one that `outer` tells of, or lies in it.
+Result<bool> LiesIn(const std::string& inner, const struct stat& outer) {
+  LAYERFS_TRY(at, OpenFile(inner, O_PATH | O_DIRECTORY));
+  struct stat now{};
+  if (::fstat(at.get(), &now) != 0) return FailErrno(inner, errno);
+  for (;;) {
+    if (now.st_dev == outer.st_dev && now.st_ino == outer.st_ino) return true;
+    LAYERFS_TRY_IN(parent, OpenFileAt(at.get(), "..", O_PATH | O_DIRECTORY), inner);
+    struct stat above{};
+    if (::fstat(parent.get(), &above) != 0) return FailErrno(inner, errno);
+    if (above.st_dev == now.st_dev && above.st_ino == now.st_ino) return false;
+    at = std::move(parent);
+    now = above;
+  }
+}
+
+// What is written to `outer`, or cleaned up there, must not be what `inner` holds.
+Status CheckApart(std::string_view inner_option, const std::string& inner,
+                  std::string_view outer_option, const std::string& outer) {
+  struct stat attributes{};
+  if (::stat(outer.c_str(), &attributes) != 0) return FailErrno(outer, errno);
+  LAYERFS_TRY(lies_in, LiesIn(inner, attributes));
+  if (!lies_in) return {};
+  return Fail(ErrorCode::kInvalidArgument,
+              std::string(inner_option) + "=" + inner + ": is " + std::string(outer_option) + "=" +
+                  outer + ", or lies in it; give them directories beside each other");
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> NamesInDirectory(UniqueFd directory) {
@@ -238,8 +266,16 @@ Result<ContainerLayer> ContainerLayer::OpenExisting(const std::string& directory
 }
 
 Result<ContainerLayer> ContainerLayer::OpenPlain(const std::string& upper, const std::string& work,
+                                                 std::span<const std::string> lowers,
                                                  const PlainMarks& marks) {
+  LAYERFS_CHECK_OK(CheckApart("workdir", work, "upperdir", upper));
+  LAYERFS_CHECK_OK(CheckApart("upperdir", upper, "workdir", work));
+  for (const std::string& lower : lowers) {
+    LAYERFS_CHECK_OK(CheckApart("lowerdir", lower, "upperdir", upper));
+    LAYERFS_CHECK_OK(CheckApart("lowerdir", lower, "workdir", work));
+  }
   LAYERFS_TRY(layer, OpenParts(upper, work, false));
+  LAYERFS_CHECK_OK(LayerLock::TakeOpen(layer.upper_.get(), upper));
   if (marks.user) layer.form_.trusted = false;
   layer.directory_ = upper;
   if (marks.override_stat) LAYERFS_CHECK_OK_IN(layer.KeepOwnersInXattrs(), upper);

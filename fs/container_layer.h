@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ class ContainerLayer {
     bool override_stat = false;  // owners and modes in attributes even where it may set them
   };
   static Result<ContainerLayer> OpenPlain(const std::string& upper, const std::string& work,
+                                          std::span<const std::string> lowers,
                                           const PlainMarks& marks);
 
   // What DIR/image says, without opening the layer. kNotFound where there is none.

@@ -187,7 +187,13 @@ class DirectorySource final : public LowerSource {
 }  // namespace
 
 Result<std::unique_ptr<LowerSource>> OpenDirectorySource(const std::string& path) {
-  LAYERFS_TRY(root, OpenFile(path, O_RDONLY | O_DIRECTORY));
+  auto opened = OpenFile(path, O_RDONLY | O_DIRECTORY);
+  if (!opened.has_value()) {
+    Error error = std::move(opened).error();
+    if (error.system_errno == ENOTDIR) error.code = ErrorCode::kInvalidArgument;
+    return Fail(std::move(error));
+  }
+  UniqueFd root = std::move(*opened);
   struct stat attributes{};
   if (::fstat(root.get(), &attributes) != 0) return FailErrno(path, errno);
   return std::make_unique<DirectorySource>(path, std::move(root), attributes.st_dev);

@@ -83,6 +83,21 @@ Result<LayerLock> LayerLock::Take(int directory_fd, const std::string& directory
   return LayerLock(std::move(file));
 }
 
+Status LayerLock::TakeOpen(int directory_fd, const std::string& directory, Patience patience) {
+  const auto begin = std::chrono::steady_clock::now();
+  while (::flock(directory_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) return FailErrno(directory, errno);
+    if (std::chrono::steady_clock::now() - begin >= patience.for_serving) {
+      return Fail(ErrorCode::kBusy, directory +
+                                        ": is in use by another mount; unmount it first, or "
+                                        "give each mount an upper directory of its own");
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+  return {};
+}
+
 Status LayerLock::NoteMount(const std::string& mount_point) const {
   const std::string text = std::to_string(::getpid()) + " " + mount_point + "\n";
   LAYERFS_CHECK_OK_IN(WriteFullAt(file_.get(), 0, AsBytes(text)), kName);

@@ -28,6 +28,13 @@ class LayerLock {
     return Take(directory_fd, directory, Patience{});
   }
 
+  // Of a directory that nothing may be put into: the lock is on the open directory itself, for as
+  // long as it, or a duplicate, is open. kBusy where another mount has it.
+  static Status TakeOpen(int directory_fd, const std::string& directory, Patience patience);
+  static Status TakeOpen(int directory_fd, const std::string& directory) {
+    return TakeOpen(directory_fd, directory, Patience{});
+  }
+
   LayerLock() = default;
   // This process serves the layer's mount on `mount_point`, from now on.
   Status NoteMount(const std::string& mount_point) const;

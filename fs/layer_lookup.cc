@@ -26,6 +26,12 @@ Result<bool> LayerTree::IsUpperWhiteout(int directory, std::string_view name,
   return HasWhiteoutXattr(PathOfName(directory, name));
 }
 
+// Where nobody knows who has made the layers, a redirect could show what is to be hidden.
+Status LayerTree::CheckRedirect(const std::string& redirect) const {
+  if (redirect.empty() || options_.follow_redirects) return {};
+  return FailErrno("redirect to " + redirect, EPERM);
+}
+
 // What one source adds to a merge; `ends` where nothing below it counts, `name` where the sources
 // below have it under another one.
 Status LayerTree::MergeBelow(const LowerEntry& entry, uint32_t source, std::vector<LowerRef>& found,
@@ -36,6 +42,7 @@ Status LayerTree::MergeBelow(const LowerEntry& entry, uint32_t source, std::vect
   found.push_back({source, entry.object});
   if (!is_directory || sources_.size() == source + 1) return {};
   LAYERFS_TRY(marks, sources_[source]->Marks(entry.object));
+  LAYERFS_CHECK_OK(CheckRedirect(marks.redirect));
   ends = marks.opaque;
   if (!marks.redirect.empty()) name = std::move(marks.redirect);
   return {};
@@ -172,6 +179,7 @@ Status LayerTree::FillUpper(const LayerNode& parent, std::string_view name,
       return {};
     }
     LAYERFS_TRY(redirect, ReadRedirect(path));
+    LAYERFS_CHECK_OK(CheckRedirect(redirect));
     if (parent.lowers.empty() && !redirect.starts_with('/')) return {};
     LowerEntry first;
     LAYERFS_TRY(lowers, redirect.empty() ? LookupBelow(parent.lowers, name, &first)

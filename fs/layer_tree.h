@@ -53,6 +53,7 @@ class LayerTree {
  public:
   struct Options {
     bool redirect_dir = true;
+    bool follow_redirects = true;
     bool static_nlink = false;
     std::optional<uid_t> squash_uid;
     std::optional<gid_t> squash_gid;
@@ -154,6 +155,7 @@ class LayerTree {
                                const struct stat& attributes) const;
   Result<std::vector<LowerRef>> LookupBelow(const std::vector<LowerRef>& parents,
                                             std::string_view name, LowerEntry* first) const;
+  Status CheckRedirect(const std::string& redirect) const;
   Result<std::vector<LowerRef>> LookupRedirect(const std::vector<LowerRef>& parents,
                                                const std::string& redirect,
                                                LowerEntry* first) const;

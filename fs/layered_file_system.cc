@@ -72,6 +72,7 @@ Result<std::unique_ptr<LayeredFileSystem>> LayeredFileSystem::Make(
   ::umask(0);
   LayerTree::Options tree_options;
   tree_options.redirect_dir = options.redirect_dir;
+  tree_options.follow_redirects = options.follow_redirects;
   tree_options.static_nlink = options.static_nlink;
   tree_options.squash_uid = options.squash_uid;
   tree_options.squash_gid = options.squash_gid;

@@ -24,7 +24,8 @@ class LayeredFileSystem final : public FileSystem {
   struct Options {
     bool passthrough = true;  // open whole files of the container layer with a backing file
     bool posix_acl = true;
-    bool redirect_dir = true;  // directories from below can be renamed; else EXDEV
+    bool redirect_dir = true;      // directories from below can be renamed; else EXDEV
+    bool follow_redirects = true;  // else EPERM for a directory that has been renamed
     bool sync = true;  // false: fsync does nothing (fuse-overlayfs's and overlayfs's volatile)
     bool static_nlink = false;  // directories show one link
     // Owners that show instead of the real ones.

@@ -78,7 +78,7 @@ Status MountServer::ServeDirectories() {
     layer = std::move(opened);
   } else if (!overlay.upper_directory.empty()) {
     LAYERFS_TRY(opened, ContainerLayer::OpenPlain(overlay.upper_directory, overlay.work_directory,
-                                                  overlay.marks));
+                                                  overlay.lower_directories, overlay.marks));
     layer = std::move(opened);
   }
   if (layer.has_value()) LAYERFS_CHECK_OK(layer->NoteMount(target_.mount_point));

@@ -56,14 +56,15 @@ Result<IdMap> ParseIdMap(std::string_view word, std::string_view text) {
 std::string_view WhyRefused(std::string_view key, std::string_view value) {
   const bool on = value != "0" && value != "off" && value != "no";
   if (key == "metacopy" && on) return "files of directories are copied up whole";
-  if (key == "nfs_export" && on) return "file handles hold without it while the mount lasts";
+  if (key == "nfs_export" && on) return "a file handle holds while the kernel keeps its file";
   if (key == "writeback" && on) return "times would be the kernel's instead of the disk's";
   if (key == "xattr_permissions" && on && value != "2") {
     return "owners and modes are kept in user.containers.override_stat only, which is 2";
   }
   if (key == "plugins") return "there are none";
   if (key == "noxattrs" && on) return "the layer's marks are extended attributes";
-  if (key == "verity" && value == "require") return "metacopy files are not read";
+  if (key == "verity" && on) return "metacopy files are not read";
+  if (key.ends_with("context")) return "labels are those of the layers";
   if (key == "ino32_t" && on) return "inode numbers have 64 bits";
   return {};
 }
@@ -138,7 +139,7 @@ class Parser {
     LayeredFileSystem::Options& file_system = options_.file_system;
     const bool on = value != "0" && value != "off";
     if (key == "redirect_dir") {
-      file_system.redirect_dir = value == "on" || value == "1";
+      LAYERFS_CHECK_OK(ParseRedirectDir(value));
     } else if (key == "volatile") {
       file_system.sync = false;
     } else if (key == "fsync") {
@@ -174,6 +175,17 @@ class Parser {
       return false;
     }
     return true;
+  }
+
+  // overlayfs's words: off follows redirects as follow does, for they may be there already.
+  Status ParseRedirectDir(std::string_view value) {
+    options_.file_system.redirect_dir = value == "on" || value == "1";
+    options_.file_system.follow_redirects = value != "nofollow";
+    for (const std::string_view word : {"on", "1", "off", "0", "follow", "nofollow"}) {
+      if (value == word) return {};
+    }
+    return Fail(ErrorCode::kInvalidArgument, "-o redirect_dir=" + std::string(value) +
+                                                 ": is none of on, off, follow and nofollow");
   }
 
   OverlayOptions options_;

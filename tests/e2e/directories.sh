@@ -53,6 +53,17 @@ same_as "the merged tree" merged
 expect_error '[1-9][0-9]*' "read-only" touch mnt/new
 end
 umount merged
+mkdir -p moved/{lower/d,u,w}
+touch moved/lower/d/file
+mount -t overlay overlay -o lowerdir=moved/lower,upperdir=moved/u,workdir=moved/w,redirect_dir=on merged
+mv merged/d merged/renamed
+umount merged
+ours lowerdir=moved/u:moved/lower
+[[ -e mnt/renamed/file ]] || fail "a redirect is not followed"
+end
+ours lowerdir=moved/u:moved/lower,redirect_dir=nofollow
+expect_error 2 "not permitted" ls mnt/renamed
+end
 
 fact "the marks in a user's form, and those of fuse-overlayfs"
 mkdir -p user/{a,b}/{opaque,merged} user/b/{aufs,aufs-opaque}
@@ -308,9 +319,19 @@ done
 expect_error '[1-9]' "workdir" "$LAYERFS" mount mnt -o lowerdir=other/a,upperdir=other/u
 expect_error '[1-9]' "missing" "$LAYERFS" mount mnt -o lowerdir=other/missing
 ours lowerdir=other/a,upperdir=other/u,workdir=other/w
-mkdir second
+mkdir second other/w-too
 expect_error 1 "in use" "$LAYERFS" mount second -o lowerdir=other/a,upperdir=other/u,workdir=other/w
+expect_error 1 "in use" "$LAYERFS" mount second -o lowerdir=other/a,upperdir=other/u,workdir=other/w-too
 end
+
+mkdir -p nested/{u/w,w}
+touch nested/u/w/file
+for places in upperdir=nested/u,workdir=nested/u upperdir=nested/u,workdir=nested/u/w upperdir=nested/u/w,workdir=nested/u; do
+  expect_error 2 "lies in it" "$LAYERFS" mount mnt -o "lowerdir=other/a,$places"
+done
+expect_error 2 "lies in it" "$LAYERFS" mount mnt -o lowerdir=nested/u,upperdir=nested/u,workdir=nested/w
+expect_error 2 "Not a directory" "$LAYERFS" mount mnt -o lowerdir=nested/u/w/file
+[[ -e nested/u/w/file ]] || fail "a refused mount cleans up in what it was not given"
 
 fact "names with colons and commas"
 mkdir -p 'with:colon/in' 'with,comma/in'

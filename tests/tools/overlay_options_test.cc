@@ -77,6 +77,16 @@ TEST(OverlayOptionsTest, BehaviourIsWhatTheWordsSay) {
   EXPECT_EQ(file_system.gids.ToDisk(50), 0U);
 }
 
+TEST(OverlayOptionsTest, RedirectsAreFollowedUnlessTheWordSaysNot) {
+  for (const char* word : {"on", "1", "off", "0", "follow"}) {
+    const auto options = Parse(std::string("lowerdir=/a,redirect_dir=") + word);
+    ASSERT_TRUE(options.has_value()) << word;
+    EXPECT_TRUE(options->file_system.follow_redirects) << word;
+    EXPECT_EQ(options->file_system.redirect_dir, word == std::string("on") || word[0] == '1');
+  }
+  EXPECT_FALSE(Parse("lowerdir=/a,redirect_dir=nofollow")->file_system.follow_redirects);
+}
+
 TEST(OverlayOptionsTest, SquashToRootYieldsToANumber) {
   EXPECT_EQ(Parse("lowerdir=/a,squash_to_root")->file_system.squash_uid, 0U);
   EXPECT_EQ(Parse("lowerdir=/a,squash_to_root")->file_system.squash_gid, 0U);
@@ -122,6 +132,9 @@ INSTANTIATE_TEST_SUITE_P(
                     RefusedCase{"Plugins", "lowerdir=/a,plugins=/x.so", "plugins"},
                     RefusedCase{"NoXattrs", "lowerdir=/a,noxattrs=1", "noxattrs=1"},
                     RefusedCase{"Verity", "lowerdir=/a,verity=require", "verity=require"},
+                    RefusedCase{"VerityOn", "lowerdir=/a,verity=on", "verity=on"},
+                    RefusedCase{"Label", "lowerdir=/a,context=x", "context=x"},
+                    RefusedCase{"RedirectDir", "lowerdir=/a,redirect_dir=bad", "redirect_dir=bad"},
                     RefusedCase{"NoLower", "upperdir=/u,workdir=/w", "lowerdir="},
                     RefusedCase{"NamelessLower", "lowerdir=/a::/b", "lowerdir="},
                     RefusedCase{"UpperAlone", "lowerdir=/a,upperdir=/u", "workdir="},
