@@ -126,6 +126,10 @@ Status LayerTree::CopyUp(const NodePtr& node, Copied* copied, bool truncate) {
 Status LayerTree::CopyUpOne(const NodePtr& node, Copied* copied, bool truncate) {
   if (node->lowers.empty()) return FailErrno(node->name, ESTALE);
   LAYERFS_TRY(attributes, sources_[node->lowers[0].source]->Attributes(node->lowers[0].object));
+  // As a device of the layer's it would be a whiteout.
+  if (IsWhiteoutDevice(attributes) && !layer_->form().override_stat) {
+    return FailErrno(node->name, EPERM);
+  }
   return node->is_regular() ? CopyUpFile(node, attributes, copied, truncate)
                             : CopyUpNamed(node, attributes);
 }

@@ -11,6 +11,11 @@
 #include "fs/layer_tree.h"
 
 namespace layerfs {
+namespace {
+
+constexpr size_t kLongRedirectBytes = 1024;
+
+}  // namespace
 
 // A directory that merges says with what, and any other that it does not, before it comes to a
 // place where the layers below have something.
@@ -20,8 +25,13 @@ Status LayerTree::MarkMoved(const LayerNode& node, const NodePtr& new_parent,
   LAYERFS_TRY(place, Place(node));
   if (!node.lowers.empty()) {
     const LowerRef& lower = node.lowers.front();
-    LAYERFS_CHECK_OK(WriteXattr(place.path(), layer_->form().Overlay("redirect"),
-                                sources_[lower.source]->PathOf(lower.object)));
+    const std::string redirect = sources_[lower.source]->PathOf(lower.object);
+    const Status marked = WriteXattr(place.path(), layer_->form().Overlay("redirect"), redirect);
+    // More than an attribute holds here (ext4: what is left of a block): mv copies it then.
+    if (!marked.has_value() && redirect.size() > kLongRedirectBytes) {
+      return FailErrno(new_name, EXDEV);
+    }
+    LAYERFS_CHECK_OK(marked);
   } else {
     LAYERFS_TRY(shows, ShowsBelow(*new_parent, new_name));
     if (shows) LAYERFS_CHECK_OK(SetOpaque(place.path()));

@@ -61,6 +61,22 @@ for first in "$WORK"/tars/*.0.tar; do
   rm -rf --one-file-system "$WORK/expected"
 done
 
+fact "what a container layer cannot take over is refused, and stays: a 0/0 device, a directory whose path is too long a mark"
+mkdir -p "$WORK/awkward/d" && mknod "$WORK/awkward/zero" c 0 0
+long=$(printf '%0200d' 0)
+(cd "$WORK/awkward" && for ((i = 0; i < 21; i++)); do mkdir "$long" && cd "$long"; done)
+tar -C "$WORK/awkward" -cf "$WORK/awkward.tar" .
+from_tars "$WORK/awkward-image" "$WORK/awkward.tar"
+convert "oci:$WORK/awkward-image:latest" awkward
+mount_image "oci:$WORK/awkward:latest" "$M" --container-layer "$WORK/awkward-layer"
+expect_error 1 "not permitted" chmod 600 "$M/zero"
+expect_error 1 "not permitted" mv "$M/zero" "$M/d/zero"
+(cd "$M" && for ((i = 0; i < 20; i++)); do cd -P "$long"; done && mv "$long" moved && rmdir moved) || fail "mv of a directory far down"
+unmount_image "$M"
+mount_image "oci:$WORK/awkward:latest" "$M" --container-layer "$WORK/awkward-layer"
+[[ -c $M/zero ]] || fail "the device is gone"
+unmount_image "$M"
+
 fact "a hole of exabytes: it is read where it has data, and the fill passes over it"
 python3 - "$WORK/hole.tar" <<'PY'
 import io, sys, tarfile
