@@ -159,7 +159,7 @@ class RunCommand final : public Command {
     app.add_flag("--read-only", options_.read_only, "The root cannot be written to");
     app.add_option("--hostname", options_.hostname, "The container's host name");
     app.add_option("--network", network_, "The host's network, or none")
-        ->check(CLI::IsMember({"host", "none"}))
+        ->type_name("host|none")
         ->capture_default_str();
     AddList(app, "--ulimit", limits_, "Set a limit of setrlimit(2); by default the caller's",
             "NAME=SOFT[:HARD]");
@@ -212,7 +212,8 @@ class RunCommand final : public Command {
       if (word.has_value()) options_.environment.push_back(*word);
     }
     for (const std::string& text : volumes_) {
-      LAYERFS_TRY(volume, ParseVolumeOption(text));
+      LAYERFS_TRY(absolute, WithAbsoluteSource(text));
+      LAYERFS_TRY(volume, ParseVolumeOption(absolute));
       options_.volumes.push_back(std::move(volume));
     }
     for (const std::string& text : tmpfs_) {
@@ -232,8 +233,24 @@ class RunCommand final : public Command {
       options_.seccomp = profile;
     }
     if (app_->count("--entrypoint") > 0) options_.entrypoint = entrypoint_;
+    // Here, so that the exit status is not one that the command could have.
+    if (network_ != "none" && network_ != "host") {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "--network " + network_ + ": is neither host nor none");
+    }
     options_.network = network_ == "none" ? NetworkMode::kNone : NetworkMode::kHost;
     return {};
+  }
+
+  // "./SRC:DST" and "../SRC:DST" from where the caller is; "SRC:DST" is a volume's name.
+  static Result<std::string> WithAbsoluteSource(const std::string& volume) {
+    const size_t colon = volume.find(':');
+    const std::string source = volume.substr(0, colon);
+    const bool relative =
+        source == "." || source == ".." || source.starts_with("./") || source.starts_with("../");
+    if (colon == std::string::npos || !relative) return volume;
+    LAYERFS_TRY_IN(absolute, AbsolutePath(source), "-v " + volume);
+    return absolute + volume.substr(colon);
   }
 
   // The options of the mount, as `layerfs mount` takes them.

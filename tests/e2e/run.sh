@@ -37,6 +37,7 @@ expect_status "not executable" 126 run "$I" /etc/passwd
 expect_status "a directory" 126 run "$I" /etc
 expect_status "no such image" 125 run "oci:$WORK/nowhere:latest" true
 expect_status "no such option" 125 run --no-such-option "$I" true
+expect_status "no such network" 125 run --network bridge "$I" true
 expect_status "unknown user" 125 run -u nosuchuser "$I" true
 expect_nothing_left "failures"
 
@@ -81,6 +82,7 @@ fact "volumes: binds, read-only, named and anonymous, tmpfs"
 mkdir "$WORK/data"
 run -v "$WORK/data:/data" "$I" sh -c 'echo hello >/data/x'
 expect_equal "bind" hello "$(cat "$WORK/data/x")"
+expect_equal "bind of a path from here" hello "$(cd "$WORK" && run -v ./data:/data "$I" cat /data/x)"
 expect_status "read-only bind" 1 run -v "$WORK/data:/data:ro" "$I" touch /data/y
 run -v store:/var/lib/dpkg "$I" sh -c 'echo kept >/var/lib/dpkg/kept'
 expect_equal "named volume" kept "$(run -v store:/v "$I" cat /v/kept)"

@@ -101,7 +101,7 @@ Result<VolumeOption> ParseVolumeOption(std::string_view text) {
   if (parts.size() > 1 && !volume.is_bind() && !IsGoodName(volume.source)) {
     return Fail(ErrorCode::kInvalidArgument,
                 object + ": " + Quoted(volume.source) +
-                    " is neither an absolute path nor the name of a volume");
+                    " is neither the name of a volume nor a path that begins with / or ./");
   }
   return volume;
 }
