@@ -97,7 +97,7 @@ double ResidentMib() {
 
 void OpenMillion(benchmark::State& state) {
   TreeFile();
-  for (auto _ : state) benchmark::DoNotOptimize(OpenTree().inode_count());
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(OpenTree().inode_count());
   const double before = ResidentMib();
   const Index index = OpenTree();
   state.counters["resident_mib_added"] = ResidentMib() - before;
@@ -108,7 +108,7 @@ BENCHMARK(OpenMillion)->Unit(benchmark::kMillisecond);
 void LookUp(benchmark::State& state) {
   const Index index = OpenTree();
   uint32_t number = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     number = (number + 7919) % kDirectories;
     const auto directory = index.Lookup(kRootInode, Numbered("directory", number));
     benchmark::DoNotOptimize(index.Lookup(directory->inode, "file-000007"));

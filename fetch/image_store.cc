@@ -55,7 +55,7 @@ Result<std::shared_ptr<ImageWriter>> ImageStores::OpenWriter(const ImageReferenc
   switch (reference.transport) {
     case ImageTransport::kRegistry: {
       LAYERFS_TRY(context, impl_->Registries());
-      return MakeRegistryWriter(std::move(context), reference);
+      return MakeRegistryWriter(context, reference);
     }
     case ImageTransport::kOciLayout:
       return MakeLayoutWriter(reference);

@@ -54,10 +54,10 @@ class RegistryReader : public ImageReader {
 
 class RegistryWriter : public ImageWriter {
  public:
-  RegistryWriter(std::shared_ptr<RegistryContext> context, ImageReference reference)
+  RegistryWriter(const std::shared_ptr<RegistryContext>& context, ImageReference reference)
       : reference_(std::move(reference)),
         client_(
-            std::move(context),
+            context,
             {.registry = reference_.registry, .repository = reference_.repository, .push = true}) {}
 
   Status CheckAccess() override { return CheckUpload(client_); }
@@ -102,9 +102,9 @@ Result<std::shared_ptr<ImageReader>> MakeRegistryReader(std::shared_ptr<Registry
   return std::shared_ptr<ImageReader>(std::make_shared<RegistryReader>(
       std::move(context), std::make_shared<RegistryMembers>(std::move(members)), reference));
 }
-std::shared_ptr<ImageWriter> MakeRegistryWriter(std::shared_ptr<RegistryContext> context,
+std::shared_ptr<ImageWriter> MakeRegistryWriter(const std::shared_ptr<RegistryContext>& context,
                                                 const ImageReference& reference) {
-  return std::make_shared<RegistryWriter>(std::move(context), reference);
+  return std::make_shared<RegistryWriter>(context, reference);
 }
 
 }  // namespace layerfs

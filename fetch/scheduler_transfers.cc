@@ -244,7 +244,7 @@ bool SchedulerCore::KeepWhatCame(Transfer& transfer) {
     progress = progress || part.arrived;
     if (part.arrived) continue;
     if (i == transfer.assembling && !transfer.buffer.empty()) {
-      part.prefix = std::move(transfer.buffer);
+      part.prefix = std::exchange(transfer.buffer, {});
       const size_t came = std::min<uint64_t>(part.prefix.size(), transfer.received.load());
       progress = progress || came >= kProgressBytes;
     }
