@@ -7,6 +7,7 @@
 #include "fetch/range_filter.h"
 #include "fetch/raw_document.h"
 #include "fetch/registry_blob_source.h"
+#include "index/base/log.h"
 
 namespace layerfs {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 constexpr std::chrono::milliseconds kDocumentTimeout{30'000};
 constexpr size_t kPipeBytes = size_t{8} << 20;
 constexpr int kMaxPages = 1000;
+constexpr int kFailuresToTell = 4;  // about a second's
 constexpr int kMaxReferrersPages = 32;
 
 constexpr char kAcceptedManifests[] =
@@ -78,6 +80,18 @@ Backoff RegistryClient::NewBackoff() const {
   return {context_->clock(), {.timeout = context_->options().timeout}};
 }
 
+bool RegistryClient::WaitToRetry(Backoff& backoff, const Error& error,
+                                 std::optional<std::chrono::milliseconds> retry_after,
+                                 const std::string& what) {
+  const bool waits = error.retryable && backoff.left().count() > 0;
+  if (waits && backoff.failures() == kFailuresToTell && !told_of_waiting_.exchange(true)) {
+    const auto left = std::chrono::ceil<std::chrono::seconds>(backoff.left());
+    LogWarning(Named(error, what).context + "; trying again for " + std::to_string(left.count()) +
+               " s at the most");
+  }
+  return backoff.WaitAfter(error, retry_after);
+}
+
 Error RegistryClient::Named(Error error, const std::string& what) const {
   return std::move(error).In(options_.registry + "/" + options_.repository + ": " + what);
 }
@@ -124,7 +138,9 @@ Result<RegistryClient::Answer> RegistryClient::Read(RegistryMembers::Purpose pur
       }
       retry_after = attempt.retry_after;
     }
-    if (!backoff.WaitAfter(error, retry_after)) return Fail(Named(std::move(error), what));
+    if (!WaitToRetry(backoff, error, retry_after, what)) {
+      return Fail(Named(std::move(error), what));
+    }
   }
 }
 
@@ -183,7 +199,7 @@ Result<RegistryClient::Answer> RegistryClient::Do(const RegistryCall& call, uint
     Attempt attempt = DoOnce(
         call, max_body, std::min(kDocumentTimeout, backoff.left() + std::chrono::milliseconds(1)));
     if (attempt.answer) return std::move(attempt.answer);
-    if (!backoff.WaitAfter(attempt.answer.error(), attempt.retry_after)) {
+    if (!WaitToRetry(backoff, attempt.answer.error(), attempt.retry_after, what)) {
       return Fail(Named(std::move(attempt.answer).error(), what));
     }
   }
@@ -310,7 +326,9 @@ Status RegistryClient::ReadBlob(const Descriptor& descriptor,
         member) {
       error.retryable = true;
     }
-    if (!backoff.WaitAfter(error, result.retry_after)) return Fail(Named(std::move(error), what));
+    if (!WaitToRetry(backoff, error, result.retry_after, what)) {
+      return Fail(Named(std::move(error), what));
+    }
   }
   if (const Digest actual = hasher.Finish(); actual != descriptor.digest) {
     return Fail(

@@ -4,6 +4,7 @@
 // Thread-safe. Never on the HTTP loop thread.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -69,6 +70,9 @@ class RegistryClient {
   // A call of this repository, at `path` below it ("manifests/v1").
   RegistryCall Call(const std::string& method, const std::string& path) const;
   Backoff NewBackoff() const;
+  // As backoff.WaitAfter. A user who waits for more than a moment is told why, once a client.
+  bool WaitToRetry(Backoff& backoff, const Error& error,
+                   std::optional<std::chrono::milliseconds> retry_after, const std::string& what);
   Error Named(Error error, const std::string& what) const;
   const std::string& repository() const { return options_.repository; }
   std::shared_ptr<BlobSource> MakeBlobSource() const;
@@ -84,6 +88,7 @@ class RegistryClient {
   RegistryHost& host_;
   const Options options_;
   const std::shared_ptr<RegistryMembers> members_;  // at least the registry
+  std::atomic<bool> told_of_waiting_{false};
 };
 
 }  // namespace layerfs
