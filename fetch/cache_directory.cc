@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <sstream>
 
 namespace layerfs {
@@ -26,6 +27,8 @@ struct BootState {
   bool clean = false;
   int64_t suspect_before_ns = 0;
 };
+
+constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 int64_t WallClockNs() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -155,7 +158,8 @@ Status CacheDirectory::Prepare() {
     LAYERFS_CHECK_OK(CheckVersion());
     const BootState state = ReadBootState(path_ + "/" + kBootName);
     const bool torn = state.boot_id != CurrentBootId() && !state.clean;
-    suspect_before_ns_ = torn ? WallClockNs() : state.suspect_before_ns;
+    // Whenever it was written, it was before; nothing will be.
+    suspect_before_ns_ = torn ? INT64_MAX : state.suspect_before_ns;
     return {};
   }
   LAYERFS_TRY(lock, OpenFileAt(fd(), "lock", O_RDWR | O_CREAT, 0600));
@@ -200,8 +204,30 @@ Status CacheDirectory::NoteBoot(bool is_new) {
   suspect_before_ns_ = state.suspect_before_ns;
   const std::string boot_id = CurrentBootId();
   if (!boot_id.empty() && state.boot_id == boot_id) return {};
-  if (!state.clean && !is_new) suspect_before_ns_ = WallClockNs();
+  if (!state.clean && !is_new) {
+    suspect_before_ns_ = WallClockNs();
+    EndTimesAt(suspect_before_ns_);
+  }
   return WriteBootState(path, {boot_id, true, suspect_before_ns_});
+}
+
+// What a clock that was ahead has dated later than `now_ns` is of before all the same, and suspect.
+void CacheDirectory::EndTimesAt(int64_t now_ns) const {
+  const timespec times[2] = {{0, UTIME_OMIT},
+                             {now_ns / kNanosecondsPerSecond, now_ns % kNanosecondsPerSecond}};
+  for (const char* const kind : {"objects", "partial", "documents"}) {
+    std::error_code failed;
+    using Walk = std::filesystem::recursive_directory_iterator;
+    for (Walk entry(path_ + "/" + kind, failed), end; !failed && entry != end;
+         entry.increment(failed)) {
+      const char* const name = entry->path().c_str();
+      struct stat file{};
+      if (::lstat(name, &file) != 0 || !S_ISREG(file.st_mode)) continue;
+      const int64_t written_ns =
+          int64_t{file.st_mtim.tv_sec} * kNanosecondsPerSecond + file.st_mtim.tv_nsec;
+      if (written_ns > now_ns) ::utimensat(AT_FDCWD, name, times, AT_SYMLINK_NOFOLLOW);
+    }
+  }
 }
 
 void CacheDirectory::MarkWritten() {
@@ -235,7 +261,7 @@ void CacheDirectory::RemoveOldTemporaries() const {
   DIR* directory = ::fdopendir(opened->get());
   if (directory == nullptr) return;
   const int directory_fd = opened->Release();
-  const int64_t now = WallClockNs() / 1'000'000'000;
+  const int64_t now = WallClockNs() / kNanosecondsPerSecond;
   while (const dirent* entry = ::readdir(directory)) {
     struct stat attributes;
     if (::fstatat(directory_fd, entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) continue;

@@ -71,6 +71,7 @@ class CacheDirectory {
   // Whether the directory has just become a cache.
   Result<bool> CheckVersion();
   Status NoteBoot(bool is_new);
+  void EndTimesAt(int64_t now_ns) const;
   void RemoveOldTemporaries() const;
 
   std::string path_;

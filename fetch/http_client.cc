@@ -37,7 +37,7 @@ constexpr long kStreamWeights[] = {256, 64, 16, 1};
 
 Error TransferError(CURLcode code, const std::string& url, const char* detail) {
   const std::string where = UrlForMessages(url) + ": ";
-  const std::string what = *detail != '\0' ? detail : curl_easy_strerror(code);
+  const std::string what = TextForMessages(*detail != '\0' ? detail : curl_easy_strerror(code));
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
       return {ErrorCode::kTimeout, where + what, true};

@@ -149,6 +149,26 @@ std::string UrlForMessages(std::string_view url) {
   return shown;
 }
 
+std::string TextForMessages(std::string_view text) {
+  constexpr std::string_view kBounds = " \t\n'\"";
+  std::string shown;
+  while (!text.empty()) {
+    const size_t begin = std::min(text.find_first_not_of(kBounds), text.size());
+    shown += text.substr(0, begin);
+    text.remove_prefix(begin);
+    std::string_view word = text.substr(0, text.find_first_of(kBounds));
+    text.remove_prefix(word.size());
+    const size_t at = word.rfind('@');
+    if (at != std::string_view::npos) {
+      const size_t slashes = word.find("://");
+      if (slashes < at) shown += word.substr(0, slashes + 3);
+      word.remove_prefix(at + 1);
+    }
+    shown += word;
+  }
+  return shown;
+}
+
 std::string UrlEncode(std::string_view text) {
   static constexpr char kDigits[] = "0123456789ABCDEF";
   std::string encoded;

@@ -58,6 +58,8 @@ struct Url {
 Result<std::string> ResolveLocation(std::string_view base, std::string_view location);
 // Without query and user name: queries of signed URLs are secrets.
 std::string UrlForMessages(std::string_view url);
+// A sentence of a library's, which may quote a URL: without user names, and so without passwords.
+std::string TextForMessages(std::string_view text);
 // Percent-encodes everything but RFC 3986's unreserved letters.
 std::string UrlEncode(std::string_view text);
 // Adds "key=VALUE" to the URL's query, VALUE encoded.

@@ -66,6 +66,16 @@ TEST(ResolveLocation, FollowsRfc3986) {
   EXPECT_FALSE(ResolveLocation(base, "javascript:x").has_value());
 }
 
+TEST(TextForMessages, LeavesOutUserNames) {
+  EXPECT_EQ(TextForMessages("Unsupported proxy syntax in 'http://user:s3:cr/et@[bad'"),
+            "Unsupported proxy syntax in 'http://[bad'");
+  EXPECT_EQ(TextForMessages("Could not resolve proxy: user:secret@host"),
+            "Could not resolve proxy: host");
+  EXPECT_EQ(TextForMessages("Failed to connect to ::1 port 1 after 0 ms"),
+            "Failed to connect to ::1 port 1 after 0 ms");
+  EXPECT_EQ(TextForMessages(""), "");
+}
+
 TEST(UrlForMessages, LeavesOutWhatMayBeSecret) {
   EXPECT_EQ(UrlForMessages("https://s3.example/b?X-Amz-Signature=abc"), "https://s3.example/b");
   EXPECT_EQ(UrlForMessages("https://u:p@s3.example/b"), "https://s3.example/b");

@@ -427,6 +427,25 @@ TEST_F(ObjectCacheTest, PartialObjectsAndDocumentsDoNotOutliveACrashOfTheMachine
   EXPECT_EQ("c", AsText(cache->ReadDocument("a", 10).value_or(Bytes{})));
 }
 
+// The clock was ahead, and is right since the crash.
+TEST_F(ObjectCacheTest, WhatIsDatedInTheFutureIsOfBeforeTheCrashToo) {
+  const Bytes part = PatternBytes(10 * kPage, 53);
+  const Bytes whole = PatternBytes(3 * kPage, 54);
+  {
+    const auto cache = OpenCache(CachePath());
+    ASSERT_TRUE(OpenObject(*cache, IdOf(part))->Write(0, Part(part, 0, kPage)).has_value());
+    ASSERT_TRUE(OpenObject(*cache, IdOf(whole))->Write(0, whole).has_value());
+  }
+  const time_t tomorrow = ::time(nullptr) + 86'400;
+  std::fstream(Whole(IdOf(whole)), std::ios::in | std::ios::out | std::ios::binary) << "torn";
+  SetTimes(Partial(IdOf(part)), tomorrow);
+  SetTimes(Whole(IdOf(whole)), tomorrow);
+  PretendCrashOfTheMachine(CachePath());
+  const auto cache = OpenCache(CachePath());
+  EXPECT_FALSE(OpenObject(*cache, IdOf(part))->Contains(0, kPage));
+  EXPECT_FALSE(OpenObject(*cache, IdOf(whole))->whole());
+}
+
 TEST_F(ObjectCacheTest, PartialObjectsOutliveACleanReboot) {
   const Bytes content = PatternBytes(10 * kPage, 52);
   {
