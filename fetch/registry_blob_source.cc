@@ -371,12 +371,17 @@ void RegistryBlobSource::Cancel(TransferId transfer) {
 void RegistryBlobSource::Distrust(const BlobRange& range) {
   shared_->DropWhole(range.blob);
   const auto member = shared_->state.With([&](Shared::State& state) -> std::optional<size_t> {
+    if (shared_->members->size() == 1) return 0;  // Nobody else is noted.
     for (auto it = state.brought.rbegin(); it != state.brought.rend(); ++it) {
       if (Covers(it->range, range)) return it->member;
     }
     return std::nullopt;
   });
-  if (member.has_value()) shared_->members->Distrust(*member, shared_->clock->Now());
+  if (!member.has_value()) return;
+  shared_->members->Distrust(*member, shared_->clock->Now());
+  // It may have been an object store behind it.
+  RegistryHost& host = shared_->members->host(*member);
+  shared_->context->Post([&host] { host.ForgetRedirects(); });
 }
 
 }  // namespace layerfs

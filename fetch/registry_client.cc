@@ -120,10 +120,14 @@ Result<RegistryClient::Answer> RegistryClient::Read(RegistryMembers::Purpose pur
   while (true) {
     Error error{ErrorCode::kNetwork, "nobody to ask", true};
     std::optional<std::chrono::milliseconds> retry_after;
-    for (const size_t member : members_->Order(purpose, context_->clock().Now())) {
-      Attempt attempt =
-          DoOnceAt(members_->host(member), CallTo(member, call, path), kMaxManifestBytes,
-                   std::min(kDocumentTimeout, backoff.left() + std::chrono::milliseconds(1)));
+    const std::vector<size_t> order = members_->Order(purpose, context_->clock().Now());
+    for (size_t asked = 0; asked < order.size(); ++asked) {
+      const size_t member = order[asked];
+      // Who does not answer leaves time for those behind it.
+      const auto left_to_ask = static_cast<int64_t>(order.size() - asked);
+      const auto share = backoff.left() / left_to_ask + std::chrono::milliseconds(1);
+      Attempt attempt = DoOnceAt(members_->host(member), CallTo(member, call, path),
+                                 kMaxManifestBytes, std::min(kDocumentTimeout, share));
       Status accepted =
           attempt.answer.has_value() ? accept(*attempt.answer) : Fail(attempt.answer.error());
       if (accepted.has_value()) {

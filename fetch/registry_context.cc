@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/registry_context.h"
 
+#include <algorithm>
+
 #include "fetch/hosts_toml.h"
 
 namespace layerfs {
@@ -9,6 +11,7 @@ namespace {
 // Docker Hub's registry is not where its name says (distribution/reference).
 constexpr char kHub[] = "docker.io";
 constexpr char kHubHost[] = "registry-1.docker.io";
+constexpr std::chrono::milliseconds kLeastStall{1'000};
 
 }  // namespace
 
@@ -21,8 +24,10 @@ std::string PushScope(const std::string& repository) {
 
 Result<std::shared_ptr<RegistryContext>> RegistryContext::Create(StoreOptions options,
                                                                  RegistryTuning tuning) {
-  LAYERFS_TRY(http,
-              HttpClient::Create({.tls = options.tls, .stall_timeout = tuning.stall_timeout}));
+  const auto half = std::max(options.timeout / 2, kLeastStall);
+  const auto usual = std::min(half, HttpClientOptions().stall_timeout);
+  LAYERFS_TRY(http, HttpClient::Create({.tls = options.tls,
+                                        .stall_timeout = tuning.stall_timeout.value_or(usual)}));
   return std::shared_ptr<RegistryContext>(
       new RegistryContext(std::move(options), tuning, std::move(http)));
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,9 @@ std::string PushScope(const std::string& repository);  // pull as well
 
 // What tests turn: nobody else has a reason to.
 struct RegistryTuning {
-  std::chrono::milliseconds stall_timeout = HttpClientOptions().stall_timeout;
+  // By default the HTTP client's, but half of StoreOptions::timeout at the most: there shall be
+  // time for another try, and another member.
+  std::optional<std::chrono::milliseconds> stall_timeout;
   Clock* clock = &SteadyClock();
 };
 

@@ -162,6 +162,8 @@ bool RegistryExchange::LeaveStaleRedirect(const HttpResult& result) {
   const bool refused =
       status >= 400 && status < 500 && status != 408 && status != 416 && status != 429;
   const bool away = from_memory_ || (hops_ > 0 && !AtOrigin(url_));
+  // One that has trouble is left at the next try, and asked again if that leads to it.
+  if (away && (status == 429 || status >= 500)) host_.redirects_.erase(call_.redirect_key);
   if (!refused || !away) return false;
   host_.redirects_.erase(call_.redirect_key);
   if (asked_anew_) return false;

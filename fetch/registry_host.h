@@ -73,6 +73,8 @@ class RegistryHost {
   CallId Start(RegistryCall call, RegistrySink sink);
   void Cancel(CallId call);
   void Resume(CallId call);
+  // Asks where the redirects lead to anew. Loop thread only.
+  void ForgetRedirects() { redirects_.clear(); }
   // Ends all calls with kCancelled soon. Before the HTTP client is shut down.
   void CancelAll();
 

@@ -290,6 +290,32 @@ TEST_F(RedirectedRange, AnExpiredRedirectIsAskedForAnew) {
   }
 }
 
+TEST_F(RedirectedRange, AStoreInTroubleIsLeftAtTheNextTry) {
+  for (const int status : {429, 500, 503}) {
+    std::string bytes;
+    const auto source = Source();
+    ASSERT_TRUE(Fetch(*source, &bytes).status.has_value());
+    const size_t before = BlobRequests();
+    registry_.RedirectBlobs(store_.url() + "/other-" + std::to_string(status));
+    Answer({{.status = status}});
+    EXPECT_FALSE(Fetch(*source, &bytes).status.has_value());
+    EXPECT_EQ(BlobRequests(), before);
+    ASSERT_TRUE(Fetch(*source, &bytes).status.has_value());
+    EXPECT_EQ(BlobRequests(), before + 1);
+    EXPECT_THAT(store_.lines().back(), HasSubstr("other-" + std::to_string(status)));
+  }
+}
+
+TEST_F(RedirectedRange, AStoreThatGaveWrongBytesIsLeft) {
+  std::string bytes;
+  const auto source = Source();
+  ASSERT_TRUE(Fetch(*source, &bytes).status.has_value());
+  const size_t before = BlobRequests();
+  source->Distrust({digest_, Content().size(), 1000, 20000});
+  EXPECT_TRUE(Fetch(*source, &bytes).status.has_value());
+  EXPECT_EQ(BlobRequests(), before + 1);
+}
+
 TEST_F(RedirectedRange, AStoreThatKeepsRefusingIsAnErrorWithoutALoginHintOrSecrets) {
   registry_.RedirectBlobs(store_.url() + "/x?signature=hidden");
   Answer({{.status = 403}, {.status = 403}, {.status = 403}});
