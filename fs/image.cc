@@ -257,8 +257,16 @@ struct Image::State {
     return request;
   }
 
-  Result<Index> OpenLayerIndex(size_t layer, const SharedBytes& bytes) const {
+  // `bytes`: what the cache or the network had. What has rotted in the cache is fetched again.
+  Result<Index> OpenLayerIndex(size_t layer, SharedBytes bytes) const {
     const std::string name = reference.ToString() + ": index of layer " + std::to_string(layer + 1);
+    if (Digest::Of(*bytes) != indexes[layer].digest) {
+      ChunkRequest request = IndexRequest(layer);
+      LogWarning("cache: " + name + ": damaged on disk; it is dropped and fetched again");
+      if (request.object != nullptr) request.object->Discard();
+      LAYERFS_TRY(fetched, context.scheduler.FetchAndWait(std::move(request)));
+      bytes = std::move(fetched);
+    }
     LAYERFS_TRY_IN(decoded, DecodeIndex(*bytes), name);
     LAYERFS_TRY_IN(index, Index::Open(std::move(decoded)), name);
     if (index.kind() != IndexKind::kLayer) {

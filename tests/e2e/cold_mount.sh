@@ -55,3 +55,22 @@ forget_requests
 "$LAYERFS" mount --fill off "docker://$REGISTRY/test/app:app" "$M"
 unmount_image "$M"
 expect_equal "requests for blobs" 0 "$(requests GET /blobs/ | wc -l)"
+
+fact "an index that has rotted in the cache is fetched again"
+rm -r "$WORK/cache"
+mount_image "docker://$REGISTRY/test/app:app" "$M" --fill off
+unmount_image "$M"
+rm "$WORK"/cache/documents/tree-*
+python3 - "$WORK/cache/objects" <<'PY'
+import pathlib, sys
+rotten = [path for path in pathlib.Path(sys.argv[1]).glob("*/*") if path.read_bytes().startswith(b"LAYERFSI")]
+assert len(rotten) == 3, rotten
+for path in rotten:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.chmod(0o600)
+    path.write_bytes(content)
+PY
+mount_image "docker://$REGISTRY/test/app:app" "$M" --fill off
+cmp "$M/usr/bin/perl" "$IMAGES/app-tree/usr/bin/perl"
+unmount_image "$M"
