@@ -106,6 +106,9 @@ class DirectorySource final : public LowerSource {
   }
 
   std::string PathOf(const LowerObject& directory) const override { return "/" + *directory.path; }
+  std::optional<std::string> PathOfNumber(uint64_t /*number*/) const override {
+    return std::nullopt;
+  }
 
   Result<std::string> ReadLink(const LowerObject& symlink) const override {
     std::string target(PATH_MAX, '\0');

@@ -18,9 +18,7 @@ class ImageSource final : public LowerSource {
   LowerObject Root() const override { return {ToUint(kRootInode), {}}; }
 
   Result<LowerObject> FileWithNumber(uint64_t number) const override {
-    const bool contained =
-        number <= UINT32_MAX && tree_.Contains(InodeNumber{static_cast<uint32_t>(number)});
-    if (!contained || !tree_.Get(InodeNumber{static_cast<uint32_t>(number)}).is_regular()) {
+    if (!Contains(number) || !tree_.Get(InodeNumber{static_cast<uint32_t>(number)}).is_regular()) {
       return Fail(ErrorCode::kCorrupt,
                   "the image has no file with the inode number " + std::to_string(number));
     }
@@ -66,6 +64,11 @@ class ImageSource final : public LowerSource {
     return path.empty() ? "/" : path;
   }
 
+  std::optional<std::string> PathOfNumber(uint64_t number) const override {
+    if (!Contains(number)) return std::nullopt;
+    return reader_.paths().PathOf(InodeNumber{static_cast<uint32_t>(number)});
+  }
+
   Result<std::string> ReadLink(const LowerObject& symlink) const override {
     return std::string(tree_.Target(Number(symlink)));
   }
@@ -94,6 +97,9 @@ class ImageSource final : public LowerSource {
  private:
   static InodeNumber Number(const LowerObject& object) {
     return InodeNumber{static_cast<uint32_t>(object.number)};
+  }
+  bool Contains(uint64_t number) const {
+    return number <= UINT32_MAX && tree_.Contains(InodeNumber{static_cast<uint32_t>(number)});
   }
   LowerEntry Entry(InodeNumber inode) const {
     const Inode found = tree_.Get(inode);

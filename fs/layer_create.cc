@@ -9,6 +9,7 @@
 #include "fs/caller_identity.h"
 #include "fs/fail_point.h"
 #include "fs/layer_tree.h"
+#include "fs/object_generation.h"
 
 namespace layerfs {
 namespace {
@@ -188,6 +189,7 @@ Status LayerTree::AdoptNew(const NodePtr& parent, const Target& target, mode_t t
   node->has_upper = true;
   node->st_ino = UpperKey(made.upper);
   node->id = IdOf(node->st_ino);
+  node->generation = GenerationOf(target.directory->get(), target.name);
   node->parent = parent;
   node->name = target.name;
   made.node = nodes_->Adopt(node);
@@ -240,6 +242,7 @@ Result<LayerTree::Made> LayerTree::CreateUnnamed(const Caller& caller, const Nod
   node->type = S_IFREG;
   node->st_ino = UpperKey(made.upper);
   node->id = IdOf(node->st_ino);
+  node->generation = GenerationOf(made.file.get(), "");
   node->has_upper = true;
   node->dead = true;
   node->pinned = std::make_shared<const UniqueFd>(std::move(pinned));

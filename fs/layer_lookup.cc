@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "fs/layer_tree.h"
+#include "fs/object_generation.h"
 
 namespace layerfs {
 namespace {
@@ -132,7 +133,7 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
       child.whiteout = whiteout;
       if (whiteout) return child;
       child.upper = attributes;
-      LAYERFS_CHECK_OK(FillUpper(*parent, name, directory, child));
+      LAYERFS_CHECK_OK(FillUpper(*parent, terminated, directory, child));
       child.made->parent = parent;
       child.made->name = terminated;
       return child;
@@ -146,7 +147,7 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
   return child;
 }
 
-Status LayerTree::FillUpper(const LayerNode& parent, std::string_view name,
+Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
                             const SharedFd& directory, Child& child) const {
   child.exists = true;
   child.made = std::make_shared<LayerNode>();
@@ -162,20 +163,24 @@ Status LayerTree::FillUpper(const LayerNode& parent, std::string_view name,
     if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, shown), name);
     node.type = shown.st_mode & S_IFMT;
   }
-  if (sources_.empty()) {
-    node.id = IdOf(node.st_ino);
-    return {};
+  std::optional<uint64_t> origin;
+  if (!sources_.empty()) {
+    LAYERFS_TRY(read, ReadOrigin(path));
+    origin = read;
   }
-  LAYERFS_TRY(origin, ReadOrigin(path));
-  if (origin.has_value()) node.st_ino = *origin;
+  if (origin.has_value()) {
+    node.st_ino = *origin;
+  } else {
+    node.generation = GenerationOf(directory->get(), name);
+  }
   node.id = IdOf(node.st_ino);
+  if (sources_.empty()) return {};
   if (node.is_directory()) {
     LAYERFS_TRY(opaque, ReadOpaque(path));
     if (opaque == OpaqueMark::kOpaque) return {};
     struct stat file{};
-    if (!image_below() &&
-        ::fstatat(directory->get(), (std::string(name) + "/" + kOpaqueFile).c_str(), &file,
-                  AT_SYMLINK_NOFOLLOW) == 0) {
+    if (!image_below() && ::fstatat(directory->get(), (name + "/" + kOpaqueFile).c_str(), &file,
+                                    AT_SYMLINK_NOFOLLOW) == 0) {
       return {};
     }
     LAYERFS_TRY(redirect, ReadRedirect(path));

@@ -21,7 +21,6 @@ NodePtr NodeTable::Find(NodeId id) const {
 NodePtr NodeTable::Adopt(const NodePtr& made) {
   return nodes_.With([&](Nodes& nodes) {
     const auto [it, added] = nodes.try_emplace(made->id, made);
-    if (added) made->generation = next_generation_.fetch_add(1);
     if (added && made->parent != nullptr) ++made->parent->children_;
     ++it->second->lookups_;
     return it->second;

@@ -37,7 +37,7 @@ struct LayerNode {
   uint64_t st_ino = 0;
   mode_t type = 0;  // S_IFMT bits
   // Tells it from others that have had, or will have, its id: a file handle is good for one of them
-  // (linux fs/fuse/inode.c, fuse_get_dentry). Given when the kernel gets to know it.
+  // (linux fs/fuse/inode.c, fuse_get_dentry). 0 where the id comes from below: nothing there goes.
   uint32_t generation = 0;
 
   // One of its names; a file may have others. Null for the root, and where no name is known.
@@ -84,7 +84,6 @@ class NodeTable {
   using Nodes = std::unordered_map<NodeId, NodePtr>;
   static void Release(Nodes& nodes, NodePtr node, std::vector<NodePtr>& released);
   Synchronized<Nodes> nodes_;
-  std::atomic<uint32_t> next_generation_{0};
 };
 
 }  // namespace layerfs

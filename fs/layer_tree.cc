@@ -20,8 +20,6 @@ namespace {
 // Open upper directories that are kept: an eighth of the descriptors, within these.
 constexpr size_t kDirectoriesKept = 2048;
 constexpr size_t kLeastDirectoriesKept = 8;
-// What an inode of the upper directory is moved by where an image's numbers lie below.
-constexpr uint64_t kUpperInodeBase = uint64_t{1} << 32;
 constexpr unsigned kDeviceShift = 48;
 constexpr uint64_t kSectorBytes = 512;
 

@@ -76,6 +76,9 @@ class LayerTree {
   Result<Child> Lookup(const NodePtr& parent, std::string_view name) const;
   // The kernel gets to know the child.
   NodePtr Adopt(const Child& child) const { return nodes_->Adopt(child.made); }
+  // Without the lock: an inode that the kernel has forgotten, by its number, as a file handle names
+  // it (layer_find.cc); the kernel gets to know it. Null where no name leads to it.
+  NodePtr FindAgain(NodeId id) const;
   // As a caller sees them. `upper`: the upper object's own, where they are at hand.
   Result<struct stat> Attributes(const LayerNode& node, const struct stat* upper = nullptr) const;
   struct ListedEntry {
@@ -162,8 +165,10 @@ class LayerTree {
   Result<std::optional<LowerEntry>> Walk(const LowerSource& source, std::string_view path) const;
   Status MergeBelow(const LowerEntry& entry, uint32_t source, std::vector<LowerRef>& found,
                     std::string& name, bool& ends) const;
+  NodePtr AdoptAt(std::string_view path, NodeId id) const;
+  NodePtr AdoptInside(const NodePtr& directory, NodeId id, std::vector<NodePtr>& found) const;
   Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
-  Status FillUpper(const LayerNode& parent, std::string_view name, const SharedFd& directory,
+  Status FillUpper(const LayerNode& parent, const std::string& name, const SharedFd& directory,
                    Child& child) const;
   Status FillLower(const NodePtr& parent, std::string_view name, Child& child) const;
   // With the owner and mode that its mark says, before any mapping. `upper`: its own, if at hand.
@@ -241,6 +246,8 @@ class LayerTree {
   static void CountSubdirectory(LayerNode& parent, int change);
 
   static constexpr uint64_t kAliasBit = uint64_t{1} << 63;
+  // What an inode of the upper directory is moved by where an image's numbers lie below.
+  static constexpr uint64_t kUpperInodeBase = uint64_t{1} << 32;
 
   mutable std::shared_mutex lock_;
   std::optional<ContainerLayer> layer_;

@@ -52,6 +52,19 @@ void LayeredFileSystem::State::ReplyEntry(const NodePtr& node, Reply& reply,
   reply.Fail(entry.error());
 }
 
+void LayeredFileSystem::State::LookupHandle(NodeId id, Reply& reply) const {
+  {
+    const SharedLock guard(tree->lock());
+    Child known;
+    known.made = tree->Find(id);
+    if (known.made != nullptr) return ReplyEntry(tree->Adopt(known), reply);
+  }
+  const NodePtr found = tree->FindAgain(id);
+  if (found == nullptr) return reply.Errno(ESTALE);
+  const SharedLock guard(tree->lock());
+  ReplyEntry(found, reply);
+}
+
 Status LayeredFileSystem::State::PrepareNamed(NodeId parent, std::string_view name) const {
   NodePtr node;
   {
@@ -113,13 +126,13 @@ void LayeredFileSystem::Stop() {
 void LayeredFileSystem::Interrupt(uint64_t token) { state_->interrupts.Interrupt(token); }
 
 void LayeredFileSystem::Lookup(const Caller&, NodeId parent, std::string_view name, Reply reply) {
+  if (name == ".") return state_->LookupHandle(parent, reply);
   const State::SharedLock guard(state_->tree->lock());
   const auto directory = state_->Node(parent);
   if (!directory.has_value()) return reply.Fail(directory.error());
-  if (name == "." || name == "..") {
-    // For a file handle; the kernel counts it as a lookup.
+  if (name == "..") {
     Child found;
-    found.made = name == "." || (*directory)->parent == nullptr ? *directory : (*directory)->parent;
+    found.made = (*directory)->parent == nullptr ? *directory : (*directory)->parent;
     return state_->ReplyEntry(state_->tree->Adopt(found), reply);
   }
   const auto child = state_->tree->Lookup(*directory, name);

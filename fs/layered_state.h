@@ -61,6 +61,8 @@ struct LayeredFileSystem::State {
   Result<EntryReply> Entry(const LayerNode& node, const struct stat* upper = nullptr) const;
   // The entry of a node just adopted; it is forgotten again where that fails.
   void ReplyEntry(const NodePtr& node, Reply& reply, const struct stat* upper = nullptr) const;
+  // A file handle's inode, which the kernel may have forgotten; it counts it as a lookup.
+  void LookupHandle(NodeId id, Reply& reply) const;
   // For a change by name of something that is copied up whole: without the lock, before the change.
   Status PrepareNamed(NodeId parent, std::string_view name) const;
 

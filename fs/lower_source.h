@@ -63,6 +63,9 @@ class LowerSource {
   virtual Result<LowerMarks> Marks(const LowerObject& directory) const = 0;
   // From the source's root, "/"-separated, with a leading "/"; the root's is "/".
   virtual std::string PathOf(const LowerObject& directory) const = 0;
+  // One of the paths, as PathOf's, of the object with this inode number; nothing where the source
+  // would have to search for it.
+  virtual std::optional<std::string> PathOfNumber(uint64_t number) const = 0;
 
   virtual Result<std::string> ReadLink(const LowerObject& symlink) const = 0;
   // Without private names (overlay_marks.h). Nothing where there is none.

@@ -43,6 +43,22 @@ same
 remount
 same
 
+fact "a file handle outlives a remount, wherever its file has gone"
+by_handle() { # PYTHON, with the functions of same_changes.py
+  (cd "$mnt" && PYTHONPATH=$E2E python3 -c "import os, pickle, same_changes as s; os.chroot('.'); $1")
+}
+by_handle '
+os.makedirs("/a/b"); open("/a/b/new", "w").write("new"); os.chmod("/etc/gai.conf", 0o600)
+paths = ["/etc/gai.conf", "/etc/host.conf", "/a/b/new", "/usr/lib/python3.11/os.py"]
+held = [(s.handle_of(path).raw, s.seen_by_handle(s.handle_of(path))) for path in paths]
+os.rename("/a", "/etc/a"); os.rename("/etc/gai.conf", "/etc/a/gai.conf")
+pickle.dump(held, open("/held", "wb"))'
+remount
+by_handle '
+for handle, seen in pickle.load(open("/held", "rb")):
+    assert s.seen_by_handle(s.ctypes.create_string_buffer(handle, len(handle))) == seen
+os.unlink("/held")' || fail "a handle leads elsewhere"
+
 for seed in 1 2 3 ${SEEDS:-}; do
   fact "random changes, seed $seed"
   unmount_image "$mnt"

@@ -79,9 +79,15 @@ def outcome(call):
 class Steps:
     """Runs steps one after the other and keeps what came of each."""
 
-    def __init__(self):
+    def __init__(self, drop_caches=None):
         self.found = []
         self.fds = {}
+        self.drop_caches = drop_caches
+
+    def forget(self):
+        """The kernel forgets all names and inodes that nobody uses."""
+        os.sync()
+        os.write(self.drop_caches, b"2")
 
     def do(self, name, call):
         self.found.append((name, outcome(call)))
@@ -271,6 +277,58 @@ def handles(s):
     for name in os.listdir("/t"):
         if name.startswith("handle-"):
             os.unlink(f"/t/{name}")
+
+
+def seen_by_handle(handle):
+    """What is there: a directory's names, a file's digest."""
+    root = os.open("/", os.O_RDONLY)
+    try:
+        fd = checked(libc.open_by_handle_at(root, handle, os.O_RDONLY))
+    finally:
+        os.close(root)
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            os.fchdir(fd)
+            seen = sorted(os.listdir(".")), os.getcwd()
+            os.chdir("/")
+            return seen
+        return hashlib.sha256(os.pread(fd, 1 << 20, 0)).hexdigest()
+    finally:
+        os.close(fd)
+
+
+def forgotten_handles(s):
+    """A handle leads to its file when nobody has known it for long, wherever it is by now."""
+    for name in ("a/b/c", "moved-before/x"):
+        os.makedirs(f"/t/h/{name}")
+        with open(f"/t/h/{name}/new", "w") as file:
+            file.write(name)
+    os.link("/t/h/a/b/c/new", "/t/h/linked")
+    os.mkdir("/t/h/whole")
+    changed, moved, moved_directory = "/etc/adduser.conf", "/etc/deluser.conf", "/usr/share/perl"
+    inside = min(os.path.join(at, name) for at, _, names in os.walk(moved_directory) for name in names)
+    paths = ["/etc/shells", "/usr/lib/python3.11/os.py", "/usr/lib/python3.11/json", changed, moved, moved_directory,
+             inside, "/t/h/a", "/t/h/a/b/c", "/t/h/a/b/c/new", "/t/h/moved-before/x/new", "/t/h/whole"]
+    held = {path: handle_of(path) for path in paths}
+    lost = {path: handle_of(path) for path in ("/etc/profile", "/t/h/a/b/c/new")}
+    os.chmod(changed, 0o600)
+    os.rename(moved, "/t/h/whole/deluser.conf")
+    os.rename(moved_directory, "/t/h/perl")
+    os.rename("/t/h/moved-before", "/t/h/moved")
+    os.rename("/t/h/a", "/t/h/z")
+    s.forget()
+    for path, handle in held.items():
+        s.do(f"forgotten, {path}", lambda handle=handle: seen_by_handle(handle))
+    os.unlink("/etc/profile")
+    os.unlink("/t/h/z/b/c/new")
+    s.forget()
+    s.do("one name is left", lambda: seen_by_handle(lost["/t/h/a/b/c/new"]))
+    os.unlink("/t/h/linked")
+    s.forget()
+    for path, handle in lost.items():
+        s.do(f"gone, {path}", lambda handle=handle: seen_by_handle(handle))
+    os.rename("/t/h/perl", moved_directory)
+    shutil.rmtree("/t/h")
 
 
 def renames(s):
@@ -549,7 +607,7 @@ def link_counts(s):
     s.do("files are gone", lambda: os.path.exists("/etc/new-directory"))
 
 
-TABLE = [image_files, names_and_types, handles, data, owners, link_counts, directories, renames]
+TABLE = [image_files, names_and_types, handles, forgotten_handles, data, owners, link_counts, directories, renames]
 
 
 def in_tree(root, make):
@@ -558,12 +616,13 @@ def in_tree(root, make):
     child = os.fork()
     if child == 0:
         os.close(reader)
+        drop_caches = os.open("/proc/sys/vm/drop_caches", os.O_WRONLY)
         os.chroot(root)
         os.chdir("/")
         os.umask(0o022)
         os.makedirs("/t", exist_ok=True)
         os.makedirs("/r", exist_ok=True)
-        steps = Steps()
+        steps = Steps(drop_caches)
         make(steps)
         with os.fdopen(writer, "wb") as output:
             pickle.dump(steps.found, output)
