@@ -11,8 +11,10 @@ namespace {
 
 constexpr uint64_t kMaxTokenAnswerBytes = uint64_t{1} << 20;
 constexpr std::chrono::milliseconds kTokenTimeout{30'000};
-// A token without expires_in lives 60 seconds (token specification).
+// A token without expires_in lives 60 seconds (token specification), and none is to be meant to
+// live shorter: some servers say 0.
 constexpr uint64_t kDefaultLifeSeconds = 60;
+constexpr int kMaxHops = 5;
 // Between asking and using, a token must not run out.
 constexpr std::chrono::seconds kSafetyMargin{10};
 
@@ -42,7 +44,7 @@ Result<Secret> ParseToken(const std::string& body, uint64_t* life_seconds) {
     const bool plain =
         std::ranges::all_of(*token, [](unsigned char c) { return c > 0x20 && c < 0x7f; });
     if (!plain) break;
-    *life_seconds = JsonUint(*json, "expires_in").value_or(kDefaultLifeSeconds);
+    *life_seconds = std::max(JsonUint(*json, "expires_in").value_or(0), kDefaultLifeSeconds);
     return Secret("Bearer " + *token);
   }
   return Fail(ErrorCode::kNetwork, "there is no token in its answer", true);
@@ -162,9 +164,16 @@ Result<HttpRequest> Authenticator::TokenRequest(const Token& token, const AuthSc
 void Authenticator::FetchToken(const AuthScopes& scopes, const Credential& credential) {
   auto request = TokenRequest(tokens_[scopes], scopes, credential);
   if (!request) return FinishToken(scopes, Fail(std::move(request).error()));
+  SendTokenRequest(scopes, *std::move(request), !credential.empty(), 0);
+}
+
+void Authenticator::SendTokenRequest(const AuthScopes& scopes, HttpRequest request,
+                                     bool with_credential, int hops) {
   const auto answer = std::make_shared<TokenAnswer>();
-  answer->with_credential = !credential.empty();
-  context_.http->Start(*std::move(request),
+  answer->request = std::move(request);
+  answer->hops = hops;
+  answer->with_credential = with_credential;
+  context_.http->Start(answer->request,
                        {.on_data =
                             [answer](ByteSpan data) {
                               answer->body += AsText(data);
@@ -178,6 +187,25 @@ void Authenticator::FetchToken(const AuthScopes& scopes, const Credential& crede
                             }});
 }
 
+// As far as it leads nobody to where the login must not go: what was asked for over TLS is not
+// asked for without, and another server does not see a password.
+bool Authenticator::FollowRedirect(const AuthScopes& scopes, const TokenAnswer& answer) {
+  const int status = answer.result.head.status;
+  const bool is_redirect =
+      status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+  const std::string& from = answer.request.url;
+  if (!is_redirect || answer.request.method != "GET" || answer.hops == kMaxHops) return false;
+  auto target = ResolveLocation(from, answer.result.head.headers.Get("Location"));
+  const auto here = Url::Parse(from);
+  const auto there = target ? Url::Parse(*target) : Fail(target.error());
+  if (!here || !there || (here->scheme == "https" && there->scheme != "https")) return false;
+  HttpRequest request = answer.request;
+  request.url = *std::move(target);
+  if (here->host() != there->host()) request.authorization = Secret();
+  SendTokenRequest(scopes, std::move(request), answer.with_credential, answer.hops + 1);
+  return true;
+}
+
 void Authenticator::OnToken(const AuthScopes& scopes, const TokenAnswer& answer) {
   const std::string where = "token server " + UrlForMessages(realm_);
   if (answer.too_large) {
@@ -186,6 +214,7 @@ void Authenticator::OnToken(const AuthScopes& scopes, const TokenAnswer& answer)
   if (!answer.result.status) {
     return FinishToken(scopes, Fail(answer.result.status.error().In("token server")));
   }
+  if (FollowRedirect(scopes, answer)) return;
   const int status = answer.result.head.status;
   if (status != 200) {
     Error error = RegistryError(status, answer.body).In(where);

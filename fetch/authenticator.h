@@ -56,6 +56,8 @@ class Authenticator {
     std::vector<Done> waiters;
   };
   struct TokenAnswer {
+    HttpRequest request;
+    int hops = 0;
     HttpResult result;
     std::string body;
     bool with_credential = false;
@@ -65,6 +67,9 @@ class Authenticator {
   void AnswerBasic(const std::string& repository, const Secret& rejected, const Done& done);
   void GetToken(const AuthScopes& scopes, const std::string& repository, Done done);
   void FetchToken(const AuthScopes& scopes, const Credential& credential);
+  void SendTokenRequest(const AuthScopes& scopes, HttpRequest request, bool with_credential,
+                        int hops);
+  bool FollowRedirect(const AuthScopes& scopes, const TokenAnswer& answer);
   void OnToken(const AuthScopes& scopes, const TokenAnswer& answer);
   void FinishToken(const AuthScopes& scopes, const Result<Secret>& outcome);
   Result<HttpRequest> TokenRequest(const Token& token, const AuthScopes& scopes,

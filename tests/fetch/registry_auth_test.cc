@@ -124,6 +124,28 @@ TEST_F(RegistryAuth, ATokenThatIsRefusedInTheMiddleIsRenewed) {
   EXPECT_EQ(Tokens(), 2U);
 }
 
+// As behind a proxy that has moved.
+TEST_F(RegistryAuth, ARedirectOfTheTokenServerIsFollowedAndTheLoginStaysWithItsHost) {
+  LogIn("user", "secret");
+  std::string to = registry_.server().url();
+  FakeServer front([&](const FakeRequest& request) {
+    FakeResponse moved;
+    moved.status = 307;
+    moved.headers = {{"Location", to + request.target}};
+    return moved;
+  });
+  registry_.RequireBearer({.user = "user", .password = "secret", .realm = front.url() + "/token"});
+  RegistryClient client = Client();
+  const Status got = Get(client);
+  EXPECT_TRUE(got.has_value()) << got.error().context;
+  to = front.url();
+  registry_.RevokeTokens();
+  EXPECT_FALSE(Get(client).has_value()) << "it leads in a circle";
+  to = "http://localhost" + registry_.server().url().substr(registry_.server().url().rfind(':'));
+  EXPECT_FALSE(Get(client).has_value()) << "another host";
+  EXPECT_FALSE(registry_.server().requests().back().headers.Has("Authorization"));
+}
+
 TEST_F(RegistryAuth, OneTokenIsFetchedForAllWhoWait) {
   const Digest digest = registry_.AddBlob(Pattern(1000));
   registry_.RequireBearer({});
