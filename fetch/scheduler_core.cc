@@ -280,9 +280,11 @@ void SchedulerCore::OnDecoded(const FlightPointer& flight, Result<SharedBytes> r
         {flight->blob->source,
          {flight->blob->digest, flight->blob->size, flight->begin(), flight->chunk.stored_size}});
   }
-  if (hopeless || ++flight->mismatches >= kMaxMismatches) {
-    return FailFlight(flight, *flight->error, actions);
-  }
+  if (hopeless) return FailFlight(flight, *flight->error, actions);
+  flight->error->context = flight->blob->source->name() +
+                           ": it gives other bytes than the image's index says (" +
+                           flight->error->context + ")";
+  if (++flight->mismatches >= kMaxMismatches) return FailFlight(flight, *flight->error, actions);
   ++statistics_.retries;
   Delay(flight, now + Backoff(*LinkOf(flight->blob->source), flight->mismatches));
 }
