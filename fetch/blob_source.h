@@ -21,6 +21,8 @@ struct BlobRange {
   uint64_t blob_size = 0;  // as the manifest says
   uint64_t offset = 0;
   uint64_t size = 0;  // > 0, inside the blob
+  // A transfer that runs brings the same, too slowly: where there is a choice, from elsewhere.
+  bool hedge = false;
 };
 
 // How a transfer ended and what it taught about the link.

@@ -14,6 +14,9 @@ namespace {
 
 // Who brought which range, for when its bytes turn out to be wrong.
 constexpr size_t kRangesRemembered = 256;
+// A member that has been asked so long ago, while another has answered a later question by now, is
+// in trouble.
+constexpr std::chrono::seconds kLate{2};
 
 struct Brought {
   BlobRange range;
@@ -125,9 +128,15 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
   }
 
   const BlobRange& range() const { return range_; }
-  // The member that is being asked, while it has not said anything.
-  std::optional<size_t> silent_member() const {
-    return running_.With([](const Running& r) { return r.silent; });
+  // The member that is being asked, if it makes wait: it has not said anything, or `slow`.
+  std::optional<size_t> member_waited_for(bool slow) const {
+    return running_.With(
+        [&](const Running& r) { return r.silent || slow ? r.member : std::nullopt; });
+  }
+  // The same, if that has been so for long.
+  std::optional<size_t> late_member(TimePoint now) const {
+    return running_.With(
+        [&](const Running& r) { return now - r.asked_at >= kLate ? r.member : std::nullopt; });
   }
 
  private:
@@ -135,7 +144,9 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
     RegistryHost* host = nullptr;
     RegistryHost::CallId call = 0;
     size_t attempt = 0;
-    std::optional<size_t> silent;
+    std::optional<size_t> member;
+    TimePoint asked_at;
+    bool silent = false;
     bool attached = false;  // to a WholeBlob
     bool cancelled = false;
   };
@@ -155,7 +166,11 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
     call.repository = repository;
     call.redirect_key = repository + "@" + blob;
     const size_t attempt = attempt_;
-    running_.With([&](Running& r) { r.silent = member; });
+    running_.With([&](Running& r) {
+      r.member = member;
+      r.asked_at = shared_->clock->Now();
+      r.silent = true;
+    });
     const auto self = shared_from_this();
     const RegistryHost::CallId id = host.Start(
         std::move(call), {.on_head = [self](const HttpHead& head) { return self->OnHead(head); },
@@ -175,7 +190,7 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
 
   bool OnHead(const HttpHead& head) {
     const bool cancelled = running_.With([](Running& r) {
-      r.silent.reset();
+      r.silent = false;
       return r.cancelled;
     });
     if (cancelled) return false;
@@ -246,6 +261,7 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
     const Status status = Outcome(result);
     if (status) {
       shared_->members->NoteSuccess(member);
+      if (range_.hedge) NoteLate();
     } else {
       shared_->members->NoteFailure(member, status.error(), shared_->clock->Now());
       const bool cancelled = status.error().code == ErrorCode::kCancelled ||
@@ -265,6 +281,24 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
     transfer.body_bytes = result.http.body_bytes;
     transfer.new_connection = result.http.new_connection;
     Finish(std::move(transfer), member);
+  }
+
+  // Whoever has been asked for the same long ago, and has not brought it, is left out for a while.
+  void NoteLate() const {
+    const TimePoint now = shared_->clock->Now();
+    const auto late = shared_->state.With([&](const Shared::State& state) {
+      std::vector<size_t> members;
+      for (const auto& [id, other] : state.running) {
+        const auto member = other->late_member(now);
+        if (id == id_ || !member.has_value() || *member == order_[attempt_]) continue;
+        if (Covers(other->range(), range_)) members.push_back(*member);
+      }
+      return members;
+    });
+    for (const size_t member : late) {
+      const Error error{ErrorCode::kTimeout, "it is slower by far than another", true};
+      shared_->members->NoteFailure(member, error, now);
+    }
   }
 
   // The answer has ended that brought a whole blob, or would have brought it a second time.
@@ -341,11 +375,10 @@ BlobSource::TransferId RegistryBlobSource::Start(const BlobRange& range, FetchCl
   size_t avoid = SIZE_MAX;
   std::shared_ptr<RangeTransfer> transfer;
   const TransferId id = shared_->state.With([&](Shared::State& state) {
-    // The same again while the first has not been answered: a hedge, which
-    // wants another member.
+    // The same again while the first makes wait wants another member.
     for (const auto& [other_id, other] : state.running) {
-      const auto silent = other->silent_member();
-      if (silent.has_value() && Covers(other->range(), range)) avoid = *silent;
+      const auto waited_for = other->member_waited_for(range.hedge);
+      if (waited_for.has_value() && Covers(other->range(), range)) avoid = *waited_for;
     }
     const TransferId next = state.next_id++;
     transfer = std::make_shared<RangeTransfer>(shared_, next, range, fetch_class, std::move(sink),

@@ -159,6 +159,8 @@ class SchedulerCore {
                           Actions& actions);
   void Remove(const FlightPointer& flight, Actions& actions);
   void Hedge(TimePoint now);
+  static Duration FirstBytePatience(const Link& link);
+  TimePoint BodyDue(const Transfer& transfer) const;
   void StartDecoding(const FlightPointer& flight, uint64_t held_bytes);
   void EndDecoding(const FlightPointer& flight);
   void Shape(Transfer& transfer);

@@ -66,6 +66,7 @@ struct Flight {
   bool polling = false;    // a look at the cache is under way
   bool decoding = false;
   bool done = false;
+  bool hedged = false;  // asked for again while a transfer brings it too slowly
   int transfers = 0;
   uint64_t held_bytes = 0;  // in memory until decoded
   Bytes prefix;             // what a transfer that broke had brought of it
@@ -101,8 +102,9 @@ struct Transfer {
   uint64_t link_bytes_before = 0;
   std::optional<BlobSource::TransferId> source_id;
   bool cancelled = false;
-  TimePoint hedge_at =
-      TimePoint::max();  // when its flights are asked for again, while nothing came
+  // When to look whether its flights are to be asked for again; it was, if `hedged`.
+  TimePoint hedge_at = TimePoint::max();
+  bool hedged = false;
 
   // Outside of the lock: the source's thread writes, others read.
   std::atomic<uint64_t> received{0};

@@ -22,9 +22,17 @@ constexpr auto kLongestBackoff = std::chrono::seconds(5);
 constexpr auto kLongestDemandPause = std::chrono::seconds(10);
 // After this many transfers in a row that brought nothing, the link as a whole is given a rest.
 constexpr int kFailuresUntilPause = 3;
-// Hedges are at most this share of all requests: they help against the odd slow answer, and would
-// make a link that is slow as a whole slower.
+// Hedges are at most this share of all requests, but for the first: they help against the odd slow
+// answer, and would make a link that is slow as a whole slower.
 constexpr uint64_t kRequestsPerHedge = 20;
+constexpr uint64_t kFreeHedges = 2;
+// What is too long for a first byte while too few answers say it.
+constexpr auto kFirstHedgeDelay = std::chrono::seconds(2);
+// An answer that has begun is slow when it takes so much longer than the link needs for all that is
+// on its way, and this beside.
+constexpr int kSlowFactor = 4;
+constexpr auto kSlowBody = std::chrono::seconds(1);
+constexpr Duration kLongestBody = std::chrono::seconds(10);
 
 // A broken transfer that brought so much of a chunk is asked on at once; less may be a server that
 // never brings more.
@@ -116,7 +124,7 @@ void SchedulerCore::Shape(Transfer& transfer) {
     part.offset = part.flight->begin() + part.prefix.size() - begin;
     end = std::max(end, part.flight->end());
   }
-  transfer.range = {first.blob->digest, first.blob->size, begin, end - begin};
+  transfer.range = {first.blob->digest, first.blob->size, begin, end - begin, first.hedged};
   transfer.held_bytes = transfer.range.size;
   held_bytes_ += transfer.held_bytes;
 }
@@ -158,8 +166,7 @@ bool SchedulerCore::Admit(const TransferPointer& transfer, const std::vector<Cac
     transfer->started = now;
     transfer->link_bytes_before = transfer->link->received.load();
     if (transfer->fetch_class == FetchClass::kDemand) {
-      const auto p95 = transfer->link->estimator.first_byte_p95();
-      if (p95.has_value()) transfer->hedge_at = now + *p95;
+      transfer->hedge_at = now + FirstBytePatience(*transfer->link);
     }
     return true;
   }
@@ -314,7 +321,7 @@ void SchedulerCore::CancelUnwanted(const Flight* flight, Actions& actions) {
     const uint64_t received = std::min(transfer->range.size, transfer->received.load());
     const bool nearly_through =
         received > 0 && transfer->range.size - received <= transfer->link->estimator.bridge_bytes();
-    if (!concerned || wanted || nearly_through) continue;
+    if (!concerned || wanted || (nearly_through && !transfer->hedged)) continue;
     Cancel(*transfer, actions);
   }
 }
@@ -328,17 +335,40 @@ void SchedulerCore::Cancel(Transfer& transfer, Actions& actions) {
   }
 }
 
+Duration SchedulerCore::FirstBytePatience(const Link& link) {
+  return link.estimator.first_byte_p95().value_or(kFirstHedgeDelay);
+}
+
+// When an answer that has begun should have ended.
+TimePoint SchedulerCore::BodyDue(const Transfer& transfer) const {
+  const Link& link = *transfer.link;
+  const Duration needed =
+      std::min(link.estimator.TimeFor(BytesOnTheWay(link)), kLongestBody / kSlowFactor);
+  return transfer.started + FirstBytePatience(link) + kSlowBody + kSlowFactor * needed;
+}
+
 // Asks again, over another connection, for what demand reads wait for longer than all but a few
 // had to.
 void SchedulerCore::Hedge(TimePoint now) {
   for (const auto& [id, transfer] : transfers_) {
     if (transfer->hedge_at > now) continue;
+    transfer->hedge_at = transfer->received.load() > 0 ? BodyDue(*transfer) : now;
+    if (transfer->hedge_at > now) continue;
+    const bool affordable = (statistics_.hedges + 1) * kRequestsPerHedge <=
+                            statistics_.requests + kFreeHedges * kRequestsPerHedge;
+    if (!affordable && !transfer->cancelled) {
+      transfer->hedge_at =
+          now + std::max<Duration>(FirstBytePatience(*transfer->link), kFirstBackoff);
+      continue;
+    }
     transfer->hedge_at = TimePoint::max();
-    const bool affordable = (statistics_.hedges + 1) * kRequestsPerHedge <= statistics_.requests;
-    if (transfer->received.load() > 0 || transfer->cancelled || !affordable) continue;
+    if (transfer->cancelled) continue;
+    transfer->hedged = true;
     ++statistics_.hedges;
     for (const TransferPart& part : transfer->parts) {
-      if (!part.flight->done && !part.flight->decoding) Enqueue(part.flight);
+      if (part.arrived || part.flight->done || part.flight->decoding) continue;
+      part.flight->hedged = true;
+      Enqueue(part.flight);
     }
   }
 }

@@ -207,6 +207,31 @@ TEST_F(MirrorTest, RangeAskedForAgainWhileItsAnswerIsOutGoesToAnother) {
   EXPECT_FALSE(first.Wait().status.has_value());
 }
 
+TEST_F(MirrorTest, MirrorThatCreepsIsLeftOutOnceAnotherWasFaster) {
+  FakeResponse creeping;
+  creeping.status = 206;
+  creeping.headers = {{"Content-Range", "bytes 0-999/100000"}};
+  creeping.body = content_.substr(0, 1000);
+  creeping.piece_bytes = 1;
+  creeping.piece_delay = std::chrono::milliseconds(20);
+  mirror_.Script("GET", "/v2/app/blobs/", {creeping, creeping});
+  const auto reader = Reader();
+  TransferLog first;
+  BlobRange range{digest_, content_.size(), 0, 1000};
+  const auto id = reader->blob_source()->Start(range, FetchClass::kDemand, first.Sink());
+  while (first.bytes().empty()) std::this_thread::yield();
+  clock_.Advance(std::chrono::seconds(3));
+  range.hedge = true;
+  std::string bytes;
+  EXPECT_TRUE(FetchRange(*reader->blob_source(), range, &bytes).status.has_value());
+  EXPECT_EQ(bytes, content_.substr(0, 1000));
+  EXPECT_TRUE(Fetch(*reader, 5000, 100, &bytes).status.has_value());
+  EXPECT_EQ(origin_.server().Count("GET", "/v2/app/blobs/"), 2U);
+  EXPECT_EQ(mirror_.server().Count("GET", "/v2/app/blobs/"), 1U);
+  reader->blob_source()->Cancel(id);
+  EXPECT_FALSE(first.Wait().status.has_value());
+}
+
 TEST_F(MirrorTest, HeadersAndUnixSocketsReachTheMirror) {
   TempDir sockets;
   FakeRegistry peer(FakeServer::Options{.unix_path = sockets / "peer.sock"});

@@ -79,12 +79,13 @@ TEST_F(SchedulerDeadlineTest, SilenceIsToldFromABodyThatIsTooSlow) {
   EXPECT_THAT(ErrorAfter(seconds(5), silent), HasSubstr("fake.example.com/app has not answered"));
 
   Answer slow;
+  const size_t next = source_->request_count();  // the first one has been hedged
   scheduler_->Fetch(RequestWithin(seconds(5), 6), slow.Done());
-  ASSERT_TRUE(AdvanceUntilRequests(2));
-  source_->Send(1, 1000);
+  ASSERT_TRUE(AdvanceUntilRequests(next + 1));
+  source_->Send(next, 1000);
   EXPECT_THAT(ErrorAfter(seconds(5), slow),
               HasSubstr("fake.example.com/app has sent 1000 of " +
-                        std::to_string(source_->range(1).size) + " bytes"));
+                        std::to_string(source_->range(next).size) + " bytes"));
 }
 
 // That another object's copy had been evicted is no reason why nothing came.
