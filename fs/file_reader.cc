@@ -84,6 +84,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   const Options options;
   InodePaths paths;
   std::vector<Observer> observers;
+  OnWait on_wait;
   std::function<void()> on_whole_object;
   ChunkMap map;
   ReadStreams streams;
@@ -110,6 +111,10 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
   std::optional<Error> RecentFailure(const ReadOperation& operation) {
     return recent_failures.Find(operation.inode, operation.offset, operation.buffer.size(),
                                 SteadyClock().Now());
+  }
+
+  void NoteWait(ReadOperation& operation) const {
+    if (!operation.waited.exchange(true) && on_wait) on_wait(operation.inode, operation.offset);
   }
 
   void FailOperation(const OperationPtr& operation, Error error) {
@@ -179,7 +184,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
                                           self->FinishPart(operation, part, there);
                                         });
     if (wait == StartupPack::Wait::kWaiting) {
-      operation->waited.store(true);
+      NoteWait(*operation);
     } else {
       FinishPart(operation, part, wait == StartupPack::Wait::kReady);
     }
@@ -204,7 +209,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
     if (!missing.has_value()) return FailPart(operation, missing.error());
     if (!missing->empty()) {
       if (const auto failure = RecentFailure(*operation)) return FailPart(operation, *failure);
-      operation->waited.store(true);
+      NoteWait(*operation);
       map.JoinMissing(*missing, held);
     }
     FetchSegments(
@@ -303,7 +308,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
         Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kDemand);
     request.object = std::move(object);
     request.object_offset = piece.object_offset;
-    operation->waited.store(true);
+    NoteWait(*operation);
     request.reader = [self = shared_from_this(), inode = operation->inode] {
       return self->Describe(inode);
     };
@@ -451,6 +456,8 @@ void FileReader::Cancel(ReadId id) {
 }
 
 void FileReader::AddObserver(Observer observer) { impl_->observers.push_back(std::move(observer)); }
+
+void FileReader::SetOnWait(OnWait waits) { impl_->on_wait = std::move(waits); }
 
 void FileReader::SetOnWholeObject(std::function<void()> asked) {
   impl_->on_whole_object = std::move(asked);

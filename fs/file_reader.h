@@ -62,6 +62,10 @@ class FileReader {
   // Before the first read.
   using Observer = std::function<void(const ReadReport&)>;
   void AddObserver(Observer observer);
+  // Is told of a read when it begins to wait, from its thread; must not block. Before the first
+  // read.
+  using OnWait = std::function<void(InodeNumber inode, uint64_t offset)>;
+  void SetOnWait(OnWait waits);
   // Is told whenever WholeObject is asked for an object, as an observer is.
   void SetOnWholeObject(std::function<void()> asked);
   InodePaths& paths();

@@ -28,6 +28,8 @@ constexpr uint64_t kScriptBytes = uint64_t{64} << 10;
 // Of larger programs too little is run to fetch them whole: only what lies around each page that
 // somebody waits for, as much as comes in the time of one more round trip.
 constexpr uint64_t kMaxWholeBytes = uint64_t{8} << 20;
+// What may be executed but is of no kind yet.
+constexpr uint64_t kMaxUnseenBytes = uint64_t{1} << 20;
 constexpr uint64_t kMinAroundBytes = uint64_t{512} << 10;
 constexpr uint64_t kMaxAroundBytes = uint64_t{4} << 20;
 constexpr size_t kMaxNoted = 256;
@@ -140,12 +142,21 @@ class ProgramPrefetch::Worker {
   }
 
   void Look(const Noted& read) {
-    if (read.offset == 0) return Examine(read.file, false);
+    if (read.offset == 0) return Examine(read.file, LooksLikeProgram(read.file));
     if (!large_[ToUint(read.file)]) return;
     const uint64_t around = AroundBytes();
     const uint64_t begin = read.offset / around * around;
     const uint64_t size = image_->tree().Get(read.file).size;
     reader_.Prefetch(read.file, begin, std::min(around, size - begin));
+  }
+
+  // By its name or its mode, before anything of it is here: a round trip earlier.
+  bool LooksLikeProgram(InodeNumber file) {
+    const Inode inode = image_->tree().Get(file);
+    if ((inode.mode & 0111) != 0 && inode.size <= kMaxUnseenBytes) return true;
+    const std::string path = reader_.paths().PathOf(file);
+    const std::string_view name = std::string_view(path).substr(path.rfind('/') + 1);
+    return name.ends_with(".so") || name.contains(".so.");
   }
 
   uint64_t AroundBytes() const {
@@ -326,14 +337,13 @@ ProgramPrefetch::ProgramPrefetch(std::shared_ptr<Image> image, const ImageContex
 
 ProgramPrefetch::~ProgramPrefetch() = default;
 
-void ProgramPrefetch::NoteRead(const ReadReport& report) {
-  if (!report.waited || report.error != nullptr) return;
+void ProgramPrefetch::NoteWait(InodeNumber file, uint64_t offset) {
   // The pack is what is needed, and the link is its.
   const auto startup = image_->startup();
-  if (startup != nullptr && (!startup->ended() || startup->Has(report.inode))) return;
+  if (startup != nullptr && (!startup->ended() || startup->Has(file))) return;
   std::call_once(started_,
                  [&] { worker_ = std::make_unique<Worker>(image_, context_, config_, timeout_); });
-  worker_->Note(report.inode, report.offset);
+  worker_->Note(file, offset);
 }
 
 }  // namespace layerfs

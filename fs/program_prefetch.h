@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // ProgramPrefetch: fetches a program ahead of its own reads. A program is mapped, so that its pages
 // are asked for one here and one there, and it names what it needs next (program_needs.h) only
-// when it runs: each step would cost a round trip or more, one after the other. Once a reader has
-// waited for the beginning of a program, all of it comes, and what it needs, and what those need.
+// when it runs: each step would cost a round trip or more, one after the other. Once a reader waits
+// for the beginning of a program, all of it comes, and what it needs, and what those need.
 // Behind demand; where a startup pack says what is needed, only once that is through, and only of
 // programs that it has nothing of.
 // Thread-safe. Its thread and its reader begin with the first program: an idle mount has none.
@@ -28,8 +28,8 @@ class ProgramPrefetch {
   ProgramPrefetch(const ProgramPrefetch&) = delete;
   ProgramPrefetch& operator=(const ProgramPrefetch&) = delete;
 
-  // A read of the image's has been answered. Never blocks.
-  void NoteRead(const ReadReport& report);
+  // A read of the image's waits for data. Never blocks.
+  void NoteWait(InodeNumber file, uint64_t offset);
 
  private:
   class Worker;

@@ -130,7 +130,8 @@ Status MountServer::ServeImage() {
   }
   // Without a network there is nothing to fetch, and a recording is of the program's own reads.
   if (options_.record.empty() && !options_.services.offline) {
-    reader.AddObserver([&programs](const ReadReport& report) { programs.NoteRead(report); });
+    reader.SetOnWait(
+        [&programs](InodeNumber file, uint64_t offset) { programs.NoteWait(file, offset); });
   }
   const ImageSession session{&reader, watch.get(), std::move(config)};
   LAYERFS_CHECK_OK(target_.container_layer.empty() ? ServeReadOnly(image, session)

@@ -28,6 +28,7 @@ ln -s $(ldd $bash | grep -oE '/[^ ]+/libc\.so[^ ]*') libc
 [ $bash = /usr/bin/bash ] || cp $bash usr/bin/bash
 printf '#!/usr/bin/bash\n# data\nexec "$@"\n' >app/start; chmod 755 app/start
 head -c 3000000 /dev/urandom >app/data; chmod 755 app/data
+head -c 3000000 /dev/urandom >app/plugin.so.1
 )sh";
 
 class ProgramPrefetchTest : public testing::Test {
@@ -55,7 +56,8 @@ class ProgramPrefetchTest : public testing::Test {
     programs_.emplace(image_, *context_, R"({"config":{"Cmd":["bash"]}})",
                       std::chrono::milliseconds(10'000));
     reader_.emplace(image_, *context_, FileReader::Options{});
-    reader_->AddObserver([this](const ReadReport& report) { programs_->NoteRead(report); });
+    reader_->SetOnWait(
+        [this](InodeNumber file, uint64_t offset) { programs_->NoteWait(file, offset); });
   }
 
   InodeNumber Find(const std::string& path) {
@@ -97,6 +99,12 @@ TEST_F(ProgramPrefetchTest, AScriptBringsItsInterpreter) {
   EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
 }
 
+// It need not have come to be known for one.
+TEST_F(ProgramPrefetchTest, WhatIsNamedAsALibraryComesWholeAtOnce) {
+  ReadBeginning("/app/plugin.so.1");
+  EXPECT_TRUE(IsWholeWithin("/app/plugin.so.1", kPatience));
+}
+
 TEST_F(ProgramPrefetchTest, DataIsLeftToItsReader) {
   ReadBeginning("/app/data");
   EXPECT_FALSE(IsWholeWithin("/app/data", std::chrono::milliseconds(500)));
@@ -104,9 +112,9 @@ TEST_F(ProgramPrefetchTest, DataIsLeftToItsReader) {
 }
 
 TEST_F(ProgramPrefetchTest, ReadsThatWaitedForNothingBringNothing) {
-  ReadReport report;
-  report.inode = Find("/usr/bin/bash");
-  programs_->NoteRead(report);
+  FileReader other(image_, *context_, FileReader::Options{});
+  ASSERT_TRUE(other.ReadAndWait(Find("/usr/bin/bash"), 0, 4096).has_value());
+  ReadBeginning("/usr/bin/bash");
   EXPECT_FALSE(IsWholeWithin("/usr/bin/bash", std::chrono::milliseconds(300)));
 }
 
