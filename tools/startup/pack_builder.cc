@@ -2,9 +2,11 @@
 #include "tools/startup/pack_builder.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "fs/chunk_wait.h"
@@ -85,6 +87,9 @@ class RunPlanner {
 class PageReads {
  public:
   explicit PageReads(FileReader& reader) : reader_(reader) {}
+  ~PageReads() { static_cast<void>(Wait()); }
+  PageReads(const PageReads&) = delete;
+  PageReads& operator=(const PageReads&) = delete;
 
   // `out` is as long as the run, whose pages behind the file's end it leaves as they are.
   void Start(const PackRun& run, MutableByteSpan out) {
@@ -112,6 +117,55 @@ class PageReads {
   };
   FileReader& reader_;
   Synchronized<State> state_;
+};
+
+// The stream of pages, piece by piece. While its taker is busy with one, the next is being read.
+class PageStream {
+ public:
+  PageStream(FileReader& reader, const std::vector<PackRun>& runs, uint64_t total)
+      : reader_(reader), runs_(runs), left_(total), coming_(StartNext()) {}
+
+  bool AtEnd() const { return coming_ == nullptr; }
+  Result<Bytes> Next() {
+    const std::unique_ptr<Piece> piece = std::exchange(coming_, StartNext());
+    LAYERFS_CHECK_OK(piece->reads.Wait());
+    return std::move(piece->bytes);
+  }
+
+ private:
+  struct Piece {
+    Piece(FileReader& reader, uint64_t size) : bytes(size), reads(reader) {}
+    Bytes bytes;
+    PageReads reads;  // into `bytes`
+  };
+
+  // Null behind the last one.
+  std::unique_ptr<Piece> StartNext() {
+    if (left_ == 0) return nullptr;
+    auto piece = std::make_unique<Piece>(reader_, std::min(kPieceBytes, left_));
+    left_ -= piece->bytes.size();
+    for (uint64_t filled = 0; filled < piece->bytes.size();) {
+      const PackRun& from = runs_[run_];
+      const auto pages = static_cast<uint32_t>(std::min<uint64_t>(
+          from.pages - run_page_, (piece->bytes.size() - filled) / kPackPageBytes));
+      const PackRun part{from.inode, from.first_page + run_page_, pages};
+      piece->reads.Start(part,
+                         MutableByteSpan(piece->bytes).subspan(filled, pages * kPackPageBytes));
+      filled += pages * kPackPageBytes;
+      run_page_ += pages;
+      if (run_page_ < from.pages) continue;
+      ++run_;
+      run_page_ = 0;
+    }
+    return piece;
+  }
+
+  FileReader& reader_;
+  const std::vector<PackRun>& runs_;
+  uint64_t left_;  // to be started
+  size_t run_ = 0;
+  uint32_t run_page_ = 0;  // pages of that run that have been started
+  std::unique_ptr<Piece> coming_;
 };
 
 class PackBuilder {
@@ -178,29 +232,12 @@ class PackBuilder {
     const uint64_t total = uint64_t{built_.head.page_count} * kPackPageBytes;
     ZstdStreamCompressor stream(options_.level, total);
     Sha256 hash;
-    uint64_t done = 0;
-    size_t run = 0;
-    uint32_t run_page = 0;  // pages of that run that are done
-    while (done < total) {
-      Bytes piece(std::min(kPieceBytes, total - done));
-      PageReads reads(reader_);
-      for (uint64_t filled = 0; filled < piece.size();) {
-        const PackRun& from = runs[run];
-        const auto pages = static_cast<uint32_t>(
-            std::min<uint64_t>(from.pages - run_page, (piece.size() - filled) / kPackPageBytes));
-        const PackRun part{from.inode, from.first_page + run_page, pages};
-        reads.Start(part, MutableByteSpan(piece).subspan(filled, pages * kPackPageBytes));
-        filled += pages * kPackPageBytes;
-        run_page += pages;
-        if (run_page < from.pages) continue;
-        ++run;
-        run_page = 0;
-      }
-      LAYERFS_CHECK_OK(reads.Wait());
+    PageStream pages(reader_, runs, total);
+    while (!pages.AtEnd()) {
+      LAYERFS_TRY(piece, pages.Next());
       hash.Update(piece);
-      done += piece.size();
       Bytes stored;
-      LAYERFS_CHECK_OK(stream.Compress(piece, done == total, stored));
+      LAYERFS_CHECK_OK(stream.Compress(piece, pages.AtEnd(), stored));
       AddPart(PackPartKind::kPages, piece.size(), stored);
       built_.stored_page_bytes += stored.size();
     }
