@@ -119,11 +119,21 @@ class ManifestResolver {
         return RawDocument{std::move(*cached), type, *digest};
       }
     }
-    LAYERFS_TRY(root, reader_.ReadRoot());
-    KeepDocument(cache_, kManifestDocumentPrefix + root.digest.Hex(), root.raw);
-    const std::string tag = root.digest.ToString() + "\n" + reference_.ToString() + "\n";
+    auto root = reader_.ReadRoot();
+    if (!root.has_value()) return Fail(WithHint(std::move(root).error()));
+    KeepDocument(cache_, kManifestDocumentPrefix + root->digest.Hex(), root->raw);
+    const std::string tag = root->digest.ToString() + "\n" + reference_.ToString() + "\n";
     if (!reference_.digest.has_value()) KeepDocument(cache_, TagDocument(), AsBytes(tag));
     return root;
+  }
+
+  // Where the registry is away, and what the tag meant when it was not is known.
+  Error WithHint(Error error) const {
+    const bool away = error.code == ErrorCode::kNetwork || error.code == ErrorCode::kTimeout;
+    if (away && !reference_.digest.has_value() && FindTag().has_value()) {
+      error.context += "; --offline takes the image that the tag last meant, from the cache";
+    }
+    return error;
   }
 
   std::string TagDocument() const {

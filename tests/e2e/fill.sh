@@ -39,6 +39,7 @@ cmp "$M/usr/bin/perl" "$IMAGES/app-tree/usr/bin/perl"
 unmount_image "$M"
 "$LAYERFS" cat --offline "$SOURCE" /etc/os-release | cmp - "$IMAGES/app-tree/etc/os-release"
 "$LAYERFS" ls --offline --cache "$WORK/cache-layout" "oci:$WORK/app:latest" /app >/dev/null || fail "a layout is on this machine"
+expect_error 6 "--offline takes the image that the tag last meant" "$LAYERFS" ls --fetch-timeout 1s "$SOURCE" /
 expect_error 3 "never seen the tag" "$LAYERFS" ls --offline "docker://$REGISTRY/test/other:1" /
 
 fact "offline, what is not in the cache is an error at once"
