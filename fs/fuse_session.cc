@@ -135,8 +135,9 @@ std::string EscapeOptionValue(const std::string& value) {
 }
 
 // What to do about a mount that failed; empty where libfuse's message has to do.
-std::string_view MountRemedy(std::string_view message) {
+std::string_view MountRemedy() {
   constexpr char kDevice[] = "/dev/fuse";
+  constexpr char kHelper[] = "/usr/bin/fusermount3";  // where libfuse looks for it first
   if (::access(kDevice, F_OK) != 0) {
     return ": load the module with 'modprobe fuse', or give the device to the container "
            "(--device /dev/fuse)";
@@ -145,8 +146,8 @@ std::string_view MountRemedy(std::string_view message) {
     return ": let this user open it ('chmod 0666 /dev/fuse', which is what udev sets), or mount as "
            "root";
   }
-  if (::geteuid() != 0 && message.find("fusermount3") != std::string_view::npos) {
-    return ": users mount by the setuid program fusermount3 of the package fuse3; is it installed?";
+  if (::geteuid() != 0 && ::access(kHelper, X_OK) != 0) {
+    return ": users mount by the setuid program fusermount3: install the package fuse3";
   }
   return "";
 }
@@ -256,7 +257,7 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
       return messages.line.empty() ? messages.last : messages.line;
     });
     std::string said = message.empty() ? std::string(what) : message;
-    return Fail(code, "mount " + options.mount_point + ": " + said.append(MountRemedy(said)));
+    return Fail(code, "mount " + options.mount_point + ": " + said.append(MountRemedy()));
   };
   impl->session = fuse_session_new(impl->arguments.get(), &kFuseOperations, sizeof kFuseOperations,
                                    &impl->context);

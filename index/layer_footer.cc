@@ -19,11 +19,17 @@ constexpr size_t kZstdChunkedFooterSize = 64;
 constexpr std::string_view kZstdChunkedMagic = "GNUlInUx";
 
 Status CheckPlace(const ChunkRef& index, uint64_t blob_size, std::string_view where) {
-  if (index.stored_size == 0 || index.size == 0 || index.size > kMaxIndexBytes ||
+  if (index.stored_size == 0 || index.size == 0 ||
       !RangeFits(index.blob_offset, index.stored_size, blob_size)) {
     return Fail(ErrorCode::kCorrupt, std::string(where) + ": the index lies outside the blob");
   }
-  return {};
+  const uint64_t limit =
+      std::min(kMaxIndexBytes, kFreeIndexBytes + kMaxIndexRatio * uint64_t{index.stored_size});
+  if (index.size <= limit) return {};
+  return Fail(ErrorCode::kCorrupt, std::string(where) + ": an index of " +
+                                       std::to_string(index.size) + " bytes, " +
+                                       std::to_string(index.stored_size) +
+                                       " of them stored: the limit is " + std::to_string(limit));
 }
 
 Result<ChunkRef> ParsePosition(std::string_view text) {

@@ -19,11 +19,11 @@ inline constexpr char kIndexPositionAnnotation[] = "io.layerfs.index.position";
 inline constexpr char kIndexDigestAnnotation[] = "io.layerfs.index.digest";
 
 // The index as a ChunkRef: codec zstd, digest and size of the arranged index (index_codec.h), which
-// is what decompressing gives; size is bounded by kMaxIndexBytes.
+// is what decompressing gives; size is bounded (chunk_ref.h).
 using Annotations = std::map<std::string, std::string>;
 Annotations EncodeIndexAnnotations(const ChunkRef& index);
 // Nothing where the layer is not a converted one; kCorrupt where the annotations are malformed or
-// point outside the blob.
+// point outside the blob, or an index would be beyond the bounds.
 Result<std::optional<ChunkRef>> DecodeIndexAnnotations(const Annotations& annotations,
                                                        uint64_t blob_size);
 

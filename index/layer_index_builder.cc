@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/layer_index_builder.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "index/mutable_tree.h"
 #include "index/path.h"
+#include "index/posix_acl.h"
 #include "index/tree_serializer.h"
 #include "index/tree_walk.h"
 
@@ -38,10 +40,29 @@ uint32_t FileType(TarEntryType type) {
   return 0;
 }
 
-// Linux keeps user.* only on regular files and directories (xattr(7)); containerd drops others.
+// A tar that leaves directories out may imply a few for each of its entries; beyond, it is made to
+// fill our memory.
+constexpr uint64_t kFreeImplicitDirectories = 65536;
+constexpr uint64_t kImplicitDirectoriesPerEntry = 8;
+
+// Linux keeps user.* only on regular files and directories (xattr(7)), and no ACL on a symlink;
+// containerd drops others. What overlayfs keeps for itself would hide things where the mount is a
+// layer below one.
 bool TakesXattr(const TarEntry& entry, std::string_view name) {
-  return entry.type == TarEntryType::kRegular || entry.type == TarEntryType::kDirectory ||
-         !name.starts_with("user.");
+  if (name.starts_with("trusted.overlay.")) return false;
+  if (entry.type == TarEntryType::kRegular || entry.type == TarEntryType::kDirectory) return true;
+  if (name.starts_with("user.")) return false;
+  return entry.type != TarEntryType::kSymlink || !name.starts_with("system.posix_acl_");
+}
+
+// As Linux does before it keeps one (security/commoncap.c, validheader).
+Status CheckCapability(std::string_view value) {
+  const uint32_t revision = ByteReader(AsBytes(value)).Read<uint32_t>() & 0xff000000;
+  if ((revision == 0x02000000 && value.size() == 20) ||
+      (revision == 0x03000000 && value.size() == 24)) {
+    return {};
+  }
+  return Fail(ErrorCode::kCorrupt, "a security.capability that Linux does not take");
 }
 
 Status CheckTargetSize(std::string_view target) {
@@ -61,6 +82,7 @@ Status CheckSymlinkTarget(std::string_view target) {
 class LayerIndexBuilder::Impl {
  public:
   Status Add(const TarEntry& entry) {
+    ++entries_;
     LAYERFS_TRY(path, SplitEntryPath(entry.path));
     if (path.empty()) return SetRoot(entry);
     const std::string_view name = path.back();
@@ -128,6 +150,12 @@ class LayerIndexBuilder::Impl {
   Result<InodeNumber> MakeParents(const Components& path) {
     LAYERFS_TRY(walked, walker_.ToDirectory(path));
     InodeNumber directory = walked.directory;
+    implicit_ += walked.missing.size();
+    if (implicit_ > kFreeImplicitDirectories + kImplicitDirectoriesPerEntry * entries_) {
+      return Fail(ErrorCode::kTooLarge, "the tar implies " + std::to_string(implicit_) +
+                                            " directories, and has " + std::to_string(entries_) +
+                                            " entries");
+    }
     for (const std::string_view name : walked.missing) {
       LAYERFS_TRY(made, tree_.AddNode({.inode = {.mode = 0040755, .implicit = true}}));
       LAYERFS_CHECK_OK(Name(directory, name, made));
@@ -148,7 +176,8 @@ class LayerIndexBuilder::Impl {
         return SetAttributes(existing, entry);
       }
     }
-    LAYERFS_TRY(node, tree_.AddNode(NodeOf(entry)));
+    LAYERFS_TRY(made, NodeOf(entry));
+    LAYERFS_TRY(node, tree_.AddNode(made));
     return Name(directory, name, node);
   }
 
@@ -196,11 +225,32 @@ class LayerIndexBuilder::Impl {
     return Name(directory, name, node);
   }
 
-  MutableTree::NewNode NodeOf(const TarEntry& entry) {
+  // What Linux keeps of them, once the mode is set too.
+  Status TakeXattrs(const TarEntry& entry) {
     xattrs_.clear();
     for (const auto& [name, value] : entry.xattrs) {
-      if (TakesXattr(entry, name)) xattrs_.push_back({.name = name, .value = value});
+      if (!TakesXattr(entry, name)) continue;
+      if (name == "security.capability") LAYERFS_CHECK_OK(CheckCapability(value));
+      if (name == kAclAccessXattr) {
+        LAYERFS_TRY_IN(kept, KeptPosixAcl(value, entry.permissions), name);
+        access_acl_ = std::move(kept).value_or("");
+        if (!access_acl_.empty()) xattrs_.push_back({.name = name, .value = access_acl_});
+      } else if (name == kAclDefaultXattr) {
+        LAYERFS_TRY_IN(kept, KeptPosixAcl(value, std::nullopt), name);
+        if (entry.type != TarEntryType::kDirectory && kept.has_value()) {
+          return Fail(ErrorCode::kCorrupt, "a default ACL on what is no directory");
+        }
+        default_acl_ = std::move(kept).value_or("");
+        if (!default_acl_.empty()) xattrs_.push_back({.name = name, .value = default_acl_});
+      } else {
+        xattrs_.push_back({.name = name, .value = value});
+      }
     }
+    return {};
+  }
+
+  Result<MutableTree::NewNode> NodeOf(const TarEntry& entry) {
+    LAYERFS_CHECK_OK(TakeXattrs(entry));
     MutableTree::NewNode node;
     node.xattrs = xattrs_;
     Inode& inode = node.inode;
@@ -231,13 +281,19 @@ class LayerIndexBuilder::Impl {
   }
 
   Status SetAttributes(InodeNumber directory, const TarEntry& entry) {
-    return tree_.SetAttributes(directory, NodeOf(entry));
+    LAYERFS_TRY(node, NodeOf(entry));
+    return tree_.SetAttributes(directory, node);
   }
 
   MutableTree tree_;
   bool links_below_ = false;
   TreeWalker walker_{tree_};
-  std::vector<Xattr> xattrs_;  // of the entry at hand
+  uint64_t entries_ = 0;
+  uint64_t implicit_ = 0;  // directories that were
+  // Of the entry at hand.
+  std::vector<Xattr> xattrs_;
+  std::string access_acl_;
+  std::string default_acl_;
   // Names that AUFS left behind: they may be targets of hard links, and go at the end.
   std::vector<std::pair<InodeNumber, std::string>> aufs_names_;
 };

@@ -91,7 +91,12 @@ TreeNode MutableTree::MakeNode(const NewNode& from) {
   return {from.inode, strings_.Store(from.target), InternXattrs(from.xattrs), extent_list};
 }
 
-Status MutableTree::CheckXattrs(std::span<const Xattr> xattrs) {
+Status MutableTree::CheckXattrs(std::span<const Xattr> xattrs) const {
+  if (!xattrs.empty() && xattr_bytes_ > kMaxTreeXattrBytes) {
+    return Fail(ErrorCode::kTooLarge, "extended attributes of more than " +
+                                          std::to_string(kMaxTreeXattrBytes) +
+                                          " bytes in one tree");
+  }
   uint64_t size = 0;
   for (const Xattr& xattr : xattrs) size += xattr.name.size() + xattr.value.size();
   if (size <= kMaxXattrBytes) return {};
@@ -113,6 +118,7 @@ uint32_t MutableTree::InternXattrs(std::span<const Xattr> xattrs) {
   const auto number = static_cast<uint32_t>(xattr_sets_.size());
   const auto [found, added] = xattr_set_numbers_.try_emplace(std::move(key), number);
   if (!added) return found->second;
+  xattr_bytes_ += found->first.size();
   for (Xattr& xattr : sorted) {
     xattr = {.name = strings_.Store(xattr.name), .value = strings_.Store(xattr.value)};
   }
@@ -154,6 +160,11 @@ Result<EntryId> MutableTree::Put(InodeNumber directory, std::string_view name, I
   }
   LAYERFS_CHECK_OK(CheckDepth(directory, node));
   if (used_slots_ >= kMaxTreeNodes) return Fail(TooMany("names"));
+  name_bytes_ += name.size();
+  if (name_bytes_ > kMaxTreeNameBytes) {
+    return Fail(ErrorCode::kTooLarge,
+                "names of more than " + std::to_string(kMaxTreeNameBytes) + " bytes in one tree");
+  }
   EntryId id;
   if (free_entries_.empty()) {
     id = EntryId(entries_.size());

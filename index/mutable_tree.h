@@ -38,6 +38,10 @@ inline constexpr uint32_t kMaxTreeDepth = 4096;
 // The sum of an inode's extended attributes; the tar parser allows no more either, and the usual
 // Linux file systems far less.
 inline constexpr uint64_t kMaxXattrBytes = uint64_t{1} << 20;
+// The sums of a tree's different sets of extended attributes, and of its names: what a small
+// archive could fill our memory with (the sets are held three times until they are written).
+inline constexpr uint64_t kMaxTreeXattrBytes = uint64_t{64} << 20;
+inline constexpr uint64_t kMaxTreeNameBytes = uint64_t{128} << 20;
 
 // Bytes that stay where they are until the arena goes.
 class StringArena {
@@ -121,7 +125,7 @@ class MutableTree {
  private:
   TreeNode& MutableNode(InodeNumber number) { return nodes_[ToUint(number)]; }
   Entry& MutableEntry(EntryId id) { return entries_[static_cast<uint32_t>(id)]; }
-  static Status CheckXattrs(std::span<const Xattr> xattrs);
+  Status CheckXattrs(std::span<const Xattr> xattrs) const;
   TreeNode MakeNode(const NewNode& from);
   uint32_t InternXattrs(std::span<const Xattr> xattrs);
   Status CheckDepth(InodeNumber directory, InodeNumber node) const;
@@ -152,6 +156,8 @@ class MutableTree {
   uint64_t salt_;
   uint32_t live_nodes_ = 0;
   uint64_t extent_count_ = 0;
+  uint64_t xattr_bytes_ = 0;  // of the sets
+  uint64_t name_bytes_ = 0;
   std::vector<InodeNumber> free_nodes_, dead_nodes_;
   std::vector<EntryId> free_entries_, dead_entries_;
   StringArena names_;

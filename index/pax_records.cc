@@ -3,6 +3,7 @@
 
 #include <charconv>
 
+#include "index/posix_acl.h"
 #include "index/tar_header.h"
 #include "index/tar_xattr.h"
 

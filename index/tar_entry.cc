@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "index/tar_xattr.h"
+#include "index/posix_acl.h"
 
 namespace layerfs {
 namespace {

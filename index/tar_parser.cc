@@ -234,6 +234,8 @@ Status TarParser::Impl::FinishExtension() {
       LAYERFS_CHECK_OK(ForEachPaxRecord(extension_, [](auto, auto) { return Status(); }));
       break;
     default:
+      // Of several the last counts: so reads Go's archive/tar, and with it nearly every runtime.
+      extensions_.pax = PaxOverrides();
       LAYERFS_CHECK_OK(ForEachPaxRecord(extension_, [&](auto key, auto value) {
         return extensions_.pax.Apply(key, value, limits_.sparse_extents);
       }));

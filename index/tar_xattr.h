@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forms in which tars carry extended attributes, turned into what Linux has: URL-escaped names
-// and base64 values (libarchive), and ACLs in words (star, GNU tar).
+// and base64 values (libarchive).
 // Thread-safe.
 #pragma once
 
@@ -11,9 +11,6 @@
 #include <string_view>
 
 namespace layerfs {
-
-inline constexpr std::string_view kAclAccessXattr = "system.posix_acl_access";
-inline constexpr std::string_view kAclDefaultXattr = "system.posix_acl_default";
 
 // XATTR_NAME_MAX and XATTR_SIZE_MAX of linux/limits.h.
 inline constexpr size_t kMaxXattrName = 255;
@@ -27,17 +24,5 @@ bool IsLinuxXattrName(std::string_view name);
 std::optional<std::string> DecodeUrl(std::string_view text);
 // RFC 4648 base64, with or without padding; nothing where it is malformed.
 std::optional<std::string> DecodeBase64(std::string_view text);
-
-// An ACL in words — "user::rwx,user:1000:r-x,mask::rwx,…", separated by commas or newlines, star's
-// numeric fourth field, comments after '#' — as the value of system.posix_acl_access or _default
-// (linux/posix_acl_xattr.h). Nothing where it is empty, malformed, or names a user that only the
-// passwd file of the archiver's machine knows; nothing too for an access ACL that says no more than
-// the mode does, because then the kernel keeps no attribute either.
-std::optional<std::string> EncodePosixAcl(std::string_view text, bool is_access);
-
-// The permissions of a file that gets `acl` (a value that EncodePosixAcl made) as its access ACL,
-// as the kernel sets them then: owner, others, and the mask for the group. libarchive writes
-// another mode beside the ACL.
-uint32_t PermissionsUnderAcl(uint32_t permissions, std::string_view acl);
 
 }  // namespace layerfs

@@ -123,6 +123,7 @@ class ConvertCommand final : public Command {
     }
     LAYERFS_CHECK_OK(ReadCompression());
     options.policy = policy_;
+    options.policy_is_asked_for = level_.has_value() || !chunk_size_.empty();
     options.threads = threads_;
     options.force = force_;
     options.cache_directory =

@@ -111,7 +111,8 @@ Error StreamError(size_t code, int max_window_log) {
   switch (ZSTD_getErrorCode(code)) {
     case ZSTD_error_frameParameter_windowTooLarge:
       return {ErrorCode::kUnsupported, "zstd stream: a window of more than " +
-                                           std::to_string(1 << (max_window_log - 20)) + " MiB"};
+                                           std::to_string(1 << (max_window_log - 20)) +
+                                           " MiB: compress it again, with a shorter --long"};
     case ZSTD_error_dictionary_wrong:
       return {ErrorCode::kUnsupported, "zstd stream: a frame that needs a dictionary"};
     default:

@@ -38,7 +38,8 @@ INSTANTIATE_TEST_SUITE_P(
                       BadAnnotation{"Overflow", "99999999999999999999:200:5000"},
                       BadAnnotation{"OutsideTheBlob", "1081:200:5000"},
                       BadAnnotation{"Empty2", "1000:0:5000"},
-                      BadAnnotation{"HugeIndex", "1000:200:4294967295"}),
+                      BadAnnotation{"HugeIndex", "1000:200:4294967295"},
+                      BadAnnotation{"InflatedIndex", "1000:200:1200000"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(LayerFooterTest, PositionAndDigestBelongTogether) {

@@ -14,6 +14,12 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// Owner, user 7, group, mask and others.
+const std::string kNamedAcl(
+    "\2\0\0\0\1\0\6\0\xff\xff\xff\xff\2\0\7\0\7\0\0\0\4\0\4\0\xff\xff\xff\xff"
+    "\20\0\7\0\xff\xff\xff\xff\40\0\0\0\xff\xff\xff\xff",
+    44);
+
 struct LayerCase {
   const char* name;
   TarWriter tar;
@@ -55,6 +61,24 @@ const LayerCase kPathCases[] = {
          .Device("d", '4', 259, 70000)
          .Fifo("p"),
      "/ 1777\nc c 1:3\nd b 259:70000\nf = x 4755 1:2 @-1.5 {user.k=v}\np p\ns -> f 3:0\n"},
+    {"AclsOfSymlinksAndOverlayfssMarksAreDropped",
+     TarWriter()
+         .Add({.path = "d",
+               .type = '5',
+               .mode = 0755,
+               .xattrs = {{"trusted.overlay.opaque", "y"}, {"trusted.x", "y"}}})
+         .Add({.path = "s",
+               .type = '2',
+               .link_target = "f",
+               .mode = 0777,
+               .xattrs = {{"system.posix_acl_access", kNamedAcl}}}),
+     "/ (implicit)\nd/ {trusted.x=y}\ns -> f\n"},
+    {"OfSeveralPaxHeadersTheLastCounts",
+     TarWriter()
+         .Add({.path = "h", .type = 'x', .content = "25 SCHILY.xattr.user.a=1\n"})
+         .Add({.path = "h", .type = 'x', .content = "25 SCHILY.xattr.user.b=1\n"})
+         .File("f"),
+     "/ (implicit)\nf =  {user.b=1}\n"},
     {"UserXattrsOfSymlinksAreDropped",
      TarWriter().Add({.path = "s",
                       .type = '2',
@@ -227,6 +251,31 @@ TEST(LayerIndexBuilderTest, SymlinkWithoutTargetIsRefused) {
 TEST(LayerIndexBuilderTest, NonUtf8AndLongestNamesAreKept) {
   const std::string name = "\xff\xfe\n" + std::string(252, 'n');
   EXPECT_EQ(DumpLayer(TarWriter().File(name).Finish()), "/ (implicit)\n" + name + " = \n");
+}
+
+TEST(LayerIndexBuilderTest, AttributesThatLinuxDoesNotTakeAreRefused) {
+  const std::pair<TarItem, const char*> cases[] = {
+      {{.path = "f", .xattrs = {{"system.posix_acl_access", "abc"}}}, "system.posix_acl_access"},
+      {{.path = "f", .xattrs = {{"system.posix_acl_default", kNamedAcl}}}, "no directory"},
+      {{.path = "f", .xattrs = {{"security.capability", "abc"}}}, "security.capability"},
+  };
+  for (const auto& [item, part] : cases) {
+    EXPECT_THAT(DumpLayer(TarWriter().Add(item).Finish()), HasSubstr(part));
+  }
+}
+
+TEST(LayerIndexBuilderTest, WhatASmallTarCanFillMemoryWithIsBounded) {
+  std::string path;
+  for (int i = 0; i < 1000; ++i) path += "d/";
+  TarWriter implied;
+  for (int i = 0; i < 100; ++i) implied.File(std::to_string(i) + "/" + path + "f");
+  EXPECT_THAT(DumpLayer(implied.Finish()), HasSubstr("implies"));
+  TarWriter attributes;
+  for (int i = 0; i < 1100; ++i) {
+    attributes.Add({.path = std::to_string(i),
+                    .xattrs = {{"user.x", std::to_string(i) + std::string(65000, 'x')}}});
+  }
+  EXPECT_THAT(DumpLayer(attributes.Finish()), HasSubstr("extended attributes of more than"));
 }
 
 TEST(LayerIndexBuilderTest, DepthIsBounded) {

@@ -41,9 +41,17 @@ std::string ChunkPolicy::Fingerprint() const {
   const std::string gzip =
       compression == LayerCompression::kGzip ? "; gzip, libdeflate " + DeflateVersion() : "";
   return "layerfs " + std::to_string(kConverterVersion) + gzip + "; zstd " + ZstdVersion() +
-         " level " + std::to_string(level) + "; chunk " + std::to_string(chunk_size) + " own " +
+         Settings();
+}
+
+std::string ChunkPolicy::Settings() const {
+  return " level " + std::to_string(level) + "; chunk " + std::to_string(chunk_size) + " own " +
          std::to_string(own_chunk_size) + " group " + std::to_string(group_min) + "/" +
          std::to_string(group_target) + "/" + std::to_string(group_max);
+}
+
+bool ChunkPolicy::Made(std::string_view fingerprint) const {
+  return fingerprint.ends_with(Settings());
 }
 
 }  // namespace layerfs

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "index/base/error.h"
 
@@ -39,7 +40,12 @@ struct ChunkPolicy {
   // All of it in a line, with the versions of the converter and of libzstd: two layers of one tar
   // are the same bytes if their fingerprints are.
   std::string Fingerprint() const;
+  // Whether a layer with that fingerprint was made with this policy, by whatever versions.
+  bool Made(std::string_view fingerprint) const;
   bool operator==(const ChunkPolicy&) const = default;
+
+ private:
+  std::string Settings() const;
 };
 
 }  // namespace layerfs

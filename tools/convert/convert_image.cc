@@ -142,7 +142,7 @@ Result<ConvertReport> ImageConversion::Run() {
 
 bool ImageConversion::AllAreKnown(const LayerTable& table) const {
   return std::ranges::all_of(table.tasks, [&](const LayerTask& task) {
-    return IsConvertedLayer(task.source, options_.policy.compression) ||
+    return StaysAsItIs(task.source, options_) ||
            known_.Find(task.source.digest, task.diff_id).has_value();
   });
 }

@@ -29,8 +29,10 @@ struct ConvertOptions {
   // Which images of an image index; empty: all of them. One that no image satisfies is kNotFound.
   std::vector<Platform> platforms;
   ChunkPolicy policy;
+  // The policy is asked for: what is converted otherwise already is converted anew.
+  bool policy_is_asked_for = false;
   int threads = 0;     // 0: one a processor
-  bool force = false;  // converts and writes again what the destination has already
+  bool force = false;  // converts and writes again what is converted, or there, already
   // Once it is true the conversion takes back what it has written and ends with kCancelled, unless
   // the image is there already. Null: never.
   const std::atomic<bool>* stopped = nullptr;

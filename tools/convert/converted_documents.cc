@@ -83,6 +83,11 @@ bool IsConvertedLayer(const Descriptor& layer, LayerCompression compression) {
   return layer.media_type == MediaTypeOf(compression) && index.has_value() && index->has_value();
 }
 
+std::string FingerprintOf(const Descriptor& layer) {
+  const auto made_by = layer.annotations.find(kConverterAnnotation);
+  return made_by == layer.annotations.end() ? "" : made_by->second;
+}
+
 RawDocument ConvertedManifest(const Manifest& source, std::vector<Descriptor> layers) {
   Manifest manifest = source;
   manifest.media_type = media_type::kOciManifest;

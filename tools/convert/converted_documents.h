@@ -41,6 +41,8 @@ Descriptor ReplaceLayer(const Descriptor& source, const Descriptor& converted);
 bool IsConvertedLayer(const Descriptor& layer);
 // … and is compressed so.
 bool IsConvertedLayer(const Descriptor& layer, LayerCompression compression);
+// Its policy's fingerprint, if it is one; else empty.
+std::string FingerprintOf(const Descriptor& layer);
 
 // The manifest with its layers replaced, in OCI's media types; the config's bytes are the same.
 RawDocument ConvertedManifest(const Manifest& source, std::vector<Descriptor> layers);

@@ -21,6 +21,8 @@ constexpr uint64_t kReportBytes = uint64_t{512} << 10;
 // Windows up to this size (32 MiB) are had by all layers that are converted side by side. No level
 // of zstd below its "ultra" ones has more than 8 MiB.
 constexpr int kUsualWindowLog = 25;
+// Likewise the indexes of layers that are converted already.
+constexpr uint32_t kUsualIndexBytes = uint32_t{16} << 20;
 
 // The repository of `place` when it is in the destination's registry.
 std::optional<std::string> MountableFrom(const std::string& place,
@@ -43,6 +45,11 @@ Status CheckDiffId(const LayerTask& task, const Digest& tar) {
 
 }  // namespace
 
+bool StaysAsItIs(const Descriptor& layer, const ConvertOptions& options) {
+  if (options.force || !IsConvertedLayer(layer, options.policy.compression)) return false;
+  return !options.policy_is_asked_for || options.policy.Made(FingerprintOf(layer));
+}
+
 Result<PlacedLayer> LayerPlacer::Place(const LayerTask& task) const {
   LAYERFS_TRY_IN(placed, Dispatch(task), "layer " + task.source.digest.ToString());
   const uint64_t size = placed.layer.size;
@@ -51,7 +58,7 @@ Result<PlacedLayer> LayerPlacer::Place(const LayerTask& task) const {
 }
 
 Result<PlacedLayer> LayerPlacer::Dispatch(const LayerTask& task) const {
-  if (IsConvertedLayer(task.source, parts_.options.policy.compression)) return Copy(task);
+  if (StaysAsItIs(task.source, parts_.options)) return Copy(task);
   const std::optional<KnownLayer> known = parts_.known.Find(task.source.digest, task.diff_id);
   if (known.has_value() && !parts_.options.force) {
     LAYERFS_TRY(there, IsThere(known->layer.digest, known->layer.size, known->place));
@@ -88,6 +95,8 @@ std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLa
                                                  Result<StoredIndex> stored) const {
   const auto verify = [&]() -> Result<bool> {
     LAYERFS_TRY(there, std::move(stored));
+    std::unique_lock one_at_a_time(large_index_, std::defer_lock);
+    if (there.where.size > kUsualIndexBytes) one_at_a_time.lock();
     LAYERFS_TRY(index, OpenIndex(there));
     LAYERFS_CHECK_OK(CheckLayerIndex(index, task.diff_id));
     return HasLinksBelow(index);
@@ -205,10 +214,16 @@ bool LayerPlacer::Cancelled() const {
 Status LayerPlacer::Write(const LayerTask& task, const Digest& digest, uint64_t size,
                           int fd) const {
   const OnBytes report = Reporter(task, LayerStage::kWriting, size);
-  return parts_.writer.WriteBlob(digest, size, fd, [&](uint64_t done) {
+  Status written = parts_.writer.WriteBlob(digest, size, fd, [&](uint64_t done) {
     report(done);
     if (Cancelled()) parts_.writer.Cancel();
   });
+  if (written.has_value()) return written;
+  Error error =
+      std::move(written).error().In("writing it to " + parts_.options.destination.ToString());
+  // That a directory is not there is about the destination, not about the image.
+  if (error.code == ErrorCode::kNotFound && error.system_errno != 0) error.code = ErrorCode::kIo;
+  return Fail(std::move(error));
 }
 
 LayerPlacer::OnBytes LayerPlacer::Reporter(const LayerTask& task, LayerStage stage,

@@ -37,6 +37,9 @@ struct PlacedLayer {
   bool links_below = false;  // see ConvertedLayer
 };
 
+// Whether a layer of the source is copied: it is a converted one, and nobody wants it otherwise.
+bool StaysAsItIs(const Descriptor& layer, const ConvertOptions& options);
+
 class LayerPlacer {
  public:
   // All of it outlives the placer.
@@ -82,6 +85,7 @@ class LayerPlacer {
 
   const Parts parts_;
   mutable std::mutex long_window_;
+  mutable std::mutex large_index_;
 };
 
 }  // namespace layerfs
