@@ -5,6 +5,9 @@
 #include <optional>
 
 #include "fetch/chunk_decoder.h"
+#include "index/layer_decoder.h"
+#include "index/layer_footer.h"
+#include "index/tar_index_check.h"
 
 namespace layerfs {
 namespace {
@@ -81,6 +84,55 @@ class ChunkStream {
   bool any_bad_ = false;
 };
 
+// The blob as somebody reads it who knows nothing of chunks.
+class PlainReading {
+ public:
+  explicit PlainReading(uint64_t blob_size) : blob_size_(blob_size) {}
+
+  void Feed(ByteSpan bytes) {
+    if (status_.has_value()) status_ = decoder_.Feed(bytes);
+    tail_.insert(tail_.end(), bytes.begin(), bytes.end());
+    if (tail_.size() > 2 * kTailBytes) tail_.erase(tail_.begin(), tail_.end() - kTailBytes);
+  }
+  // What is wrong with it for a layer with this index, whose descriptor says `where` that is.
+  Result<std::vector<std::string>> Finish(const Index& index, const Annotations& annotations) {
+    if (status_.has_value()) status_ = decoder_.Finish();
+    if (!status_.has_value()) {
+      return std::vector{"tools that read all of it cannot: " + status_.error().context};
+    }
+    std::vector<std::string> findings;
+    const Digest tar = tar_.Finish();
+    if (tar != index.layers()[0].diff_id) {
+      findings.push_back("decompressed as a whole it is the tar " + tar.ToString());
+    }
+    LAYERFS_TRY(different, check_.Finish(index));
+    if (different.has_value()) findings.push_back(*different);
+    LAYERFS_TRY(annotated, DecodeIndexAnnotations(annotations, blob_size_));
+    const auto footer = DecodeLayerFooter(tail_, blob_size_);
+    // Behind the footer may be what other tools have added, as much as they like.
+    const bool hidden = footer.has_value() && !footer->has_value() && EndsWithZstdChunked();
+    if (!hidden && (!footer.has_value() || *footer != annotated)) {
+      findings.emplace_back("its footer is damaged, or of another index than its descriptor's");
+    }
+    return findings;
+  }
+
+ private:
+  static constexpr size_t kTailBytes = 4096;
+  bool EndsWithZstdChunked() const { return AsText(tail_).ends_with("GNUlInUx"); }
+
+  const uint64_t blob_size_;
+  Sha256 tar_;
+  TarIndexCheck check_;
+  LayerDecoder decoder_{[this](ByteSpan tar) {
+    tar_.Update(tar);
+    check_.Feed(tar);
+    return Status();
+  }};
+  Status status_;
+  Bytes tail_;
+};
+
 }  // namespace
 
 bool IsDamage(const Error& error) {
@@ -99,9 +151,11 @@ Status BlobCheck::Run(ImageReader& reader, const std::atomic<bool>* stopped,
     report(name, object + ": " + finding);
   };
   ChunkStream stream(chunks_, layer_.size, report_chunk);
+  PlainReading plain(layer_.size);
   const Status read = reader.ReadBlob(layer_, [&](ByteSpan bytes) {
     if (stopped != nullptr && *stopped) return Status(Fail(ErrorCode::kCancelled, "cancelled"));
     stream.Feed(bytes);
+    plain.Feed(bytes);
     return Status();
   });
   if (!read.has_value()) {
@@ -115,6 +169,10 @@ Status BlobCheck::Run(ImageReader& reader, const std::atomic<bool>* stopped,
     report(name, "its chunks make the tar " + tar->ToString() + "; its diff ID is " +
                      diff_id_.ToString());
   }
+  // Bad chunks have been told of already.
+  if (index_ == nullptr || stream.any_bad()) return {};
+  LAYERFS_TRY(findings, plain.Finish(*index_, layer_.annotations));
+  for (const std::string& finding : findings) report(name, finding);
   return {};
 }
 

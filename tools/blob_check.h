@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// BlobCheck: a layer's blob against what its chunk table says of it, in one pass from the source:
-// every chunk, the blob's digest, and the tar that all chunks make.
+// BlobCheck: a layer's blob against what its index and chunk table say of it, in one pass from the
+// source: every chunk, the blob's digest, the tar that all chunks make, and that who knows nothing
+// of chunks gets the same tar, with the same files in it.
 // One thread at a time.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include "index/base/digest.h"
 #include "index/base/error.h"
 #include "index/chunk_table.h"
+#include "index/index.h"
 
 namespace layerfs {
 
@@ -34,6 +36,8 @@ class BlobCheck {
   void Add(const ChunkTableSegment& table);
   // A part of the table cannot be read: what all chunks make is not looked at.
   void Miss() { is_whole_ = false; }
+  // The layer's index, which outlives the check; without one the tar is not compared.
+  void SetIndex(const Index* index) { index_ = index; }
   // Reads the blob and reports each bad chunk, or, where none is bad, that the blob is not what its
   // digest or its diff ID says. An error where it cannot be read for now; a blob that is not there
   // or ends early is a finding. kCancelled once `stopped`, which may be null, is true.
@@ -44,6 +48,7 @@ class BlobCheck {
   const Digest diff_id_;
   std::vector<ChunkRef> chunks_;
   bool is_whole_ = true;
+  const Index* index_ = nullptr;
 };
 
 }  // namespace layerfs

@@ -36,7 +36,8 @@ class CheckCommand final : public Command {
          "its\n"
          "  digest, each chunk in it with its own, and what all chunks make with the diff ID that "
          "the\n"
-         "  config says. All comes from the source; the cache serves --offline only. Every "
+         "  config says; the index is compared with the tar. All comes from the source; the cache "
+         "serves --offline only. Every "
          "finding\n"
          "  is a line; the exit status is 5 where there is one.",
          {"layerfs check oci:/images/app:1", "layerfs check --data docker://example.com/app:1"}});
@@ -75,6 +76,7 @@ class CheckCommand final : public Command {
       layers.push_back(std::move(*layer));
       blobs.emplace_back(image->manifest().layers[i], tree.layers()[i].diff_id);
     }
+    for (size_t i = 0; i < layers.size(); ++i) blobs[i].SetIndex(&layers[i]);
     const std::string name = image->reference().ToString();
     const auto config = image->Config();
     LAYERFS_CHECK_OK(ReportDamage(name, config, io));

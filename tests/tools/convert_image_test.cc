@@ -189,6 +189,20 @@ TEST_F(ConvertImageTest, AConvertedSourceIsCopied) {
   EXPECT_EQ(ReadBlob(ReadManifest("copy").layers[0], "copy"), ReadBlob(ReadManifest().layers[0]));
 }
 
+TEST_F(ConvertImageTest, AConvertedSourceIsConvertedAnewWhereThatIsAskedFor) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  ConvertOptions options = Options("copy");
+  options.source = Destination("out");
+  options.policy_is_asked_for = true;
+  EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kCopied) << "it is as asked for";
+  ++options.policy.level;
+  EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kConverted);
+  options.policy_is_asked_for = false;
+  options.force = true;
+  EXPECT_EQ(MustConvert(options).layers[0].outcome, LayerOutcome::kConverted);
+}
+
 TEST_F(ConvertImageTest, AConvertedSourceWithAnotherDiffIdIsRefused) {
   source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
   MustConvert(Options());

@@ -9,6 +9,7 @@
 
 #include "index/base/log.h"
 #include "index/layer_decoder.h"
+#include "index/tar_index_check.h"
 #include "tools/convert/converted_documents.h"
 #include "tools/convert/spool_file.h"
 
@@ -88,17 +89,21 @@ std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLa
   const std::shared_ptr<BlobSource> source = parts_.written.blob_source();
   if (source == nullptr) return std::nullopt;
   Result<StoredIndex> stored = std::move(FetchIndexes(*source, {placed.layer}).front());
-  return Verified(task, std::move(placed), std::move(stored));
+  return Verified(task, std::move(placed), std::move(stored), nullptr);
 }
 
 std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLayer placed,
-                                                 Result<StoredIndex> stored) const {
+                                                 Result<StoredIndex> stored,
+                                                 TarIndexCheck* check) const {
   const auto verify = [&]() -> Result<bool> {
     LAYERFS_TRY(there, std::move(stored));
     std::unique_lock one_at_a_time(large_index_, std::defer_lock);
     if (there.where.size > kUsualIndexBytes) one_at_a_time.lock();
     LAYERFS_TRY(index, OpenIndex(there));
     LAYERFS_CHECK_OK(CheckLayerIndex(index, task.diff_id));
+    if (check == nullptr) return HasLinksBelow(index);
+    LAYERFS_TRY(different, check->Finish(index));
+    if (different.has_value()) return Fail(ErrorCode::kCorrupt, *different);
     return HasLinksBelow(index);
   };
   const Result<bool> links_below = verify();
@@ -123,8 +128,10 @@ Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   }
   LAYERFS_TRY(spool, SpoolFile::Open(parts_.options.spool_directory));
   Sha256 tar;
-  LayerDecoder decoder([&tar](ByteSpan bytes) {
+  TarIndexCheck check;
+  LayerDecoder decoder([&](ByteSpan bytes) {
     tar.Update(bytes);
+    check.Feed(bytes);
     return Status();
   });
   LAYERFS_CHECK_OK(Read(task, [&](ByteSpan bytes) -> Status {
@@ -134,7 +141,7 @@ Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   LAYERFS_CHECK_OK(decoder.Finish());
   LAYERFS_CHECK_OK(CheckDiffId(task, tar.Finish()));
   placed.tar_size = decoder.tar_size();
-  const auto copied = Verified(task, std::move(placed), ReadStoredIndex(spool.fd(), layer));
+  const auto copied = Verified(task, std::move(placed), ReadStoredIndex(spool.fd(), layer), &check);
   if (!copied.has_value()) return Convert(task);
   LAYERFS_CHECK_OK(Write(task, layer.digest, layer.size, spool.fd()));
   return *copied;

@@ -22,6 +22,8 @@
 
 namespace layerfs {
 
+class TarIndexCheck;  // index/tar_index_check.h
+
 struct LayerTask {
   size_t row = 0;
   Descriptor source;
@@ -70,8 +72,9 @@ class LayerPlacer {
   // has is judged there. Nothing where the index cannot be had or is not this layer's: then the tar
   // is converted, whatever the annotations say.
   std::optional<PlacedLayer> Verified(const LayerTask& task, PlacedLayer placed) const;
+  // `check` has seen the tar; null: nobody has.
   std::optional<PlacedLayer> Verified(const LayerTask& task, PlacedLayer placed,
-                                      Result<StoredIndex> stored) const;
+                                      Result<StoredIndex> stored, TarIndexCheck* check) const;
   Result<PlacedLayer> Copy(const LayerTask& task) const;
   Result<PlacedLayer> Convert(const LayerTask& task) const;
   // A layer as ConvertLayer makes it. Layers with long windows (zstd --long=27: 128 MiB that the
