@@ -56,7 +56,8 @@ class ConvertCommand final : public Command {
         ->type_name("SIZE");
     app->add_option("--threads", threads_, "How many threads compress; 0: one a processor")
         ->check(CLI::Range(0, 1024));
-    app->add_flag("--force", force_, "Convert and write again what the destination has already");
+    app->add_flag("--force", force_,
+                  "Convert and write again what is converted, or there, already");
     app->add_flag("--json", json_, "Print the report as JSON");
     app->add_flag("-q,--quiet", quiet_, "No progress, no report");
     app->add_option("--trace", traces_,
@@ -79,12 +80,12 @@ class ConvertCommand final : public Command {
          "  ordinary OCI image: the tars in its layers, its config and so its image ID are\n"
          "  unchanged, and other tools pull and run it as ever. The bytes depend on the image and\n"
          "  the options only. Layers that the destination has already, converted with the same\n"
-         "  options, are neither converted nor written again. The destination's tag is set last:\n"
-         "  a failure leaves nothing half-written to be seen.\n"
+         "  options, are neither converted nor written again; layers that are converted at the\n"
+         "  source are copied, unless --force, --level or --chunk-size ask for another form. The\n"
+         "  destination's tag is set last: a failure leaves nothing half-written to be seen.\n"
          "\n"
-         "  Every layer that is read is compared with its digest and with its diff ID, also where "
-         "it\n"
-         "  is copied because it is a converted one; of what the destination has, the index is.\n"
+         "  Every layer that is read is compared with its digest and its diff ID, and where it is\n"
+         "  copied, its index with its tar; of what the destination has, the index alone is read.\n"
          "\n"
          "  With --trace or --record the image index also gets a startup pack: the image's tree "
          "and\n"
