@@ -9,6 +9,7 @@
 #include <climits>
 
 #include "fs/lower_file.h"
+#include "fs/object_identity.h"
 #include "fs/overlay_marks.h"
 #include "index/base/file.h"
 
@@ -103,6 +104,13 @@ class DirectorySource final : public LowerSource {
     LAYERFS_TRY(redirect, ReadRedirect(path));
     marks.redirect = std::move(redirect);
     return marks;
+  }
+
+  std::string Identity(const LowerObject& object) const override {
+    return IdentityOf(root_.get(), *object.path);
+  }
+  std::optional<bool> HasIdentity(const std::string& identity) const override {
+    return Exists(root_.get(), identity);
   }
 
   std::string PathOf(const LowerObject& directory) const override { return "/" + *directory.path; }

@@ -48,6 +48,9 @@ class ImageSource final : public LowerSource {
     return LowerMarks{};  // The tree is merged already.
   }
 
+  std::string Identity(const LowerObject& /*object*/) const override { return ""; }
+  std::optional<bool> HasIdentity(const std::string& /*identity*/) const override { return true; }
+
   std::string PathOf(const LowerObject& directory) const override {
     std::string path;
     for (InodeNumber at = Number(directory); at != kRootInode;) {

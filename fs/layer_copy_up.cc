@@ -174,7 +174,8 @@ Status LayerTree::CopyAttributes(const LayerNode& node, const struct stat& attri
     const Status set = WriteXattr(target, *stored, *value);
     if (!set.has_value() && !MayLeaveOut(name, set.error().system_errno)) return set;
   }
-  const Status origin = WriteXattr(target, form.Own("origin"), std::to_string(node.st_ino));
+  const Origin from{node.st_ino, source.Identity(node.lowers[0].object)};
+  const Status origin = WriteXattr(target, form.Own("origin"), EncodeOrigin(from));
   // What cannot be marked gets another number, in the next mount.
   if (!origin.has_value() && CanMark(attributes.st_mode)) return origin;
   const timespec times[2] = {attributes.st_atim, attributes.st_mtim};

@@ -9,7 +9,7 @@
 #include "fs/caller_identity.h"
 #include "fs/fail_point.h"
 #include "fs/layer_tree.h"
-#include "fs/object_generation.h"
+#include "fs/object_identity.h"
 
 namespace layerfs {
 namespace {

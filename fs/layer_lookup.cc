@@ -9,7 +9,7 @@
 #include <unordered_set>
 
 #include "fs/layer_tree.h"
-#include "fs/object_generation.h"
+#include "fs/object_identity.h"
 
 namespace layerfs {
 namespace {
@@ -147,6 +147,32 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
   return child;
 }
 
+// The number of what an upper object was copied up from, if that is there still. Plain directories
+// may change while nobody has them mounted, or be copied: then the number may be another's, and two
+// objects with one would be one.
+Result<std::optional<uint64_t>> LayerTree::OriginOf(const LayerNode& parent, std::string_view name,
+                                                    const ObjectPath& object) const {
+  if (sources_.empty()) return std::nullopt;
+  LAYERFS_TRY(origin, ReadOrigin(object));
+  if (!origin.has_value()) return std::nullopt;
+  if (image_below()) return origin->number;
+  bool may_ask = !origin->identity.empty();
+  for (const auto& source : sources_) {
+    if (!may_ask) break;
+    const auto has = source->HasIdentity(origin->identity);
+    if (has == true) return origin->number;
+    may_ask = has.has_value();
+  }
+  if (may_ask || parent.lowers.empty()) return std::nullopt;
+  // As far as can be seen without: it is where it was.
+  LowerEntry first;
+  LAYERFS_TRY(lowers, LookupBelow(parent.lowers, name, &first));
+  if (lowers.empty() || LowerKey(first) != origin->number) return std::nullopt;
+  const bool same = origin->identity.empty() ||
+                    sources_[lowers[0].source]->Identity(first.object) == origin->identity;
+  return same ? std::optional(origin->number) : std::nullopt;
+}
+
 Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
                             const SharedFd& directory, Child& child) const {
   child.exists = true;
@@ -163,11 +189,7 @@ Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
     if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, shown), name);
     node.type = shown.st_mode & S_IFMT;
   }
-  std::optional<uint64_t> origin;
-  if (!sources_.empty()) {
-    LAYERFS_TRY(read, ReadOrigin(path));
-    origin = read;
-  }
+  LAYERFS_TRY(origin, OriginOf(parent, name, path));
   if (origin.has_value()) {
     node.st_ino = *origin;
   } else {
@@ -226,10 +248,13 @@ Status LayerTree::FillLower(const NodePtr& parent, std::string_view name, Child&
   if (node.is_directory() || first.links <= 1 || !layer_.has_value()) return {};
   // Copied up by another of its names.
   struct stat indexed{};
-  if (::fstatat(layer_->index(), std::to_string(node.st_ino).c_str(), &indexed,
-                AT_SYMLINK_NOFOLLOW) != 0) {
-    return {};
-  }
+  const std::string number = std::to_string(node.st_ino);
+  if (::fstatat(layer_->index(), number.c_str(), &indexed, AT_SYMLINK_NOFOLLOW) != 0) return {};
+  LAYERFS_TRY(origin, ReadOrigin(PathOfName(layer_->index(), number)));
+  const bool of_another =
+      origin.has_value() && !origin->identity.empty() &&
+      origin->identity != sources_[node.lowers[0].source]->Identity(first.object);
+  if (of_another) return {};
   node.has_upper = true;
   node.indexed = true;
   child.upper = indexed;
@@ -262,7 +287,7 @@ Status LayerTree::List(const LayerNode& directory, const EachEntry& each) const 
       if (::fstatat(fd->get(), entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) continue;
       LAYERFS_TRY(whiteout, IsUpperWhiteout(fd->get(), name, attributes));
       if (whiteout) continue;
-      LAYERFS_TRY(origin, ReadOrigin(PathOfName(fd->get(), name)));
+      LAYERFS_TRY(origin, OriginOf(directory, name, PathOfName(fd->get(), name)));
       if (layer_->form().override_stat && S_ISREG(attributes.st_mode)) {
         LAYERFS_TRY(text, ReadXattr(PathOfName(fd->get(), name), kOverrideStatXattr));
         if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, attributes), name);

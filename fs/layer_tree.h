@@ -167,6 +167,8 @@ class LayerTree {
                     std::string& name, bool& ends) const;
   NodePtr AdoptAt(std::string_view path, NodeId id) const;
   NodePtr AdoptInside(const NodePtr& directory, NodeId id, std::vector<NodePtr>& found) const;
+  Result<std::optional<uint64_t>> OriginOf(const LayerNode& parent, std::string_view name,
+                                           const ObjectPath& object) const;
   Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
   Status FillUpper(const LayerNode& parent, const std::string& name, const SharedFd& directory,
                    Child& child) const;

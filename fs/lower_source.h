@@ -61,6 +61,10 @@ class LowerSource {
   // st_ino is unique within the source and stable; st_dev is the source's device or 0.
   virtual Result<struct stat> Attributes(const LowerObject& object) const = 0;
   virtual Result<LowerMarks> Marks(const LowerObject& directory) const = 0;
+  // Of an object of a plain directory, and whether there is one with that identity
+  // (object_identity.h). An image's inode numbers are identity enough: empty, and yes.
+  virtual std::string Identity(const LowerObject& object) const = 0;
+  virtual std::optional<bool> HasIdentity(const std::string& identity) const = 0;
   // From the source's root, "/"-separated, with a leading "/"; the root's is "/".
   virtual std::string PathOf(const LowerObject& directory) const = 0;
   // One of the paths, as PathOf's, of the object with this inode number; nothing where the source

@@ -245,14 +245,22 @@ Status RefuseMetacopy(int file) {
               "mount the layers with overlayfs, and touch the file");
 }
 
-Result<std::optional<uint64_t>> ReadOrigin(const ObjectPath& object) {
+std::string EncodeOrigin(const Origin& origin) {
+  const std::string number = std::to_string(origin.number);
+  return origin.identity.empty() ? number : number + " " + origin.identity;
+}
+
+Result<std::optional<Origin>> ReadOrigin(const ObjectPath& object) {
   LAYERFS_TRY(value, ReadEither(object, "origin", kTrustedOwn, kUserOwn));
-  uint64_t number = 0;
   if (!value.has_value()) return std::nullopt;
-  if (!ParseWhole(*value, number)) {
+  const std::string_view text = *value;
+  const size_t space = std::min(text.find(' '), text.size());
+  Origin origin;
+  if (!ParseWhole(text.substr(0, space), origin.number)) {
     return Fail(ErrorCode::kCorrupt, object.path + ": origin \"" + *value + "\" is no number");
   }
-  return number;
+  origin.identity = text.substr(std::min(space + 1, text.size()));
+  return origin;
 }
 
 std::string EncodeLinkCount(LinkCount count) {

@@ -74,7 +74,14 @@ Result<std::string> ReadRedirect(const ObjectPath& directory);  // empty: none
 Result<bool> HasWhiteoutXattr(const ObjectPath& file);
 // kIo where its data lie in a layer below (overlayfs's metacopy), which is not followed.
 Status RefuseMetacopy(int file);
-Result<std::optional<uint64_t>> ReadOrigin(const ObjectPath& object);
+// OWN"origin": what an object was copied up from.
+struct Origin {
+  uint64_t number = 0;   // the inode number that shows
+  std::string identity;  // of the object of a plain directory (object_identity.h); may be empty
+  bool operator==(const Origin&) const = default;
+};
+std::string EncodeOrigin(const Origin& origin);
+Result<std::optional<Origin>> ReadOrigin(const ObjectPath& object);
 
 // "T3", "U-1": the link count that shows, as such or relative to the upper inode's.
 struct LinkCount {

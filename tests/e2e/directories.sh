@@ -193,6 +193,31 @@ setpriv --reuid 100007 --regid 200008 --clear-groups touch mnt/mine
 expect_equal "owner on disk of what a user made" 7:8 "$(stat -c %u:%g own/u/mine)"
 end
 
+fact "a lower file that gets the number of one that is gone, while nothing is mounted, is another"
+mkdir -p reused/{a,u,w}
+echo old >reused/a/old
+number=$(stat -c %i reused/a/old)
+ours lowerdir=reused/a,upperdir=reused/u,workdir=reused/w
+chmod 640 mnt/old
+mv mnt/old mnt/moved
+end
+ours lowerdir=reused/a,upperdir=reused/u,workdir=reused/w
+expect_equal "the number of what has been copied up and moved" "$number" "$(stat -c %i mnt/moved)"
+end
+rm reused/a/old
+for i in {1..2000}; do
+  echo new >reused/a/new
+  [[ $(stat -c %i reused/a/new) != "$number" ]] || break
+  mv reused/a/new "reused/a/other-$i"
+done
+rm -f reused/a/other-*
+ours lowerdir=reused/a,upperdir=reused/u,workdir=reused/w
+expect_equal "contents" "old new" "$(cat mnt/moved mnt/new | xargs)"
+[[ $(stat -c %i mnt/moved) != "$(stat -c %i mnt/new)" ]] || fail "two files have one number"
+echo changed >mnt/new
+expect_equal "contents after a write" "old changed" "$(cat mnt/moved mnt/new | xargs)"
+end
+
 fact "a lower directory on another file system than the upper one: its files are copied up, holes and all"
 mkdir -p across/{a,u,w}
 mount -t tmpfs none across/a

@@ -198,7 +198,10 @@ TEST_F(MarkedObjectTest, OpaqueHasThreeAnswers) {
 TEST_F(MarkedObjectTest, AnOriginThatIsNoNumberIsCorrupt) {
   EXPECT_EQ(*ReadOrigin(self()), std::nullopt);
   ASSERT_TRUE(WriteXattr(self(), form_.Own("origin"), "4711").has_value());
-  EXPECT_EQ(*ReadOrigin(self()), std::optional<uint64_t>(4711));
+  EXPECT_EQ(*ReadOrigin(self()), (Origin{4711, ""}));
+  const Origin of_directory{4711, "1:0a0b@0c"};
+  ASSERT_TRUE(WriteXattr(self(), form_.Own("origin"), EncodeOrigin(of_directory)).has_value());
+  EXPECT_EQ(*ReadOrigin(self()), of_directory);
   ASSERT_TRUE(WriteXattr(self(), form_.Own("origin"), "4711x").has_value());
   EXPECT_EQ(ReadOrigin(self()).error().code, ErrorCode::kCorrupt);
 }
