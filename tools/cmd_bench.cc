@@ -15,6 +15,7 @@
 #include "tools/bench/enclosure.h"
 #include "tools/bench/startup_bench.h"
 #include "tools/command.h"
+#include "tools/output_file.h"
 #include "tools/text.h"
 
 namespace layerfs {
@@ -143,7 +144,7 @@ class BenchCommand final : public Command {
       if (!json_) std::fputs(FormatTable({so_far.back()}).c_str(), io.out);
       std::fflush(io.out);
       if (!html_.empty()) {
-        written = WriteFileAtomically(html_, AsBytes(ResultsToHtml(so_far, Machine())));
+        written = WriteOutputFile(html_, AsBytes(ResultsToHtml(so_far, Machine())));
       }
     });
     if (json_) std::fprintf(io.out, "%s\n", ResultsToJson(results).dump(2).c_str());

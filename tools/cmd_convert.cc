@@ -136,11 +136,19 @@ class ConvertCommand final : public Command {
     LAYERFS_TRY(stores, services.Stores());
     LayerProgressBars bars(quiet_ ? nullptr : io.err, io.err_is_terminal);
     NoProgress none;
+    LAYERFS_TRY(traces, ReadTraces(traces_));
+    std::optional<AddStartupReport> startup;
+    if (!traces.empty() || record_) {
+      options.set_tag = [&](const Digest& root) -> Result<Digest> {
+        if (ending.stopped().load()) return Fail(ErrorCode::kCancelled, "a signal ended it");
+        LAYERFS_TRY(added, AddPack(options, root, std::move(traces), services));
+        startup = added;
+        return added.root;
+      };
+    }
     LAYERFS_TRY(report, ConvertImage(options, *stores,
                                      quiet_ ? static_cast<ConvertProgress&>(none) : bars));
     if (ending.stopped().load()) return Fail(ErrorCode::kCancelled, "a signal ended it");
-    LAYERFS_TRY(startup, Startup(options, services));
-    if (startup.has_value()) report.root = startup->root;
     if (json_) {
       PrintJson(report, startup, io);
     } else if (!quiet_) {
@@ -165,21 +173,22 @@ class ConvertCommand final : public Command {
     void OnProgress(const LayerProgress&) override {}
   };
 
-  // The startup pack of the image that is at the destination now, where one is wanted.
-  Result<std::optional<AddStartupReport>> Startup(const ConvertOptions& options,
-                                                  Services& services) {
-    if (traces_.empty() && !record_) return std::optional<AddStartupReport>();
+  // Gives the image `root`, which is at the destination by its digest, a startup pack and the tag.
+  Result<AddStartupReport> AddPack(const ConvertOptions& options, const Digest& root,
+                                   std::vector<Trace> traces, Services& services) {
     AddStartupOptions add;
     add.image = options.destination;
+    add.image.tag.clear();
+    add.image.digest = root;
+    add.tag = options.destination;
     add.pack = pack_;
     LAYERFS_TRY(timeout, services.FetchTimeout());
     add.load.timeout = timeout;
     if (!options.platforms.empty()) add.load.platform = options.platforms.front();
-    LAYERFS_TRY(traces, ReadTraces(traces_));
     add.traces = std::move(traces);
     if (record_) {
       RecordOptions record;
-      record.image = destination_;
+      record.image = add.image.ToString();
       if (!platforms_.empty()) record.platform = platforms_.front();
       record.ready = ready_;
       LAYERFS_TRY(trace, RecordStartup(record, options_));
@@ -188,8 +197,7 @@ class ConvertCommand final : public Command {
     LAYERFS_TRY(cache, services.Cache());
     LAYERFS_TRY(stores, services.Stores());
     LAYERFS_TRY(scheduler, services.Fetcher());
-    LAYERFS_TRY(report, AddStartup(add, ImageContext{*stores, *scheduler, cache}));
-    return std::optional<AddStartupReport>(report);
+    return AddStartup(add, ImageContext{*stores, *scheduler, cache});
   }
 
   static void Print(const ConvertReport& report, const std::optional<AddStartupReport>& startup,

@@ -4,8 +4,8 @@
 
 #include <cstdio>
 
-#include "index/base/file.h"
 #include "tools/command.h"
+#include "tools/output_file.h"
 #include "tools/startup/recording.h"
 #include "tools/startup/trace_files.h"
 #include "tools/text.h"
@@ -57,7 +57,7 @@ class RecordCommand final : public Command {
     if (output_.empty()) {
       std::fputs(text.c_str(), io.out);
     } else {
-      LAYERFS_CHECK_OK(WriteFileAtomically(output_, AsBytes(text)));
+      LAYERFS_CHECK_OK(WriteOutputFile(output_, AsBytes(text)));
     }
     std::fprintf(io.err, "%s: %lu pages (%s) were read\n", record_.image.c_str(),
                  static_cast<unsigned long>(trace.page_count()),
@@ -96,7 +96,7 @@ class TraceCommand final : public Command {
     if (output_.empty()) {
       std::fputs(text.c_str(), io.out);
     } else {
-      LAYERFS_CHECK_OK(WriteFileAtomically(output_, AsBytes(text)));
+      LAYERFS_CHECK_OK(WriteOutputFile(output_, AsBytes(text)));
     }
     return ExitStatus::kSuccess;
   }

@@ -45,6 +45,30 @@ loader=$(grep -nm1 'ld-linux' "$WORK/app.trace" | cut -d: -f1) program=$(grep -n
 fact "a start that fails leaves no trace"
 expect_error 1 "before it was ready" "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" -- /bin/false
 
+fact "a program is ready by a line that does not end, and a flood of output is borne"
+"$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" --ready '^READY$' -- /bin/sh -c 'printf READY; sleep 60' 2>/dev/null
+"$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" --ready READY -- /bin/sh -c 'printf READY' 2>/dev/null
+peak=$(/usr/bin/env python3 -c '
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+' "$LAYERFS" record "oci:$WORK/app:latest" --ready NEVER --timeout 3s -- /bin/sh -c 'cat /dev/zero')
+((peak < 200)) || fail "it took $peak MiB of memory"
+
+fact "a trace goes through a link, and into what is no file"
+ln -s "$WORK/target.trace" "$WORK/link.trace"
+touch "$WORK/target.trace"
+chmod 600 "$WORK/target.trace"
+"$LAYERFS" trace merge "$WORK/app.trace" -o "$WORK/link.trace"
+[[ -L $WORK/link.trace ]] || fail "the link is gone"
+expect_equal "mode" 600 "$(stat -c %a "$WORK/target.trace")"
+mkfifo "$WORK/pipe.trace"
+"$LAYERFS" trace merge "$WORK/app.trace" -o "$WORK/pipe.trace" &
+cmp "$WORK/pipe.trace" "$WORK/target.trace" || fail "the pipe got something else"
+wait $!
+[[ -p $WORK/pipe.trace ]] || fail "the pipe is gone"
+rm "$WORK/no.trace" "$WORK"/{link,target,pipe}.trace
+
 fact "a recording that a signal ends leaves nothing"
 "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" -- /bin/sleep 1000 2>/dev/null &
 recording=$!
@@ -71,6 +95,17 @@ diff <(jq -S .manifests "$WORK/lazy/index.json") <(jq -S .manifests "$WORK/again
 "$LAYERFS" convert -q "oci:$IMAGES/app:latest" "docker://$REGISTRY/test/app:lazy" --trace "$WORK/app.trace"
 readonly SOURCE=docker://$REGISTRY/test/app:lazy
 readonly INDEX=$(skopeo inspect --raw --tls-verify=false "$SOURCE")
+
+fact "a pack that cannot be made leaves the tag, and the pack that it names, as they are"
+printf 'layerfs trace 1\nread /gone 0\n' >"$WORK/gone.trace"
+for destination in "oci:$WORK/again:latest" "$SOURCE"; do
+  before=$(skopeo inspect --raw --tls-verify=false "$destination")
+  expect_error 2 "read nothing that the image has" "$LAYERFS" convert -q --trace "$WORK/gone.trace" "oci:$IMAGES/app:latest" "$destination"
+  expect_error 1 "before it was ready" "$LAYERFS" convert -q --record --ready NEVER "oci:$IMAGES/app:latest" "$destination"
+  expect_equal "the tag" "$before" "$(skopeo inspect --raw --tls-verify=false "$destination")"
+done
+expect_error 2 "read nothing" "$LAYERFS" convert -q --trace "$WORK/gone.trace" "oci:$IMAGES/app:latest" "oci:$WORK/never:latest"
+[[ ! -e $WORK/never ]] || fail "a layout without an image is left"
 
 fact "the artifact is in the image index, inline, for no platform"
 expect_equal "entries" 2 "$(jq '.manifests | length' <<<"$INDEX")"

@@ -25,7 +25,7 @@ Status ReadMarks(const ObjectPath& path, UpperObject& object) {
     if (value.has_value()) object.xattrs[*shown] = std::move(*value);
   }
   LAYERFS_TRY(origin, ReadOrigin(path));
-  object.origin = origin;
+  if (origin.has_value()) object.origin = origin->number;
   if (!object.is_directory()) return {};
   LAYERFS_TRY(opaque, ReadOpaque(path));
   object.opaque = opaque;

@@ -266,8 +266,14 @@ Status ImageConversion::WriteDocuments(const SourceImages& source, const LayerTa
                                           root.media_type + " would have " +
                                           std::to_string(root.raw.size()) + " bytes");
   }
-  LAYERFS_CHECK_OK_IN(stores_.writer->WriteRoot(root), stores_.writer->name());
   report.root = root.digest;
+  if (options_.set_tag) {
+    LAYERFS_CHECK_OK_IN(stores_.writer->WriteManifest(root), stores_.writer->name());
+    LAYERFS_TRY(named, options_.set_tag(root.digest));
+    report.root = named;
+  } else {
+    LAYERFS_CHECK_OK_IN(stores_.writer->WriteRoot(root), stores_.writer->name());
+  }
   report.root_media_type = root.media_type;
   return {};
 }

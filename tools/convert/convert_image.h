@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct ConvertOptions {
   bool policy_is_asked_for = false;
   int threads = 0;     // 0: one a processor
   bool force = false;  // converts and writes again what is converted, or there, already
+  // Called instead of setting the destination's tag, when all that the tag is to name is there, the
+  // root's manifest by its digest: sets the tag, and says to what. Empty: the tag names the root.
+  std::function<Result<Digest>(const Digest& root)> set_tag;
   // Once it is true the conversion takes back what it has written and ends with kCancelled, unless
   // the image is there already. Null: never.
   const std::atomic<bool>* stopped = nullptr;

@@ -75,7 +75,7 @@ Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const Imag
   ImageOptions load = options.load;
   load.startup = false;
   LAYERFS_TRY(image, Image::Load(options.image, context, load));
-  LAYERFS_TRY(writer, context.stores.OpenWriter(options.image));
+  LAYERFS_TRY(writer, context.stores.OpenWriter(options.tag.value_or(options.image)));
   LAYERFS_TRY(reader, context.stores.OpenReader(options.image));
   FileReader files(image, context, FileReader::Options{load.timeout});
   LAYERFS_TRY_IN(built,

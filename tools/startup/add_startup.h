@@ -4,6 +4,7 @@
 // One thread at a time.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "fs/image.h"
@@ -13,6 +14,8 @@ namespace layerfs {
 
 struct AddStartupOptions {
   ImageReference image;
+  // The tag that is to name the image with its pack; nothing: the one that `image` has.
+  std::optional<ImageReference> tag;
   ImageOptions load;  // which image of an image index
   std::vector<Trace> traces;
   PackOptions pack;

@@ -6,38 +6,39 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <charconv>
+#include <cstdint>
 #include <memory>
 
+#include "fetch/http_message.h"
 #include "index/base/file.h"
 
 namespace layerfs {
 namespace {
 
 struct HttpPlace {
+  std::string authority;
   std::string host;
-  std::string port = "80";
-  std::string path = "/";
+  std::string port;
+  std::string path;
 };
 
 Result<HttpPlace> ParseUrl(const std::string& url) {
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) {
+  const auto parsed = Url::Parse(url);
+  if (!parsed.has_value() || parsed->scheme != "http") {
     return Fail(ErrorCode::kInvalidArgument,
                 "--ready-http " + url + ": write http://HOST:PORT/PATH");
   }
   HttpPlace place;
-  std::string rest = url.substr(kScheme.size());
-  if (const size_t slash = rest.find('/'); slash != std::string::npos) {
-    place.path = rest.substr(slash);
-    rest.resize(slash);
-  }
-  if (const size_t colon = rest.rfind(':'); colon != std::string::npos) {
-    place.port = rest.substr(colon + 1);
-    rest.resize(colon);
-  }
-  place.host = rest;
-  if (place.host.empty() || place.port.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "--ready-http " + url + ": no host or port in it");
+  place.authority = parsed->authority;
+  place.host = parsed->host();
+  place.port = parsed->authority.substr(parsed->authority.rfind(':') + 1);
+  place.path = parsed->target;
+  int port = 0;
+  const auto [end, error] =
+      std::from_chars(place.port.data(), place.port.data() + place.port.size(), port);
+  if (error != std::errc() || *end != '\0' || port < 1 || port > UINT16_MAX) {
+    return Fail(ErrorCode::kInvalidArgument, "--ready-http " + url + ": no port is " + place.port);
   }
   return place;
 }
@@ -90,7 +91,7 @@ bool IsServed(const std::string& url) {
   const UniqueFd fd = Connect(*place);
   if (!fd.valid()) return false;
   const std::string request =
-      "GET " + place->path + " HTTP/1.0\r\nHost: " + place->host + "\r\n\r\n";
+      "GET " + place->path + " HTTP/1.0\r\nHost: " + place->authority + "\r\n\r\n";
   if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return false;
   char status[12] = {};  // "HTTP/1.1 200"
   if (::recv(fd.get(), status, sizeof status, MSG_WAITALL) != sizeof status) return false;

@@ -31,6 +31,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll{5};
 constexpr size_t kLastWords = 2000;
+// Of a line that does not end its end is looked at.
+constexpr size_t kLongestLine = size_t{64} << 10;
 
 // What follows runs in the new process: async-signal-safe as far as it matters, one thread.
 [[noreturn]] void Die(const char* what) {
@@ -62,7 +64,9 @@ void EnterDirectory(const std::string& path) {
 }
 
 void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
-  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) Die("mount namespace");
+  // What is unmounted outside goes here too: nobody else's mount is to outlive its time because of
+  // us.
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) Die("mount namespace");
   Mount("tmpfs", scratch, "tmpfs", 0, "mode=755");
   const std::string upper = scratch + "/upper";
   const std::string work = scratch + "/work";
@@ -196,6 +200,12 @@ bool StartupTask::TakeLines(std::vector<std::string>& lines, std::chrono::millis
     last_words_.push_back(c);
   }
   if (last_words_.size() > kLastWords) last_words_.erase(0, last_words_.size() - kLastWords);
+  if (partial_line_.size() > kLongestLine) {
+    partial_line_.erase(0, partial_line_.size() - kLongestLine / 2);
+  }
+  // What does not go on for now may be a prompt, or the last line.
+  const bool rests = got == 0 || ::poll(&readable, 1, 0) == 0;
+  if (rests && !partial_line_.empty()) lines.push_back(partial_line_);
   return got > 0;
 }
 
