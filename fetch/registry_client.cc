@@ -262,8 +262,12 @@ Status RegistryClient::PutReferrer(const RawDocument& document, const Descriptor
   } else if (!IsNotFound(known.error())) {
     return Fail(std::move(known).error());
   }
-  std::erase_if(list.manifests,
-                [&](const Descriptor& listed) { return listed.digest == document.digest; });
+  // The registry refuses a list of what has been deleted since.
+  std::erase_if(list.manifests, [&](const Descriptor& listed) {
+    if (listed.digest == document.digest) return true;
+    const auto there = GetManifest(listed.digest.ToString(), listed.digest);
+    return !there.has_value() && IsNotFound(there.error());
+  });
   list.manifests.push_back(entry);
   RawDocument tagged;
   tagged.raw = list.Encode();

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <system_error>
 #include <thread>
 
 #include "fetch/reference.h"
@@ -16,6 +17,7 @@
 #include "tools/bench/startup_bench.h"
 #include "tools/command.h"
 #include "tools/output_file.h"
+#include "tools/startup/trace_files.h"
 #include "tools/text.h"
 
 namespace layerfs {
@@ -70,7 +72,8 @@ class BenchCommand final : public Command {
     startup->add_option("--directory", directory_, "Where there is room for all of it")
         ->type_name("DIR")
         ->capture_default_str();
-    startup->add_flag("--json", json_, "Print the result as JSON");
+    startup->add_flag("--json", json_,
+                      "Print the result as JSON; its phases are seconds since the start");
     startup->add_option("--html", html_, "Write a report with pictures")->type_name("FILE");
     app->require_subcommand(1);
     const CommandHelp help = {
@@ -123,6 +126,12 @@ class BenchCommand final : public Command {
       LAYERFS_CHECK_OK_IN(ParseNetworkProfile(profile), "--profile");
     }
     for (const std::string& image : bench_.images) LAYERFS_CHECK_OK(ImageReference::Parse(image));
+    LAYERFS_CHECK_OK(ReadTraces(bench_.traces));
+    const std::filesystem::path report_directory = std::filesystem::path(html_).parent_path();
+    std::error_code ignored;
+    if (!report_directory.empty() && !std::filesystem::is_directory(report_directory, ignored)) {
+      return Fail(ErrorCode::kNotFound, "--html " + html_ + ": no such directory");
+    }
     if (::geteuid() != 0) {
       return Fail(ErrorCode::kPermission, "the benchmark runs images' programs and needs root");
     }

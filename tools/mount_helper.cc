@@ -51,4 +51,25 @@ std::vector<std::string> MountHelperArguments(const std::vector<std::string>& ar
   return mount;
 }
 
+std::vector<std::string> RemountCommand(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words;
+  std::string directory;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (argument == "-o" && i + 1 < arguments.size()) {
+      words.push_back(arguments[++i]);
+    } else if ((argument == "-t" || argument == "-N") && i + 1 < arguments.size()) {
+      ++i;
+    } else if (!argument.starts_with("-")) {
+      directory = argument;
+    }
+  }
+  const std::vector<std::string> options = SplitMountWords(words);
+  if (std::ranges::find(options, "remount") == options.end()) return {};
+  std::vector<std::string> command = {"mount", "-i"};
+  for (const std::string& word : words) command.insert(command.end(), {"-o", word});
+  command.push_back(directory);
+  return command;
+}
+
 }  // namespace layerfs

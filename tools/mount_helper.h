@@ -15,5 +15,8 @@ bool IsMountHelper(std::string_view program);
 // The helper's arguments, [SOURCE] DIRECTORY [-sfnv] [-N NAMESPACE] [-t TYPE] [-o OPTION,…], as
 // those of `layerfs mount`.
 std::vector<std::string> MountHelperArguments(const std::vector<std::string>& arguments);
+// Where they ask for a remount: the command that makes it without a helper, for a remount concerns
+// the kernel alone. Else empty.
+std::vector<std::string> RemountCommand(const std::vector<std::string>& arguments);
 
 }  // namespace layerfs

@@ -371,6 +371,10 @@ status=0
   mount -t fuse.layerfs source mnt -o lowerdir=other/a,upperdir=other/u,workdir=other/w,noatime
   is_mounted "$WORK/mnt"
   touch mnt/by-mount
+  mount -o remount,ro mnt
+  ! touch mnt/read-only 2>/dev/null
+  mount -o remount,rw mnt
+  touch mnt/by-mount
   umount mnt
   [[ -e other/u/by-mount ]]
   mount -t fuse.layerfs -o ro,lowerdir=other/a none mnt

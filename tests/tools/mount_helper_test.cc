@@ -23,6 +23,13 @@ TEST(MountHelperTest, IsKnownByItsName) {
   }
 }
 
+TEST(MountHelperTest, ARemountIsTheKernels) {
+  EXPECT_THAT(RemountCommand({"src", "/mnt", "-n", "-t", "fuse.layerfs", "-o", "rw,remount,ro"}),
+              ElementsAre("mount", "-i", "-o", "rw,remount,ro", "/mnt"));
+  EXPECT_THAT(RemountCommand({"src", "/mnt", "-o", "ro,lowerdir=remount"}), ElementsAre());
+  EXPECT_THAT(RemountCommand({"/mnt"}), ElementsAre());
+}
+
 struct HelperCase {
   std::string name;
   std::vector<std::string> given;

@@ -60,14 +60,21 @@ bool HasFailures(const std::vector<ImageResult>& results) {
 
 namespace {
 
+// How much of the image, as a pull would move it, came over the link.
+double ImageShare(const ImageResult& result, const StartSample& sample) {
+  if (result.image_bytes == 0) return 0;
+  return static_cast<double>(sample.link_bytes) / static_cast<double>(result.image_bytes);
+}
+
+// Null for what the way does not have.
+Json Moment(double seconds) { return seconds > 0 ? Json(seconds) : Json(); }
+
 std::string FormatWay(const ImageResult& result, const WaySamples& way) {
   std::string text;
   if (!way.samples.empty()) {
     const Spread ready = ReadySpread(way);
     const StartSample& sample = MedianSample(way);
-    const double share = result.image_bytes > 0 ? 100.0 * static_cast<double>(sample.link_bytes) /
-                                                      static_cast<double>(result.image_bytes)
-                                                : 0;
+    const double share = 100 * ImageShare(result, sample);
     text +=
         Format("%-12s %8.3f %8.3f..%-8.3f %7.2f %8.3f %8.3f %8.3f %8.3f %9.2f %5lu %6.1f%%\n",
                way.way.c_str(), ready.median, ready.least, ready.greatest,
@@ -119,12 +126,13 @@ Json ResultsToJson(const std::vector<ImageResult>& results) {
         samples.push_back({{"ready_s", sample.ready},
                            {"limit_ratio", sample.ready / result.LimitSeconds()},
                            {"phases",
-                            {{"resolve", sample.resolved},
-                             {"metadata", sample.opened},
-                             {"mount", sample.mounted},
-                             {"first_byte", sample.first_byte},
-                             {"ready", sample.ready}}},
+                            {{"resolve", Moment(sample.resolved)},
+                             {"metadata", Moment(sample.opened)},
+                             {"mount", Moment(sample.mounted)},
+                             {"first_byte", Moment(sample.first_byte)},
+                             {"ready", Moment(sample.ready)}}},
                            {"link_bytes", sample.link_bytes},
+                           {"image_share", ImageShare(result, sample)},
                            {"requests", sample.requests},
                            {"connections", sample.connections}});
       }
