@@ -113,9 +113,12 @@ TEST_F(ProgramPrefetchTest, DataIsLeftToItsReader) {
 }
 
 TEST_F(ProgramPrefetchTest, ReadsThatWaitedForNothingBringNothing) {
+  // With a read of something else come the chunk tables, which the reader would wait for.
+  ReadBeginning("/app/data");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  std::atomic<bool> waited{true};
   FileReader other(image_, *context_, FileReader::Options{});
   // Until it is in the cache, where it comes after the answer.
-  std::atomic<bool> waited{true};
   other.AddObserver([&](const ReadReport& report) { waited = report.waited; });
   while (waited) ASSERT_TRUE(other.ReadAndWait(Find("/usr/bin/bash"), 0, 4096).has_value());
   ReadBeginning("/usr/bin/bash");

@@ -53,7 +53,10 @@ EngineCommands ContainerdCommands(const EngineStart& start) {
 
 EngineCommands PodmanCommands(const EngineStart& start, const std::string& runtime) {
   // The run directory is not below the home: Podman refuses one of more than 50 characters.
-  const CommandWords podman = {"podman",
+  // What it leaves half-way, when it is ended, goes with the home too.
+  const CommandWords podman = {"env",
+                               "TMPDIR=" + start.home,
+                               "podman",
                                "--root",
                                start.home + "/root",
                                "--runroot",
