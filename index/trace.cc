@@ -131,7 +131,7 @@ class Parser {
     if (word != "read" && word != "stat") return Refuse("begins neither with read nor with stat");
     const auto path = Unescape(TakeField(line));
     if (!path.has_value() || !IsSoundPath(*path)) return Refuse("a path that cannot be one");
-    if (++paths_ > kMaxTracePaths) return Refuse("too many lines", ErrorCode::kTooLarge);
+    if (++lines_ > kMaxTraceLines) return Refuse("too many lines", ErrorCode::kTooLarge);
     if (word == "stat") {
       if (!line.empty()) return Refuse("something behind the path");
       builder_.Stat(*path);
@@ -158,7 +158,7 @@ class Parser {
   }
 
   size_t line_ = 0;
-  size_t paths_ = 0;
+  size_t lines_ = 0;  // but for comments
   uint64_t pages_ = 0;
   TraceBuilder builder_;
 };

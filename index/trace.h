@@ -20,7 +20,9 @@ namespace layerfs {
 inline constexpr uint64_t kTracePageBytes = 4096;
 inline constexpr uint64_t kMaxTraceBytes = uint64_t{64} << 20;
 inline constexpr size_t kMaxTracePages = size_t{1} << 22;
-inline constexpr size_t kMaxTracePaths = size_t{1} << 20;
+inline constexpr size_t kMaxTracePaths = size_t{1} << 20;  // that a recording takes in
+// A line has a page at least, or a path that was only looked at.
+inline constexpr size_t kMaxTraceLines = kMaxTracePages + kMaxTracePaths;
 
 // Pages [first_page, first_page + pages) of a file; `pages` 0: the path was only looked up.
 struct TraceEntry {
