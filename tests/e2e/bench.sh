@@ -40,9 +40,12 @@ bench "oci:$WORK/nowhere:latest" "$I" >"$WORK/table" 2>/dev/null || code=$?
 expect_equal "exit status" 1 "$code"
 grep -q "nowhere.*FAILED" "$WORK/table" || fail "no failure in: $(cat "$WORK/table")"
 grep -q "^layerfs  *[0-9]" "$WORK/table" || fail "no result in: $(cat "$WORK/table")"
+printf 'layerfs trace 1\nread /app/main.py 0\n' >"$WORK/one.trace"
 code=0
-"$LAYERFS" bench startup "$I" --directory "$WORK/bench" --command /bin/false --runs 1 --trace /dev/null >"$WORK/table" 2>/dev/null || code=$?
+"$LAYERFS" bench startup "$I" --directory "$WORK/bench" --command /bin/false --runs 1 --trace "$WORK/one.trace" >"$WORK/table" 2>/dev/null || code=$?
 expect_equal "a task that fails" 1 "$code"
+grep -q "before it was ready" "$WORK/table" || fail "not said: $(cat "$WORK/table")"
+expect_error 5 "trace" bench "$I" --trace /dev/null
 expect_nothing_left "failures"
 
 fact "a program that is missing is named with its package before anything is done"
