@@ -39,7 +39,8 @@ Status Mount(const char* type, const std::string& target, unsigned long flags) {
 Status Enclose(const std::vector<std::string>& hidden) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::unshare(CLONE_NEWNS) != 0) return FailErrno("mount namespace", errno);
-  LAYERFS_CHECK_OK(Mount("none", "/", MS_REC | MS_PRIVATE));
+  // What is unmounted outside goes here too.
+  LAYERFS_CHECK_OK(Mount("none", "/", MS_REC | MS_SLAVE));
   LAYERFS_CHECK_OK(Mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
   for (const std::string& directory : hidden) {
     LAYERFS_CHECK_OK(MakeDirectories(directory));
