@@ -190,11 +190,10 @@ void Authenticator::SendTokenRequest(const AuthScopes& scopes, HttpRequest reque
 // As far as it leads nobody to where the login must not go: what was asked for over TLS is not
 // asked for without, and another server does not see a password.
 bool Authenticator::FollowRedirect(const AuthScopes& scopes, const TokenAnswer& answer) {
-  const int status = answer.result.head.status;
-  const bool is_redirect =
-      status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
   const std::string& from = answer.request.url;
-  if (!is_redirect || answer.request.method != "GET" || answer.hops == kMaxHops) return false;
+  if (!IsRedirect(answer.result.head.status) || answer.request.method != "GET" ||
+      answer.hops == kMaxHops)
+    return false;
   auto target = ResolveLocation(from, answer.result.head.headers.Get("Location"));
   const auto here = Url::Parse(from);
   const auto there = target ? Url::Parse(*target) : Fail(target.error());

@@ -110,6 +110,10 @@ bool IsLoopbackHost(std::string_view host) {
   return address || host == "localhost" || host == "::1";
 }
 
+bool IsRedirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
 Result<std::string> ResolveLocation(std::string_view base, std::string_view location) {
   LAYERFS_TRY(from, Url::Parse(base));
   location = Trim(location);

@@ -54,6 +54,8 @@ struct Url {
   std::string host() const { return HostOf(authority); }
 };
 
+// Whether an answer with that status sends elsewhere, if it has a Location (RFC 9110, 15.4).
+bool IsRedirect(int status);
 // What a Location header means, seen from `base` (absolute).
 Result<std::string> ResolveLocation(std::string_view base, std::string_view location);
 // Without query and user name: queries of signed URLs are secrets.

@@ -14,10 +14,6 @@ constexpr size_t kMaxErrorBodyBytes = 8 * 1024;
 constexpr size_t kMaxDrainedBytes = 64 * 1024;
 constexpr size_t kMaxRedirects = 4096;  // remembered a host
 
-bool IsRedirect(int status) {
-  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-}
-
 }  // namespace
 
 RegistryExchange::RegistryExchange(RegistryHost& host, RegistryHost::CallId id, RegistryCall call,

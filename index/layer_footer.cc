@@ -16,7 +16,6 @@ constexpr std::array<uint8_t, 8> kFooterMagic = {'L', 'A', 'Y', 'E', 'R', 'F', '
 constexpr uint32_t kFooterFrameMagic = kZstdSkippableMagicFirst + 14;
 // zstd:chunked: 8 bytes of skippable header, then 56 bytes of numbers and this magic.
 constexpr size_t kZstdChunkedFooterSize = 64;
-constexpr std::string_view kZstdChunkedMagic = "GNUlInUx";
 
 Status CheckPlace(const ChunkRef& index, uint64_t blob_size, std::string_view where) {
   if (index.stored_size == 0 || index.size == 0 ||

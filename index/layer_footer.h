@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "index/base/bytes.h"
 #include "index/base/error.h"
@@ -31,6 +32,7 @@ Result<std::optional<ChunkRef>> DecodeIndexAnnotations(const Annotations& annota
 // zstd:chunked has been added behind, the bytes before its table of contents; or, in a blob of gzip
 // members, the payload of a hidden member, hidden_member.h).
 inline constexpr size_t kLayerFooterSize = 80;
+inline constexpr std::string_view kZstdChunkedMagic = "GNUlInUx";  // at the end of that one
 Bytes EncodeLayerFooter(const ChunkRef& index);
 // `tail` ends where the blob ends. Nothing where there is no footer.
 Result<std::optional<ChunkRef>> DecodeLayerFooter(ByteSpan tail, uint64_t blob_size);

@@ -94,7 +94,7 @@ class PlainReading {
     tail_.insert(tail_.end(), bytes.begin(), bytes.end());
     if (tail_.size() > 2 * kTailBytes) tail_.erase(tail_.begin(), tail_.end() - kTailBytes);
   }
-  // What is wrong with it for a layer with this index, whose descriptor says `where` that is.
+  // What is wrong with it for a layer with this index; `annotations` are its descriptor's.
   Result<std::vector<std::string>> Finish(const Index& index, const Annotations& annotations) {
     if (status_.has_value()) status_ = decoder_.Finish();
     if (!status_.has_value()) {
@@ -119,7 +119,7 @@ class PlainReading {
 
  private:
   static constexpr size_t kTailBytes = 4096;
-  bool EndsWithZstdChunked() const { return AsText(tail_).ends_with("GNUlInUx"); }
+  bool EndsWithZstdChunked() const { return AsText(tail_).ends_with(kZstdChunkedMagic); }
 
   const uint64_t blob_size_;
   Sha256 tar_;

@@ -233,13 +233,17 @@ def handle_of(path):
     return handle
 
 
-def by_handle(handle):
-    """The inode number of what it leads to."""
+def opened_by_handle(handle):
     root = os.open("/", os.O_RDONLY)
     try:
-        fd = checked(libc.open_by_handle_at(root, handle, os.O_RDONLY))
+        return checked(libc.open_by_handle_at(root, handle, os.O_RDONLY))
     finally:
         os.close(root)
+
+
+def by_handle(handle):
+    """The inode number of what it leads to."""
+    fd = opened_by_handle(handle)
     try:
         return os.fstat(fd).st_ino
     finally:
@@ -281,11 +285,7 @@ def handles(s):
 
 def seen_by_handle(handle):
     """What is there: a directory's names, a file's digest."""
-    root = os.open("/", os.O_RDONLY)
-    try:
-        fd = checked(libc.open_by_handle_at(root, handle, os.O_RDONLY))
-    finally:
-        os.close(root)
+    fd = opened_by_handle(handle)
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             os.fchdir(fd)
