@@ -22,13 +22,13 @@ Status CheckPlace(const ChunkRef& index, uint64_t blob_size, std::string_view wh
       !RangeFits(index.blob_offset, index.stored_size, blob_size)) {
     return Fail(ErrorCode::kCorrupt, std::string(where) + ": the index lies outside the blob");
   }
-  const uint64_t limit =
-      std::min(kMaxIndexBytes, kFreeIndexBytes + kMaxIndexRatio * uint64_t{index.stored_size});
+  const uint64_t by_ratio = CheckedMul(kMaxIndexRatio, blob_size).value_or(kMaxIndexBytes);
+  const uint64_t limit = kFreeIndexBytes + std::min(kMaxIndexBytes - kFreeIndexBytes, by_ratio);
   if (index.size <= limit) return {};
   return Fail(ErrorCode::kCorrupt, std::string(where) + ": an index of " +
-                                       std::to_string(index.size) + " bytes, " +
-                                       std::to_string(index.stored_size) +
-                                       " of them stored: the limit is " + std::to_string(limit));
+                                       std::to_string(index.size) + " bytes in a blob of " +
+                                       std::to_string(blob_size) + ": the limit is " +
+                                       std::to_string(limit));
 }
 
 Result<ChunkRef> ParsePosition(std::string_view text) {

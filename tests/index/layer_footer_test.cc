@@ -39,8 +39,17 @@ INSTANTIATE_TEST_SUITE_P(
                       BadAnnotation{"OutsideTheBlob", "1081:200:5000"},
                       BadAnnotation{"Empty2", "1000:0:5000"},
                       BadAnnotation{"HugeIndex", "1000:200:4294967295"},
-                      BadAnnotation{"InflatedIndex", "1000:200:1200000"}),
+                      BadAnnotation{"InflatedIndex", "1000:200:1800000"}),
     [](const auto& info) { return info.param.name; });
+
+// A million empty files with numbers for names: their index repeats itself without end.
+TEST(LayerFooterTest, ALargeIndexMayBeStoredInLittle) {
+  Annotations annotations = EncodeIndexAnnotations(kIndex);
+  annotations[kIndexPositionAnnotation] = "3000000:6792:89081920";
+  const auto decoded = DecodeIndexAnnotations(annotations, 3'100'000);
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().context;
+  EXPECT_EQ((*decoded)->size, 89'081'920u);
+}
 
 TEST(LayerFooterTest, PositionAndDigestBelongTogether) {
   Annotations annotations = EncodeIndexAnnotations(kIndex);
