@@ -4,7 +4,6 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,19 +57,6 @@ std::string Normalized(const std::string& path) {
 }
 
 std::string Text(const char* text) { return text != nullptr ? text : ""; }
-
-// Unlinked from the start, where big files may lie.
-Result<UniqueFd> TemporaryFile() {
-  const char* named = getenv("TMPDIR");
-  const std::string directory = named != nullptr && *named != '\0' ? named : "/var/tmp";
-  auto fd = OpenFile(directory, O_RDWR | O_TMPFILE, 0600);
-  if (fd) return fd;
-  std::string pattern = directory + "/layerfs-XXXXXX";
-  UniqueFd made(mkostemp(pattern.data(), O_CLOEXEC));
-  if (!made.valid()) return FailErrno("temporary file in " + directory, errno);
-  unlink(pattern.c_str());
-  return made;
-}
 
 }  // namespace
 
@@ -138,7 +124,7 @@ Status ArchiveIndex::Decompress(const std::string& path) {
   const Reader reader(archive_read_new());
   SupportCompressions(reader.get());
   archive_read_support_format_raw(reader.get());
-  LAYERFS_TRY(target, TemporaryFile());
+  LAYERFS_TRY(target, OpenUnnamedFile(SpoolDirectory()));
   if (lseek(fd_.get(), 0, SEEK_SET) < 0) return FailErrno(path, errno);
   archive_entry* entry = nullptr;
   if (archive_read_open_fd(reader.get(), fd_.get(), kBlockBytes) != ARCHIVE_OK ||

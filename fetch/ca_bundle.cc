@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/ca_bundle.h"
 
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -13,18 +12,14 @@
 #include <string_view>
 #include <system_error>
 
+#include "index/base/environment.h"
+
 namespace layerfs {
 namespace {
 
 // The system's bundles have some 250 KiB; more than this is not a bundle.
 constexpr uint64_t kMaxBundleBytes = uint64_t{16} << 20;
 constexpr size_t kHashDigits = 8;
-
-std::optional<std::string> Environment(const char* name) {
-  const char* value = getenv(name);
-  if (value == nullptr || *value == '\0') return std::nullopt;
-  return value;
-}
 
 // "5ed36f99.0": X509_LOOKUP_hash_dir(3). Certificates whose names have the same hash are numbered.
 bool IsHashName(const std::string& name) {

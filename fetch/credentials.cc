@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/credentials.h"
 
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <optional>
 
 #include "fetch/base64.h"
 #include "fetch/credential_helper.h"
+#include "index/base/environment.h"
 #include "index/base/file.h"
 
 namespace layerfs {
@@ -16,9 +16,8 @@ namespace {
 constexpr uint64_t kMaxFileBytes = uint64_t{4} << 20;
 constexpr char kHubServer[] = "https://index.docker.io/v1/";  // Docker Hub's name in docker's files
 
-std::string Environment(const char* name, const std::string& fallback = "") {
-  const char* value = getenv(name);
-  return value != nullptr && *value != '\0' ? value : fallback;
+std::string PathIn(const std::string& home, const char* name) {
+  return home.empty() ? "" : home + name;
 }
 
 // A key of "auths" as "HOST[:PORT][/PATH]". Keys with a scheme are docker's old form and count for
@@ -106,16 +105,15 @@ Secret Credential::BasicAuthorization() const {
 std::vector<std::string> CredentialStore::Files() const {
   if (!options_.auth_file.empty()) return {options_.auth_file};
   std::vector<std::string> files;
-  const std::string named = Environment("REGISTRY_AUTH_FILE");
-  if (!named.empty()) files.push_back(named);
-  const std::string runtime = Environment("XDG_RUNTIME_DIR");
+  if (const auto named = Environment("REGISTRY_AUTH_FILE")) files.push_back(*named);
+  const auto runtime = Environment("XDG_RUNTIME_DIR");
   files.push_back(
-      (runtime.empty() ? "/run/containers/" + std::to_string(getuid()) : runtime + "/containers") +
+      (runtime ? *runtime + "/containers" : "/run/containers/" + std::to_string(getuid())) +
       "/auth.json");
-  const std::string home = Environment("HOME");
-  const std::string config = Environment("XDG_CONFIG_HOME", home.empty() ? "" : home + "/.config");
+  const std::string home = Environment("HOME").value_or("");
+  const std::string config = Environment("XDG_CONFIG_HOME").value_or(PathIn(home, "/.config"));
   if (!config.empty()) files.push_back(config + "/containers/auth.json");
-  const std::string docker = Environment("DOCKER_CONFIG", home.empty() ? "" : home + "/.docker");
+  const std::string docker = Environment("DOCKER_CONFIG").value_or(PathIn(home, "/.docker"));
   if (!docker.empty()) files.push_back(docker + "/config.json");
   return files;
 }

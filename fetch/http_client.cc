@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "fetch/http_proxy.h"
 #include "index/base/descriptors.h"
 #include "index/base/file.h"
 #include "index/base/synchronized.h"
@@ -433,9 +434,9 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   if (SendsBody(request.method) && transfer.body_size() < kAskFirstBytes) add("Expect:");
   transfer.header_list.reset(list);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
-  // Nobody means a proxy for a loopback address, whatever no_proxy says.
-  const auto url = Url::Parse(request.url);
-  if (url && url->is_loopback()) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+  const HttpProxy proxy = HttpProxy::For(request.url);
+  if (proxy.none) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+  if (!proxy.url.empty()) curl_easy_setopt(easy, CURLOPT_PROXY, proxy.url.c_str());
   SetTls(request, easy);
   return true;
 }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/whole_blob.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,9 +16,7 @@ Error Stopped() { return {ErrorCode::kCancelled, "the read was stopped"}; }
 }  // namespace
 
 Result<std::shared_ptr<WholeBlob>> WholeBlob::Create(uint64_t size) {
-  const char* const named = getenv("TMPDIR");
-  const std::string directory = named != nullptr && *named != '\0' ? named : "/var/tmp";
-  LAYERFS_TRY(file, OpenFile(directory, O_TMPFILE | O_RDWR, 0600));
+  LAYERFS_TRY(file, OpenUnnamedFile(SpoolDirectory()));
   return std::shared_ptr<WholeBlob>(new WholeBlob(size, std::move(file)));
 }
 

@@ -8,7 +8,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
+
+#include "index/base/environment.h"
 
 namespace layerfs {
 
@@ -134,6 +137,19 @@ Status MakeDirectories(const std::string& path, mode_t mode) {
   if (::stat(path.c_str(), &attributes) != 0) return FailErrno(path, errno);
   if (!S_ISDIR(attributes.st_mode)) return FailErrno(path, ENOTDIR);
   return {};
+}
+
+std::string SpoolDirectory() { return Environment("TMPDIR").value_or("/var/tmp"); }
+
+Result<UniqueFd> OpenUnnamedFile(const std::string& directory) {
+  auto unnamed = OpenFile(directory, O_TMPFILE | O_RDWR, 0600);
+  if (unnamed.has_value()) return unnamed;
+  // For file systems that cannot do that: a name that goes at once.
+  std::string name = directory + "/layerfs-XXXXXX";
+  UniqueFd fd(::mkostemp(name.data(), O_CLOEXEC));
+  if (!fd.valid()) return FailErrno("temporary file in " + directory, errno);
+  if (::unlink(name.c_str()) != 0) return FailErrno(name, errno);
+  return fd;
 }
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {

@@ -60,6 +60,11 @@ struct WriteFileOptions {
 };
 Status WriteFileAtomically(const std::string& path, ByteSpan data, WriteFileOptions options = {});
 
+// Where big files that nobody names may lie: TMPDIR, or /var/tmp.
+std::string SpoolDirectory();
+// A file without a name there, open for reading and writing.
+Result<UniqueFd> OpenUnnamedFile(const std::string& directory);
+
 // mkdir -p; an existing directory is success.
 Status MakeDirectories(const std::string& path, mode_t mode = 0755);
 

@@ -349,16 +349,38 @@ TEST_F(HttpClientTest, ReachesUnixSocketsAndIpv6) {
 }
 
 TEST_F(HttpClientTest, AProxyOfTheEnvironmentCarriesWhatIsNotLoopback) {
+  for (const char* variable : {"http_proxy", "HTTP_PROXY"}) {
+    FakeServer proxy(Echo);
+    FakeServer server(Echo);
+    setenv(variable, proxy.url().c_str(), 1);
+    const auto client = Client();
+    const Answer far = Do(*client, {.url = "http://registry.invalid/v2/"});
+    const Answer near = Do(*client, {.url = server.url() + "/near"});
+    unsetenv(variable);
+    EXPECT_TRUE(far.result.status.has_value()) << variable;
+    EXPECT_EQ(proxy.lines(), std::vector<std::string>{"GET http://registry.invalid/v2/"});
+    EXPECT_EQ(server.lines(), std::vector<std::string>{"GET /near"});
+  }
+}
+
+TEST_F(HttpClientTest, ACapitalHttpProxyGivesWay) {
+  FakeServer capital(Echo);
   FakeServer proxy(Echo);
-  FakeServer server(Echo);
-  setenv("http_proxy", proxy.url().c_str(), 1);
+  setenv("HTTP_PROXY", capital.url().c_str(), 1);
   const auto client = Client();
-  const Answer far = Do(*client, {.url = "http://registry.invalid/v2/"});
-  const Answer near = Do(*client, {.url = server.url() + "/near"});
+  setenv("http_proxy", proxy.url().c_str(), 1);
+  EXPECT_TRUE(Do(*client, {.url = "http://registry.invalid/"}).result.status.has_value());
   unsetenv("http_proxy");
-  EXPECT_TRUE(far.result.status.has_value());
-  EXPECT_EQ(proxy.lines(), std::vector<std::string>{"GET http://registry.invalid/v2/"});
-  EXPECT_EQ(server.lines(), std::vector<std::string>{"GET /near"});
+  setenv("no_proxy", "registry.invalid", 1);
+  EXPECT_FALSE(Do(*client, {.url = "http://registry.invalid/"}).result.status.has_value());
+  unsetenv("no_proxy");
+  // In a CGI's environment the client names it.
+  setenv("REQUEST_METHOD", "GET", 1);
+  EXPECT_FALSE(Do(*client, {.url = "http://registry.invalid/"}).result.status.has_value());
+  unsetenv("REQUEST_METHOD");
+  unsetenv("HTTP_PROXY");
+  EXPECT_EQ(proxy.lines().size(), 1u);
+  EXPECT_TRUE(capital.lines().empty());
 }
 
 }  // namespace
