@@ -12,6 +12,10 @@
 
 namespace layerfs {
 
+// The pages of files and shared memory that this process has mapped and the machine holds, in bytes
+// (proc(5), /proc/PID/statm); 0 where the kernel does not say.
+uint64_t ResidentFileBytes();
+
 class MemoryKeeper {
  public:
   // `activity` grows with everything that needs some for a while; `release` gives it back.

@@ -13,6 +13,12 @@ namespace {
 
 constexpr std::chrono::seconds kFillCheck{30};
 
+// Who walks through a large tree touches all of it, a little at a time: this much may be mapped of
+// it, looked at this often (a look takes some 2 microseconds, a request may touch 64 KiB at several
+// places). The kernel's page cache has it still.
+constexpr uint64_t kMaxTreeResident = uint64_t{6} << 20;
+constexpr uint64_t kUsesPerLook = 32;
+
 }  // namespace
 
 void MountWatchWords::Declare(CLI::App& app) {
@@ -35,6 +41,8 @@ Result<std::unique_ptr<MountWatch>> MountWatch::Start(const MountWatchWords& wor
                                                       const ImageContext& context,
                                                       FileReader& reader, bool fill_allowed) {
   std::unique_ptr<MountWatch> watch(new MountWatch());
+  watch->tree_ = &image->tree();
+  watch->resident_floor_ = ResidentFileBytes();
   LAYERFS_TRY(fill_options, words.fill.Get());
   if (fill_options.has_value() && fill_allowed) {
     watch->fill_.emplace(image, context, &reader.paths(), *fill_options);
@@ -74,8 +82,17 @@ void MountWatch::NoteActivity() {
 }
 
 void MountWatch::NoteUse() {
-  uses_.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t uses = uses_.fetch_add(1, std::memory_order_relaxed);
+  if (uses % kUsesPerLook == 0) TrimTree();
   NoteActivity();
+}
+
+void MountWatch::TrimTree() {
+  if (ResidentFileBytes() < resident_floor_.load(std::memory_order_relaxed) + kMaxTreeResident) {
+    return;
+  }
+  tree_->DropResident();
+  resident_floor_.store(ResidentFileBytes(), std::memory_order_relaxed);
 }
 
 std::optional<std::chrono::milliseconds> MountWatch::KeepMemory() {

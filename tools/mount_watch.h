@@ -46,12 +46,16 @@ class MountWatch {
   // Reading or fetching has begun, or goes on.
   void NoteActivity();
   std::optional<std::chrono::milliseconds> KeepMemory();
+  // Thread-safe.
+  void TrimTree();
   Status Listen(const MountWatchWords& words, const std::string& mount_point);
 
   std::unique_ptr<TraceLog> trace_;
   std::optional<Fill> fill_;
   std::optional<MountStatus> status_;
   std::atomic<uint64_t> uses_{0};  // of the cache and of the tree
+  const Index* tree_ = nullptr;
+  std::atomic<uint64_t> resident_floor_{0};  // bytes, after the tree was let go last
   std::optional<MemoryKeeper> memory_;
   std::optional<StatusServer> server_;  // last: its thread uses the others
 };
