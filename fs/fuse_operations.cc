@@ -110,7 +110,7 @@ void Init(void* userdata, fuse_conn_info* connection) noexcept {
   }
   if (wishes.readdirplus) {
     Want(connection, FUSE_CAP_READDIRPLUS);
-    Want(connection, FUSE_CAP_READDIRPLUS_AUTO);
+    Unwant(connection, FUSE_CAP_READDIRPLUS_AUTO);
   }
   if (wishes.cache_symlinks) Want(connection, FUSE_CAP_CACHE_SYMLINKS);
   // The kernel takes ACL support for default_permissions (fs/fuse/inode.c, process_init_reply).
