@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <random>
+#include <utility>
 
 #include "index/base/bytes.h"
 #include "index/base/xxh3.h"
@@ -18,6 +19,32 @@ constexpr size_t kFirstSlots = 64;
 Error TooMany(std::string_view things) {
   return {.code = ErrorCode::kTooLarge,
           .context = "more than " + std::to_string(kMaxTreeNodes) + " " + std::string(things)};
+}
+
+// Names and values, each behind its size.
+std::string XattrKey(std::span<const Xattr> sorted) {
+  std::string key;
+  for (const Xattr& xattr : sorted) {
+    for (const std::string_view part : {xattr.name, xattr.value}) {
+      key += std::to_string(part.size()) + ':';
+      key += part;
+    }
+  }
+  return key;
+}
+
+// What XattrKey has made the key of, as views of it.
+void ViewInto(std::string_view key, std::span<Xattr> xattrs) {
+  const auto take = [&key](size_t size) {
+    key.remove_prefix(key.find(':') + 1);
+    const std::string_view part = key.substr(0, size);
+    key.remove_prefix(size);
+    return part;
+  };
+  for (Xattr& xattr : xattrs) {
+    xattr.name = take(xattr.name.size());
+    xattr.value = take(xattr.value.size());
+  }
 }
 
 uint64_t RandomSalt() {
@@ -39,6 +66,7 @@ std::string_view StringArena::Store(std::string_view text) {
   std::copy(text.begin(), text.end(), stored);
   next_ += text.size();
   left_ -= text.size();
+  stored_ += text.size();
   return {stored, text.size()};
 }
 
@@ -88,7 +116,8 @@ TreeNode MutableTree::MakeNode(const NewNode& from) {
     extents_.emplace_back(from.extents.begin(), from.extents.end());
     extent_count_ += from.extents.size();
   }
-  return {from.inode, strings_.Store(from.target), InternXattrs(from.xattrs), extent_list};
+  target_bytes_ += from.target.size();
+  return {from.inode, targets_.Store(from.target), InternXattrs(from.xattrs), extent_list};
 }
 
 Status MutableTree::CheckXattrs(std::span<const Xattr> xattrs) const {
@@ -108,22 +137,27 @@ uint32_t MutableTree::InternXattrs(std::span<const Xattr> xattrs) {
   if (xattrs.empty()) return 0;
   std::vector<Xattr> sorted(xattrs.begin(), xattrs.end());
   std::ranges::sort(sorted, {}, &Xattr::name);
-  std::string key;
-  for (const Xattr& xattr : sorted) {
-    for (const std::string_view part : {xattr.name, xattr.value}) {
-      key += std::to_string(part.size()) + ':';
-      key += part;
-    }
+  const bool reused = !free_xattr_sets_.empty();
+  const auto number = reused ? free_xattr_sets_.back() : static_cast<uint32_t>(xattr_sets_.size());
+  const auto [found, added] = xattr_set_numbers_.try_emplace(XattrKey(sorted), number);
+  if (added) {
+    reused ? free_xattr_sets_.pop_back() : xattr_sets_.push_back({});
+    xattr_bytes_ += found->first.size();
+    ViewInto(found->first, sorted);
+    xattr_sets_[number].xattrs = std::move(sorted);
   }
-  const auto number = static_cast<uint32_t>(xattr_sets_.size());
-  const auto [found, added] = xattr_set_numbers_.try_emplace(std::move(key), number);
-  if (!added) return found->second;
-  xattr_bytes_ += found->first.size();
-  for (Xattr& xattr : sorted) {
-    xattr = {.name = strings_.Store(xattr.name), .value = strings_.Store(xattr.value)};
-  }
-  xattr_sets_.push_back(std::move(sorted));
-  return number;
+  ++xattr_sets_[found->second].users;
+  return found->second;
+}
+
+void MutableTree::ReleaseXattrs(uint32_t number) {
+  XattrSet& set = xattr_sets_[number];
+  if (number == 0 || --set.users > 0) return;
+  const std::string key = XattrKey(set.xattrs);
+  xattr_bytes_ -= key.size();
+  set = {};
+  xattr_set_numbers_.erase(key);
+  free_xattr_sets_.push_back(number);
 }
 
 Status MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
@@ -135,6 +169,7 @@ Status MutableTree::SetAttributes(InodeNumber directory, const NewNode& from) {
   node.directory_ = before.directory_;
   node.extents_or_depth_ = before.extents_or_depth_;
   node.opaque_ |= before.opaque_;
+  ReleaseXattrs(before.xattr_set_);
   return {};
 }
 
@@ -243,6 +278,7 @@ void MutableTree::RemoveName(EntryId id) {
   }
   if (entry.next != kNoEntry) MutableEntry(entry.next).previous = entry.previous;
   --parent.entry_count;
+  name_bytes_ -= entry.name.size();
   dead_entries_.push_back(id);
 }
 
@@ -279,6 +315,8 @@ void MutableTree::Die(InodeNumber number) {
     extent_count_ -= extents_[list].size();
     extents_[list] = {};
   }
+  ReleaseXattrs(std::exchange(node.xattr_set_, 0));
+  target_bytes_ -= node.target().size();
   --live_nodes_;
   dead_nodes_.push_back(number);
 }
@@ -288,6 +326,27 @@ void MutableTree::Recycle() {
   free_entries_.insert(free_entries_.end(), dead_entries_.begin(), dead_entries_.end());
   dead_nodes_.clear();
   dead_entries_.clear();
+  DropWaste();
+}
+
+void MutableTree::DropWaste() {
+  if (names_.IsWaste(name_bytes_)) {
+    StringArena names;
+    for (const Slot& slot : slots_) {
+      if (slot.id == kNoEntry) continue;
+      Entry& entry = MutableEntry(slot.id);
+      entry.name = names.Store(entry.name);
+    }
+    names_ = std::move(names);
+  }
+  if (targets_.IsWaste(target_bytes_)) {
+    StringArena targets;
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      TreeNode& node = nodes_[i];
+      if (node.alive_ && node.has_target()) node.link_.target = targets.Store(node.target()).data();
+    }
+    targets_ = std::move(targets);
+  }
 }
 
 void MutableTree::FreeEntries() {

@@ -38,8 +38,8 @@ inline constexpr uint32_t kMaxTreeDepth = 4096;
 // The sum of an inode's extended attributes; the tar parser allows no more either, and the usual
 // Linux file systems far less.
 inline constexpr uint64_t kMaxXattrBytes = uint64_t{1} << 20;
-// The sums of a tree's different sets of extended attributes, and of its names: what a small
-// archive could fill our memory with (the sets are held three times until they are written).
+// The sums of the different sets of extended attributes that a tree has, and of its names: what a
+// small archive could fill our memory with. What later layers have removed does not count.
 inline constexpr uint64_t kMaxTreeXattrBytes = uint64_t{64} << 20;
 inline constexpr uint64_t kMaxTreeNameBytes = uint64_t{128} << 20;
 
@@ -47,12 +47,15 @@ inline constexpr uint64_t kMaxTreeNameBytes = uint64_t{128} << 20;
 class StringArena {
  public:
   std::string_view Store(std::string_view text);
+  // Whether most of it is of no use any more, of which `used` bytes still are.
+  bool IsWaste(uint64_t used) const { return stored_ > 2 * used + kBlockBytes; }
 
  private:
   static constexpr size_t kBlockBytes = size_t{256} << 10;
   std::vector<std::unique_ptr<char[]>> blocks_;
   char* next_ = nullptr;
   size_t left_ = 0;
+  uint64_t stored_ = 0;  // bytes
 };
 
 class MutableTree {
@@ -79,7 +82,7 @@ class MutableTree {
   const TreeNode& node(InodeNumber number) const { return nodes_[ToUint(number)]; }
   const Entry& entry(EntryId id) const { return entries_[static_cast<uint32_t>(id)]; }
   std::span<const Xattr> Xattrs(const TreeNode& node) const {
-    return xattr_sets_[node.xattr_set()];
+    return xattr_sets_[node.xattr_set()].xattrs;
   }
   std::span<const DataExtent> Extents(const TreeNode& node) const {
     return extents_[node.extent_list()];
@@ -114,8 +117,8 @@ class MutableTree {
   void Hold(InodeNumber node) { ++MutableNode(node).nlink_; }
   void Release(InodeNumber node) { Unlink(node); }
 
-  // Lets the numbers of dead nodes and entries be used again: whoever remembers numbers of dead
-  // nodes forgets them before.
+  // Lets the numbers of dead nodes and entries be used again, and the memory of names and targets:
+  // whoever remembers numbers of dead nodes, or views of strings, forgets them before.
   void Recycle();
 
   // For who takes the tree down: first nothing is looked up any more, then only nodes are there.
@@ -128,6 +131,8 @@ class MutableTree {
   Status CheckXattrs(std::span<const Xattr> xattrs) const;
   TreeNode MakeNode(const NewNode& from);
   uint32_t InternXattrs(std::span<const Xattr> xattrs);
+  void ReleaseXattrs(uint32_t set);
+  void DropWaste();
   Status CheckDepth(InodeNumber directory, InodeNumber node) const;
   void Attach(EntryId id, InodeNumber node);
   void Detach(EntryId id);         // the name no longer names its node; nothing dies
@@ -156,14 +161,20 @@ class MutableTree {
   uint64_t salt_;
   uint32_t live_nodes_ = 0;
   uint64_t extent_count_ = 0;
-  uint64_t xattr_bytes_ = 0;  // of the sets
+  uint64_t xattr_bytes_ = 0;  // of the sets; here and below: of what is alive
   uint64_t name_bytes_ = 0;
+  uint64_t target_bytes_ = 0;
   std::vector<InodeNumber> free_nodes_, dead_nodes_;
   std::vector<EntryId> free_entries_, dead_entries_;
   StringArena names_;
-  StringArena strings_;                         // all others
-  std::vector<std::vector<Xattr>> xattr_sets_;  // 0: none
-  std::unordered_map<std::string, uint32_t> xattr_set_numbers_;
+  StringArena targets_;
+  struct XattrSet {
+    std::vector<Xattr> xattrs;  // views of its key
+    uint32_t users = 0;
+  };
+  std::vector<XattrSet> xattr_sets_;                             // 0: none
+  std::unordered_map<std::string, uint32_t> xattr_set_numbers_;  // by what XattrKey makes of them
+  std::vector<uint32_t> free_xattr_sets_;
   std::vector<std::vector<DataExtent>> extents_;  // 0: not sparse
 };
 

@@ -77,6 +77,47 @@ TEST(MutableTreeTest, EqualXattrSetsAreKeptOnce) {
   EXPECT_EQ(tree.Xattrs(tree.node(b))[0].name, "user.a");
 }
 
+TEST(MutableTreeTest, XattrsThatNobodyHasDoNotCount) {
+  MutableTree tree;
+  std::string value(size_t{60} << 10, 'x');
+  for (size_t i = 0; i < 2 * kMaxTreeXattrBytes / value.size(); ++i) {
+    value.replace(0, 8, std::to_string(10'000'000 + i));
+    const Xattr own[] = {{"user.own", value}};
+    const auto node = tree.AddNode({.inode = kFile, .xattrs = own});
+    ASSERT_TRUE(node.has_value()) << i << ": " << node.error().context;
+    ASSERT_TRUE(tree.Put(kRootInode, "f", *node).has_value());
+    EXPECT_EQ(tree.Xattrs(tree.node(*node))[0].value, value);
+    tree.Recycle();
+  }
+  const Xattr next[] = {{"user.own", "root's"}};
+  ASSERT_TRUE(tree.SetAttributes(kRootInode, {.inode = kDirectory, .xattrs = next}).has_value());
+  ASSERT_TRUE(tree.SetAttributes(kRootInode, {.inode = kDirectory, .xattrs = next}).has_value());
+  EXPECT_EQ(tree.Xattrs(tree.node(kRootInode))[0].value, "root's");
+  const EntryId file = tree.Find(kRootInode, "f");
+  EXPECT_EQ(tree.Xattrs(tree.node(tree.entry(file).node))[0].value, value);
+}
+
+TEST(MutableTreeTest, NamesAndTargetsThatAreGoneDoNotCount) {
+  MutableTree tree;
+  constexpr Inode kSymlink = {.mode = 0120777};
+  const InodeNumber kept = tree.AddNode({.inode = kSymlink, .target = "kept/target"}).value();
+  ASSERT_TRUE(tree.Put(kRootInode, "kept", kept).has_value());
+  std::string name(255, 'n');
+  for (size_t i = 0; i < 2 * kMaxTreeNameBytes / name.size(); ++i) {
+    name.replace(0, 8, std::to_string(10'000'000 + i));
+    const InodeNumber node = tree.AddNode({.inode = kSymlink, .target = name}).value();
+    const auto entry = tree.Put(kRootInode, name, node);
+    ASSERT_TRUE(entry.has_value()) << i << ": " << entry.error().context;
+    ASSERT_TRUE(tree.Put(kRootInode, "last", node).has_value());
+    tree.Remove(*entry);
+    tree.Recycle();
+  }
+  EXPECT_EQ(tree.node(kept).target(), "kept/target");
+  EXPECT_EQ(tree.entry(tree.Find(kRootInode, "kept")).node, kept);
+  const InodeNumber last = tree.entry(tree.Find(kRootInode, "last")).node;
+  EXPECT_EQ(tree.node(last).target(), name);
+}
+
 // Names come and go at random in two directories; a map says what must be there.
 TEST(MutableTreeTest, FindsWhatAMapFinds) {
   MutableTree tree;

@@ -15,6 +15,8 @@
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
 #include "index/base/thread_pool.h"
+#include "index/layer_footer.h"
+#include "index/mutable_tree.h"
 #include "tools/convert/compression_pool.h"
 #include "tools/convert/converted_documents.h"
 #include "tools/convert/known_layers.h"
@@ -63,6 +65,18 @@ Result<LayerTable> ListLayers(const std::vector<SourceImage>& images) {
   return table;
 }
 
+// Whether the indexes of converted layers are so small together that no limit of a tree
+// (index/mutable_tree.h) is near.
+bool AreSmallTogether(const std::vector<Descriptor>& layers) {
+  uint64_t bytes = 0;
+  for (const Descriptor& layer : layers) {
+    const auto index = DecodeIndexAnnotations(layer.annotations, layer.size);
+    if (!index.has_value() || !index->has_value()) return false;
+    bytes += (*index)->size;
+  }
+  return bytes < std::min(kMaxTreeXattrBytes, kMaxTreeNameBytes);
+}
+
 // One conversion, once its source and destination are open.
 class ImageConversion {
  public:
@@ -98,7 +112,8 @@ class ImageConversion {
   void PlaceNext(const LayerTable& table, const std::vector<size_t>& order,
                  const LayerPlacer& placer);
   std::vector<Descriptor> ConvertedLayers(const SourceImage& image, const LayerTable& table) const;
-  Status CheckLinks(const SourceImage& image, const LayerTable& table) const;
+  // That it can be mounted.
+  Status CheckTree(const SourceImage& image, const LayerTable& table) const;
   RawDocument Rewrite(const SourceImage& image, const LayerTable& table) const;
   Status WriteDocuments(const SourceImages& source, const LayerTable& table, ConvertReport& report);
   void FillReport(const SourceImages& source, const LayerTable& table, ConvertReport& report);
@@ -126,7 +141,7 @@ Result<ConvertReport> ImageConversion::Run() {
   const LayerPlacer placer({options_, *stores_.reader, *stores_.writer, *stores_.written, known_,
                             pool, progress_, cancelled_, InFlightBytes(threads_, at_once)});
   LAYERFS_CHECK_OK(PlaceLayers(table, placer, at_once));
-  for (const SourceImage& image : source.images) LAYERFS_CHECK_OK(CheckLinks(image, table));
+  for (const SourceImage& image : source.images) LAYERFS_CHECK_OK(CheckTree(image, table));
   for (const SourceImage& image : source.images) {
     LAYERFS_CHECK_OK(placer.PlaceBytes(image.manifest.config.digest, image.config));
   }
@@ -230,16 +245,13 @@ std::vector<Descriptor> ImageConversion::ConvertedLayers(const SourceImage& imag
   return layers;
 }
 
-// Only links into lower layers can keep layers from merging into a tree.
-Status ImageConversion::CheckLinks(const SourceImage& image, const LayerTable& table) const {
-  const auto& layers = image.manifest.layers;
-  if (std::ranges::none_of(layers, [&](const Descriptor& layer) {
-        return placed_[table.rows.at(layer.digest)].links_below;
-      })) {
-    return {};
-  }
-  LAYERFS_CHECK_OK_IN(CheckMerge(*stores_.written, ConvertedLayers(image, table)),
-                      stores_.reader->name());
+Status ImageConversion::CheckTree(const SourceImage& image, const LayerTable& table) const {
+  const bool links_below = std::ranges::any_of(image.manifest.layers, [&](const auto& layer) {
+    return placed_[table.rows.at(layer.digest)].links_below;
+  });
+  const std::vector<Descriptor> layers = ConvertedLayers(image, table);
+  if (!links_below && AreSmallTogether(layers)) return {};
+  LAYERFS_CHECK_OK_IN(CheckMerge(*stores_.written, layers), stores_.reader->name());
   return {};
 }
 
