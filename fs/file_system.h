@@ -28,14 +28,16 @@ struct Caller {
 };
 
 // What the file system can tell the kernel unasked. Valid from Start to the session's end.
-// Thread-safe; never called from inside an operation that the kernel waits for, but for a Store
-// from an Open that does not truncate: of its node the kernel holds no lock then (fs/fuse/file.c,
-// fuse_open).
+// Thread-safe; never called from inside an operation that the kernel waits for, but for
+// InvalidateAttributes, which takes no lock of the node's (fs/fuse/inode.c,
+// fuse_reverse_inval_inode), and for a Store from an Open that does not truncate: of its node the
+// kernel holds no lock then (fs/fuse/file.c, fuse_open).
 class Notifier {
  public:
   virtual ~Notifier() = default;
   virtual void InvalidateEntry(NodeId parent, std::string_view name) = 0;
   virtual void InvalidateNode(NodeId node, int64_t offset, int64_t size) = 0;
+  void InvalidateAttributes(NodeId node) { InvalidateNode(node, -1, 0); }
   // Puts bytes into the kernel's page cache of `node`, over what is there. False where the kernel
   // does not know the node. Waits for pages that are being read.
   virtual bool Store(NodeId node, uint64_t offset, ByteSpan bytes) = 0;

@@ -236,9 +236,11 @@ Status LayerTree::CopyUpFile(const NodePtr& node, const struct stat& attributes,
 }
 
 // The upper parent's times are not the copy-up's business.
-Status LayerTree::RestoreTimes(int directory, const struct stat& before) const {
+Status LayerTree::RestoreTimes(const LayerNode& directory, int fd,
+                               const struct stat& before) const {
+  on_changed_directory_(directory.id);
   const timespec times[2] = {before.st_atim, before.st_mtim};
-  const ObjectPath path = PathOfDescriptor(directory);
+  const ObjectPath path = PathOfDescriptor(fd);
   if (::utimensat(AT_FDCWD, path.path.c_str(), times, 0) != 0) return FailErrno("times", errno);
   return {};
 }
@@ -261,7 +263,7 @@ Status LayerTree::GiveName(const NodePtr& node, const ObjectPath& built) {
     return FailErrno("name", errno);
   }
   FailPoint("copy_up.named");
-  return RestoreTimes(directory->get(), before);
+  return RestoreTimes(*node->parent, directory->get(), before);
 }
 
 // Directories, symbolic links, devices, FIFOs and sockets.
@@ -307,6 +309,7 @@ Status LayerTree::CopyUpNamed(const NodePtr& node, const struct stat& attributes
     return finished;
   }
   node->has_upper = true;
+  if (node->is_directory()) on_changed_directory_(node->id);
   return node->indexed ? EnsureAlias(node, node->parent, node->name) : Status();
 }
 
@@ -342,7 +345,7 @@ Status LayerTree::EnsureAlias(const NodePtr& node, const NodePtr& parent, std::s
     return FailErrno(name, errno);
   }
   FailPoint("alias.linked");
-  return RestoreTimes(directory->get(), before);
+  return RestoreTimes(*parent, directory->get(), before);
 }
 
 // Until now the count that shows stayed whatever the upper inode's was; from here on both change

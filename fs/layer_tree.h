@@ -70,6 +70,11 @@ class LayerTree {
   NodePtr Find(NodeId id) const { return nodes_->Find(id); }                 // without the lock
   void Forget(NodeId id, uint64_t lookups) { nodes_->Forget(id, lookups); }  // without the lock
   size_t node_count() const { return nodes_->size(); }
+  // Before the first operation: `changed` is called, with the lock held, for each directory whose
+  // attributes a copy-up in it or of it changes (the ctime: nobody can set one).
+  void SetOnChangedDirectory(std::function<void(NodeId)> changed) {
+    on_changed_directory_ = std::move(changed);
+  }
   const std::shared_ptr<PartialMaps>& partial_maps() const { return maps_; }
 
   // --- Reading (layer_tree.cc, layer_lookup.cc) ---
@@ -195,7 +200,7 @@ class LayerTree {
   // Whether it has several names below that a copy-up of one could not keep together.
   Result<bool> WouldSplit(const LayerNode& node) const;
   std::string TemporaryName() const;
-  Status RestoreTimes(int directory, const struct stat& before) const;
+  Status RestoreTimes(const LayerNode& directory, int fd, const struct stat& before) const;
 
   // Changes.
   struct Target {  // where a new name goes
@@ -252,6 +257,7 @@ class LayerTree {
   static constexpr uint64_t kUpperInodeBase = uint64_t{1} << 32;
 
   mutable std::shared_mutex lock_;
+  std::function<void(NodeId)> on_changed_directory_ = [](NodeId) {};
   std::optional<ContainerLayer> layer_;
   const std::vector<std::unique_ptr<LowerSource>> sources_;
   const Options options_;

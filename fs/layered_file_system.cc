@@ -111,6 +111,8 @@ SessionWishes LayeredFileSystem::Wishes() const {
 
 void LayeredFileSystem::Start(const SessionAbilities& abilities, Notifier& notifier) {
   state_->notifier = &notifier;
+  state_->tree->SetOnChangedDirectory(
+      [&notifier](NodeId directory) { notifier.InvalidateAttributes(directory); });
   state_->files.Start(&notifier, abilities.passthrough && state_->options.passthrough);
   if (state_->options.pusher != nullptr) state_->options.pusher->Start(notifier);
 }

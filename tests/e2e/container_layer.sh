@@ -92,3 +92,15 @@ touch "$layer/work/tmp-1/sub/file"
 mount_image "$image" "$mnt" --container-layer "$layer"
 [ -z "$(ls -A "$layer/work")" ] || fail "work/ is not empty"
 unmount_image "$mnt"
+
+fact "a directory's ctime is the disk's, whatever was copied up in it or below"
+rm -rf "$layer"
+mount_image "$image" "$mnt" --container-layer "$layer"
+changed_at() { (cd "$1" && stat -c '%n %z' etc etc/apt usr usr/lib usr/lib/python3.11 usr/lib/python3.11/json); }
+touch "$mnt/etc/new" "$mnt/usr/new" # Both are in the layer from here on.
+changed_at "$mnt" >/dev/null
+echo >>"$mnt/etc/host.conf"
+chmod 0600 "$mnt/etc/apt"
+touch "$mnt/usr/lib/python3.11/json/scanner.py"
+diff <(changed_at "$mnt") <(changed_at "$layer/upper") || fail "stat of a directory is out of date"
+unmount_image "$mnt"
