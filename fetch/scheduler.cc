@@ -212,6 +212,7 @@ bool Scheduler::Impl::OnData(const TransferPointer& transfer, ByteSpan data) {
   if (transfer->stop.load()) return false;
   uint64_t position = transfer->received.load();
   transfer->received.store(position + data.size());
+  transfer->last_byte.store(clock.Now());
   Link& link = *transfer->link;
   const uint64_t before = link.received.fetch_add(data.size());
   const uint64_t room_at = link.room_at.load();

@@ -18,6 +18,11 @@ constexpr auto kSlowestPoll = std::chrono::milliseconds(50);
 constexpr auto kPatience = std::chrono::seconds(3);
 // When to look again after a flight that nobody waits for any more and that is being decompressed.
 constexpr auto kDecodingTime = std::chrono::seconds(1);
+// A read whose bytes are arriving when its time is over, at a rate that brings the rest soon, may
+// take so many times its time. Bytes arrive while the last ones are no older than this.
+constexpr int kLongestWait = 2;
+constexpr auto kNewsAge = std::chrono::seconds(1);
+constexpr auto kLeastExtension = std::chrono::milliseconds(100);
 
 FlightKey KeyOf(const ChunkRequest& request) {
   FlightKey key{request.chunk.digest, {}, {}, request.object_offset};
@@ -53,8 +58,13 @@ SchedulerCore::SchedulerCore(Limits limits, uint64_t random_seed)
     : limits_(limits), random_(random_seed | 1) {}
 
 Scheduler::WaiterId SchedulerCore::Submit(ChunkRequest request, ChunkDone done, TimePoint now) {
-  Waiter waiter{next_id_++,      std::move(done),           now + request.timeout,
-                request.timeout, std::move(request.reason), std::move(request.reader),
+  Waiter waiter{next_id_++,
+                std::move(done),
+                now + request.timeout,
+                now + kLongestWait * request.timeout,
+                request.timeout,
+                std::move(request.reason),
+                std::move(request.reader),
                 request.is_told};
   const Scheduler::WaiterId id = waiter.id;
   const FlightKey key = KeyOf(request);
@@ -178,16 +188,49 @@ std::string SchedulerCore::SilenceOf(const Flight* flight) const {
   return source + " has not answered";
 }
 
+// How long the flight takes until it is here, where its bytes are arriving.
+std::optional<Duration> SchedulerCore::TimeToArrive(const Flight& flight, TimePoint now) const {
+  if (flight.decoding) return Duration::zero();
+  std::optional<Duration> soonest;
+  for (const auto& [id, transfer] : transfers_) {
+    const uint64_t received = transfer->received.load();
+    if (received == 0 || now - transfer->last_byte.load() > kNewsAge) continue;
+    for (const TransferPart& part : transfer->parts) {
+      if (part.flight.get() != &flight) continue;
+      const uint64_t end = flight.end() - transfer->parts.front().flight->begin();
+      const double left = static_cast<double>(end) - static_cast<double>(received);
+      const auto needed = std::chrono::duration_cast<Duration>(
+          (now - transfer->started) * (std::max(left, 0.0) / static_cast<double>(received)));
+      soonest = std::min(soonest.value_or(needed), needed);
+    }
+  }
+  return soonest;
+}
+
+void SchedulerCore::ExtendWaiters(Flight& flight, TimePoint now) const {
+  std::optional<Duration> needed;
+  for (Waiter& waiter : flight.waiters) {
+    if (waiter.deadline > now || waiter.last_deadline <= now) continue;
+    if (!needed.has_value()) needed = TimeToArrive(flight, now);
+    if (!needed.has_value() || now + *needed > waiter.last_deadline) continue;
+    const auto extension = std::max<Duration>(*needed, kLeastExtension);
+    waiter.deadline = std::min(now + extension, waiter.last_deadline);
+    flight.deadline = std::max(flight.deadline, waiter.deadline);
+  }
+}
+
 void SchedulerCore::ExpireWaiters(const FlightPointer& flight, TimePoint now, Actions& actions) {
+  ExtendWaiters(*flight, now);
   bool logged = false;
   const auto expired = std::stable_partition(flight->waiters.begin(), flight->waiters.end(),
                                              [&](const Waiter& w) { return w.deadline > now; });
   for (auto waiter = expired; waiter != flight->waiters.end(); ++waiter) {
     const std::string last =
         flight->error.has_value() ? flight->error->context : SilenceOf(flight.get());
+    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+        waiter->deadline - (waiter->last_deadline - kLongestWait * waiter->timeout));
     const Error cause{ErrorCode::kTimeout,
-                      "gave up after " + std::to_string(waiter->timeout.count()) + " ms: " + last,
-                      true};
+                      "gave up after " + std::to_string(waited.count()) + " ms: " + last, true};
     Error error = Describe(*flight, waiter->reason, cause);
     if (!logged) NoteFailure(*flight, *waiter, cause, actions);
     logged = true;
@@ -332,7 +375,14 @@ TimePoint SchedulerCore::NextWake(TimePoint now) const {
     }
     if (link->demand_until > now) next = std::min(next, link->demand_until);
   }
-  for (const auto& [id, transfer] : transfers_) next = std::min(next, transfer->hedge_at);
+  for (const auto& [id, transfer] : transfers_) {
+    next = std::min(next, transfer->hedge_at);
+    // Its place may be somebody else's.
+    const FlightPointer head = transfer->link->queue.Head();
+    if (head == nullptr || head->fetch_class != FetchClass::kDemand) continue;
+    const TimePoint silent = SilentFrom(*transfer);
+    if (transfer->received.load() == 0 && silent > now) next = std::min(next, silent);
+  }
   return next;
 }
 

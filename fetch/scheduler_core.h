@@ -144,7 +144,10 @@ class SchedulerCore {
   void Delay(const FlightPointer& flight, TimePoint until);
   void SetTimer(const FlightPointer& flight);
   TransferPointer PlanOn(const std::shared_ptr<Link>& link, TimePoint now);
-  uint64_t BytesOnTheWay(const Link& link) const;
+  static TimePoint SilentFrom(const Transfer& transfer);
+  static bool IsSilent(const Transfer& transfer, TimePoint now);
+  int SilentDemand(const Link& link, TimePoint now) const;
+  uint64_t BytesOnTheWay(const Link& link, TimePoint now) const;
   TransferPointer MakeTransfer(const std::shared_ptr<Link>& link,
                                std::vector<FlightPointer> flights);
   void CancelUnwanted(const Flight* flight, Actions& actions);
@@ -160,13 +163,15 @@ class SchedulerCore {
   void Remove(const FlightPointer& flight, Actions& actions);
   void Hedge(TimePoint now);
   static Duration FirstBytePatience(const Link& link);
-  TimePoint BodyDue(const Transfer& transfer) const;
+  TimePoint BodyDue(const Transfer& transfer, TimePoint now) const;
   void StartDecoding(const FlightPointer& flight, uint64_t held_bytes);
   void EndDecoding(const FlightPointer& flight);
   void Shape(Transfer& transfer);
   void Release(Transfer& transfer);
   std::string SilenceOf(const Flight* flight) const;
   void ExpireWaiters(const FlightPointer& flight, TimePoint now, Actions& actions);
+  void ExtendWaiters(Flight& flight, TimePoint now) const;
+  std::optional<Duration> TimeToArrive(const Flight& flight, TimePoint now) const;
   Duration Backoff(const Link& link, int failures);
 
   const Limits limits_;

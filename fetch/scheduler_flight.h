@@ -34,6 +34,7 @@ struct Waiter {
   Scheduler::WaiterId id = 0;
   ChunkDone done;
   TimePoint deadline;
+  TimePoint last_deadline;  // however fast its bytes are arriving
   std::chrono::milliseconds timeout{0};
   std::string reason;
   std::function<std::string()> reader;
@@ -108,6 +109,7 @@ struct Transfer {
 
   // Outside of the lock: the source's thread writes, others read.
   std::atomic<uint64_t> received{0};
+  std::atomic<TimePoint> last_byte{TimePoint{}};
   std::atomic<bool> stop{false};
   // Outside of the lock: the source's thread only.
   size_t assembling = 0;

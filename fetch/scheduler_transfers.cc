@@ -15,6 +15,14 @@ constexpr uint64_t kPiecesBesideDemand = 8;
 // What demand reads that are neighbours join into at most, where the window is smaller.
 constexpr uint64_t kLeastDemandJoin = uint64_t{1} << 20;
 
+// Demand reads wait for a place only where so many are on their way, and take so long.
+constexpr int kLeastDemandTransfers = 3;
+constexpr auto kDemandOnTheWay = std::chrono::seconds(1);
+// What has not begun to be answered after so long, and this many times what is usual, may never be,
+// and takes nobody's place.
+constexpr Duration kSilence = std::chrono::seconds(1);
+constexpr int kSilenceFactor = 4;
+
 constexpr auto kFirstBackoff = std::chrono::milliseconds(50);
 constexpr auto kLongestBackoff = std::chrono::seconds(5);
 // However long a server wants to be left alone, a read that somebody waits for is tried before its
@@ -65,10 +73,16 @@ TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoi
   const LinkEstimator& estimator = link->estimator;
   const bool beside_demand = link->demand_transfers > 0 || link->demand_until > now;
   const uint64_t window = estimator.window_bytes(beside_demand);
-  const uint64_t on_the_way = BytesOnTheWay(*link);
+  const uint64_t on_the_way = BytesOnTheWay(*link, now);
   const uint64_t room = window > on_the_way ? window - on_the_way : 0;
   if (demand) {
-    if (link->demand_transfers >= limits_.demand_transfers) return nullptr;
+    const int answering = link->demand_transfers - SilentDemand(*link, now);
+    if (answering >= limits_.demand_transfers) return nullptr;
+    // On a slow link they go one after the other: side by side, all would be late.
+    if (answering >= kLeastDemandTransfers && estimator.bytes_per_second() > 0 &&
+        estimator.TimeFor(on_the_way) > kDemandOnTheWay) {
+      return nullptr;
+    }
   } else {
     if (link->low_transfers >= limits_.low_transfers) return nullptr;
     // Chunks do not fit the window exactly: beside a demand read, half of one over it and half of
@@ -88,11 +102,30 @@ TransferPointer SchedulerCore::PlanOn(const std::shared_ptr<Link>& link, TimePoi
                 {std::min(piece, memory_left), estimator.bridge_bytes(), demand ? room : piece}));
 }
 
+// From when on a transfer counts as silent, if it is.
+TimePoint SchedulerCore::SilentFrom(const Transfer& transfer) {
+  const auto usual = transfer.link->estimator.first_byte_p95().value_or(Duration::zero());
+  return transfer.started + std::max(kSilence, kSilenceFactor * usual);
+}
+
+bool SchedulerCore::IsSilent(const Transfer& transfer, TimePoint now) {
+  return transfer.received.load() == 0 && transfer.source_id.has_value() &&
+         SilentFrom(transfer) <= now;
+}
+
+int SchedulerCore::SilentDemand(const Link& link, TimePoint now) const {
+  return static_cast<int>(std::ranges::count_if(transfers_, [&](const auto& entry) {
+    const Transfer& transfer = *entry.second;
+    return transfer.link.get() == &link && transfer.fetch_class == FetchClass::kDemand &&
+           IsSilent(transfer, now);
+  }));
+}
+
 // What has been asked for, and has not come.
-uint64_t SchedulerCore::BytesOnTheWay(const Link& link) const {
+uint64_t SchedulerCore::BytesOnTheWay(const Link& link, TimePoint now) const {
   uint64_t bytes = 0;
   for (const auto& [id, transfer] : transfers_) {
-    if (transfer->link.get() != &link || transfer->cancelled) continue;
+    if (transfer->link.get() != &link || transfer->cancelled || IsSilent(*transfer, now)) continue;
     bytes += transfer->range.size - std::min(transfer->range.size, transfer->received.load());
   }
   return bytes;
@@ -340,10 +373,10 @@ Duration SchedulerCore::FirstBytePatience(const Link& link) {
 }
 
 // When an answer that has begun should have ended.
-TimePoint SchedulerCore::BodyDue(const Transfer& transfer) const {
+TimePoint SchedulerCore::BodyDue(const Transfer& transfer, TimePoint now) const {
   const Link& link = *transfer.link;
   const Duration needed =
-      std::min(link.estimator.TimeFor(BytesOnTheWay(link)), kLongestBody / kSlowFactor);
+      std::min(link.estimator.TimeFor(BytesOnTheWay(link, now)), kLongestBody / kSlowFactor);
   return transfer.started + FirstBytePatience(link) + kSlowBody + kSlowFactor * needed;
 }
 
@@ -352,7 +385,7 @@ TimePoint SchedulerCore::BodyDue(const Transfer& transfer) const {
 void SchedulerCore::Hedge(TimePoint now) {
   for (const auto& [id, transfer] : transfers_) {
     if (transfer->hedge_at > now) continue;
-    transfer->hedge_at = transfer->received.load() > 0 ? BodyDue(*transfer) : now;
+    transfer->hedge_at = transfer->received.load() > 0 ? BodyDue(*transfer, now) : now;
     if (transfer->hedge_at > now) continue;
     const bool affordable = (statistics_.hedges + 1) * kRequestsPerHedge <=
                             statistics_.requests + kFreeHedges * kRequestsPerHedge;

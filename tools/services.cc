@@ -56,8 +56,10 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
                  "Mirrors, as registries.conf(5) describes them, with FILE.d; Podman's own places "
                  "by default")
       ->type_name("FILE");
-  app.add_option("--fetch-timeout", fetch_timeout,
-                 "How long a read is retried before it fails with EIO")
+  app.add_option(
+         "--fetch-timeout", fetch_timeout,
+         "How long a read is retried before it fails with EIO; twice as long where its bytes "
+         "are arriving and will be through by then")
       ->type_name("TIME")
       ->capture_default_str();
 }

@@ -319,6 +319,29 @@ TEST_F(SchedulerCoreTest, WhatIsOnItsWayOrUndecodedIsBounded) {
   EXPECT_NE(nullptr, Start());
 }
 
+TEST_F(SchedulerCoreTest, OnASlowLinkDemandReadsGoOneAfterTheOther) {
+  Learn(milliseconds(30), 125'000);
+  for (uint64_t i = 0; i < 20; ++i) Submit(2 * i, FetchClass::kDemand, 10 << 20);
+  EXPECT_LE(StartAll().size(), 4u);
+}
+
+TEST_F(SchedulerCoreTest, OnAFastLinkDemandReadsGoSideBySide) {
+  Learn(milliseconds(30), 12.5e6);
+  for (uint64_t i = 0; i < 20; ++i) Submit(2 * i, FetchClass::kDemand, 10 << 20);
+  EXPECT_EQ(StartAll().size(), 20u);
+}
+
+// Their readers may be gone, and the registry back.
+TEST_F(SchedulerCoreTest, RequestsThatNobodyAnswersTakeNoPlaces) {
+  Learn(milliseconds(30), 12.5e6);
+  for (uint64_t i = 0; i < 64; ++i) Submit(2 * i, FetchClass::kDemand, 10 << 20);
+  const size_t places = StartAll().size();
+  EXPECT_LT(places, 64u);
+  EXPECT_LE(core_.NextWake(now_), now_ + seconds(1));
+  now_ += seconds(1);
+  EXPECT_EQ(StartAll().size(), 64 - places);
+}
+
 TEST_F(SchedulerCoreTest, ALinkOnWhichNothingWorksIsGivenARest) {
   for (uint64_t i = 0; i < 64; ++i) Submit(2 * i, FetchClass::kDemand, 10 << 20);
   int attempts = 0;

@@ -88,6 +88,30 @@ TEST_F(SchedulerDeadlineTest, SilenceIsToldFromABodyThatIsTooSlow) {
                         std::to_string(source_->range(next).size) + " bytes"));
 }
 
+TEST_F(SchedulerDeadlineTest, WhatIsArrivingAndSoonHereIsWaitedFor) {
+  Answer answer;
+  scheduler_->Fetch(RequestWithin(seconds(5), 6), answer.Done());
+  ASSERT_TRUE(source_->WaitForRequests(1));
+  const uint64_t size = source_->range(0).size;
+  // Seven seconds' worth at an even rate.
+  for (int tenth = 1; tenth < 70; ++tenth) {
+    clock_.Advance(milliseconds(100));
+    source_->Send(0, size / 70);
+    std::this_thread::sleep_for(milliseconds(1));
+    ASSERT_EQ(0, answer.calls()) << "after " << tenth << " tenths of a second";
+  }
+  source_->Serve(0);
+  EXPECT_EQ(blob_.contents[6], answer.WaitBytes());
+}
+
+TEST_F(SchedulerDeadlineTest, WhatStopsArrivingIsGivenUp) {
+  Answer answer;
+  scheduler_->Fetch(RequestWithin(seconds(5), 6), answer.Done());
+  ASSERT_TRUE(source_->WaitForRequests(1));
+  source_->Send(0, source_->range(0).size - 1000);
+  EXPECT_THAT(ErrorAfter(seconds(5), answer), HasSubstr(" bytes"));
+}
+
 // That another object's copy had been evicted is no reason why nothing came.
 TEST_F(SchedulerDeadlineTest, WhatTheCacheHadNotIsNotToldAsTheCause) {
   ASSERT_TRUE(object_->Write(0, blob_.contents[0]).has_value());
