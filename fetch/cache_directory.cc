@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <sstream>
 
+#include "index/base/log.h"
+
 namespace layerfs {
 namespace {
 
@@ -46,9 +48,9 @@ std::string CurrentBootId() {
   return id;
 }
 
-BootState ReadBootState(const std::string& path) {
+BootState ReadBootState(const CacheDirectory& directory) {
   BootState state;
-  Result<Bytes> raw = ReadFile(path, kMaxSmallFile);
+  Result<Bytes> raw = directory.ReadAt(kBootName, kMaxSmallFile);
   if (!raw.has_value()) return state;
   std::istringstream words{std::string(AsText(*raw))};
   std::string id;
@@ -58,10 +60,10 @@ BootState ReadBootState(const std::string& path) {
   return {id, word == "clean", suspect};
 }
 
-Status WriteBootState(const std::string& path, const BootState& state) {
+Status WriteBootState(const CacheDirectory& directory, const BootState& state) {
   const std::string text = state.boot_id + (state.clean ? " clean " : " written ") +
                            std::to_string(state.suspect_before_ns) + "\n";
-  return WriteFileAtomically(path, AsBytes(text), {.mode = 0600});
+  return WriteFileAtomically(directory.path() + "/" + kBootName, AsBytes(text), {.mode = 0600});
 }
 
 std::string FannedOut(const char* kind, const Digest& digest) {
@@ -69,9 +71,39 @@ std::string FannedOut(const char* kind, const Digest& digest) {
   return std::string(kind) + "/" + hex.substr(0, 2) + "/" + hex;
 }
 
-void MakeParentAt(int root, const std::string& name) {
-  for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1))
-    ::mkdirat(root, name.substr(0, slash).c_str(), 0700);
+bool IsThere(int root, const std::string& name, mode_t type) {
+  struct stat attributes;
+  return ::fstatat(root, name.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) == 0 &&
+         (attributes.st_mode & S_IFMT) == type;
+}
+
+// kCorrupt where something else than a plain file is under the name. A FIFO is not waited for.
+Result<UniqueFd> OpenPlainAt(int root, const std::string& name, int flags, mode_t mode) {
+  Result<UniqueFd> opened = OpenFileAt(root, name, flags | O_NOFOLLOW | O_NONBLOCK, mode);
+  struct stat found;
+  const int failed = opened.has_value()
+                         ? ::fstat(opened->get(), &found)
+                         : ::fstatat(root, name.c_str(), &found, AT_SYMLINK_NOFOLLOW);
+  if (failed != 0 || S_ISREG(found.st_mode)) return opened;
+  return Fail(ErrorCode::kCorrupt, name + ": it is not a file");
+}
+
+// What a user has to look into: a file that cannot be made anew.
+Result<UniqueFd> OpenNeeded(int root, const std::string& name, int flags) {
+  Result<UniqueFd> opened = OpenPlainAt(root, name, flags, 0600);
+  if (opened.has_value() || opened.error().code != ErrorCode::kCorrupt) return opened;
+  return Fail(ErrorCode::kInvalidArgument,
+              opened.error().context + "; remove it, or name another directory with --cache");
+}
+
+Result<Bytes> ReadWhole(const UniqueFd& file, const std::string& name, uint64_t limit) {
+  LAYERFS_TRY(size, FileSize(file.get()));
+  if (size > limit) {
+    return Fail(ErrorCode::kTooLarge, name + ": more than " + std::to_string(limit) + " bytes");
+  }
+  Bytes content(size);
+  LAYERFS_CHECK_OK_IN(ReadFullAt(file.get(), 0, content), name);
+  return content;
 }
 
 // The converter's memo, which may be there before the cache is (tools/convert/known_layers.h).
@@ -156,19 +188,24 @@ Status CacheDirectory::CheckOwner() const {
 Status CacheDirectory::Prepare() {
   if (read_only_) {
     LAYERFS_CHECK_OK(CheckVersion());
-    const BootState state = ReadBootState(path_ + "/" + kBootName);
+    const BootState state = ReadBootState(*this);
     const bool torn = state.boot_id != CurrentBootId() && !state.clean;
     // Whenever it was written, it was before; nothing will be.
     suspect_before_ns_ = torn ? INT64_MAX : state.suspect_before_ns;
     return {};
   }
-  LAYERFS_TRY(lock, OpenFileAt(fd(), "lock", O_RDWR | O_CREAT, 0600));
+  LAYERFS_TRY(lock, OpenNeeded(fd(), "lock", O_RDWR | O_CREAT));
   lock_ = std::move(lock);
   const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
   LAYERFS_CHECK_OK(opening.status());
   LAYERFS_TRY(is_new, CheckVersion());
   for (const char* name : {"objects", "partial", "documents", "tmp"}) {
     if (::mkdirat(fd(), name, 0700) != 0 && errno != EEXIST) return FailErrno(name, errno);
+    if (!IsThere(fd(), name, S_IFDIR)) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  std::string(name) +
+                      ": it is not a directory; remove it, or name another one with --cache");
+    }
   }
   LAYERFS_CHECK_OK(NoteBoot(is_new));
   RemoveOldTemporaries();
@@ -176,14 +213,15 @@ Status CacheDirectory::Prepare() {
 }
 
 Result<bool> CacheDirectory::CheckVersion() {
-  Result<Bytes> version = ReadFile(path_ + "/" + kVersionName, kMaxSmallFile);
-  if (version.has_value()) {
-    if (AsText(*version) == kVersion) return false;
+  const Result<UniqueFd> file = OpenNeeded(fd(), kVersionName, O_RDONLY);
+  if (file.has_value()) {
+    LAYERFS_TRY(version, ReadWhole(*file, kVersionName, kMaxSmallFile));
+    if (AsText(version) == kVersion) return false;
     return Fail(ErrorCode::kUnsupported, "it has another version (" +
-                                             std::string(AsText(*version).substr(0, 32)) +
+                                             std::string(AsText(version).substr(0, 32)) +
                                              "); remove it, or name another one with --cache");
   }
-  if (version.error().code != ErrorCode::kNotFound) return Fail(version.error());
+  if (file.error().code != ErrorCode::kNotFound) return Fail(file.error());
   LAYERFS_TRY(foreign, HoldsOtherThings(path_));
   if (!foreign && read_only_) {
     return Fail(ErrorCode::kPermission,
@@ -199,8 +237,7 @@ Result<bool> CacheDirectory::CheckVersion() {
 }
 
 Status CacheDirectory::NoteBoot(bool is_new) {
-  const std::string path = path_ + "/" + kBootName;
-  BootState state = ReadBootState(path);
+  const BootState state = ReadBootState(*this);
   suspect_before_ns_ = state.suspect_before_ns;
   const std::string boot_id = CurrentBootId();
   if (!boot_id.empty() && state.boot_id == boot_id) return {};
@@ -208,7 +245,7 @@ Status CacheDirectory::NoteBoot(bool is_new) {
     suspect_before_ns_ = WallClockNs();
     EndTimesAt(suspect_before_ns_);
   }
-  return WriteBootState(path, {boot_id, true, suspect_before_ns_});
+  return WriteBootState(*this, {boot_id, true, suspect_before_ns_});
 }
 
 // What a clock that was ahead has dated later than `now_ns` is of before all the same, and suspect.
@@ -233,12 +270,12 @@ void CacheDirectory::EndTimesAt(int64_t now_ns) const {
 void CacheDirectory::MarkWritten() {
   if (written_.exchange(true) || read_only_) return;
   const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
-  BootState state = ReadBootState(path_ + "/" + kBootName);
+  BootState state = ReadBootState(*this);
   if (!state.clean) return;
   state.clean = false;
   // Not synced: the journals of the file systems that we know keep the order of renames, so that
   // this one is on disk by the time that any object's is. A missing file counts as unclean.
-  if (!WriteBootState(path_ + "/" + kBootName, state).has_value()) {
+  if (!WriteBootState(*this, state).has_value()) {
     ::unlinkat(fd(), kBootName, 0);
   }
 }
@@ -248,11 +285,11 @@ CacheDirectory::~CacheDirectory() {
   const ScopedRangeLock opening(lock_fd(), cache_lock::kOpening);
   const Result<bool> alone = TryLockRange(lock_fd(), cache_lock::kInUse, LockKind::kExclusive);
   if (!opening.status().has_value() || !alone.has_value() || !*alone) return;
-  BootState state = ReadBootState(path_ + "/" + kBootName);
+  BootState state = ReadBootState(*this);
   if (state.clean || ::syncfs(fd()) != 0) return;
   state.clean = true;
   // Where it cannot be written, the next start after a boot verifies more than it would have to.
-  static_cast<void>(WriteBootState(path_ + "/" + kBootName, state));
+  static_cast<void>(WriteBootState(*this, state));
 }
 
 void CacheDirectory::RemoveOldTemporaries() const {
@@ -280,21 +317,66 @@ std::string CacheDirectory::NewTemporaryName() const {
 }
 
 Result<UniqueFd> CacheDirectory::OpenAt(const std::string& name, int flags, mode_t mode) const {
-  Result<UniqueFd> opened = OpenFileAt(fd(), name, flags | O_NOFOLLOW, mode);
-  if (opened.has_value() || (flags & O_CREAT) == 0 || opened.error().system_errno != ENOENT) {
+  if ((flags & O_DIRECTORY) != 0) return OpenFileAt(fd(), name, flags | O_NOFOLLOW);
+  Result<UniqueFd> opened = OpenPlainAt(fd(), name, flags, mode);
+  if (opened.has_value()) return opened;
+  const bool create = (flags & O_CREAT) != 0;
+  const int trouble = opened.error().system_errno;
+  if (opened.error().code == ErrorCode::kCorrupt) {
+    if (!read_only_) LAYERFS_CHECK_OK(ClearAway(name));
+    if (!create) return Fail(ErrorCode::kNotFound, name + ": it was not a file");
+  } else if (create && (trouble == ENOENT || trouble == ENOTDIR || trouble == ELOOP)) {
+    MakeParent(name);
+  } else if (trouble == ELOOP) {
+    return Fail(ErrorCode::kNotFound, opened.error().context);
+  } else {
     return opened;
   }
-  MakeParentAt(fd(), name);
-  return OpenFileAt(fd(), name, flags | O_NOFOLLOW, mode);
+  return OpenPlainAt(fd(), name, flags, mode);
+}
+
+Result<Bytes> CacheDirectory::ReadAt(const std::string& name, uint64_t limit) const {
+  LAYERFS_TRY(file, OpenAt(name, O_RDONLY));
+  return ReadWhole(file, name, limit);
 }
 
 Status CacheDirectory::Rename(const std::string& from, const std::string& to) const {
   if (::renameat(fd(), from.c_str(), fd(), to.c_str()) == 0) return {};
-  if (errno == ENOENT) {
-    MakeParentAt(fd(), to);
-    if (::renameat(fd(), from.c_str(), fd(), to.c_str()) == 0) return {};
+  if (errno == EISDIR) {
+    LAYERFS_CHECK_OK(ClearAway(to));
+  } else if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) {
+    MakeParent(to);
+  } else {
+    return FailErrno(to, errno);
   }
+  if (::renameat(fd(), from.c_str(), fd(), to.c_str()) == 0) return {};
   return FailErrno(to, errno);
+}
+
+// Renamed first, which takes a directory with all that is in it, and nothing that is mounted there.
+Status CacheDirectory::ClearAway(const std::string& name) const {
+  const std::string aside = NewTemporaryName();
+  if (::renameat(fd(), name.c_str(), fd(), aside.c_str()) != 0) {
+    if (errno == ENOENT) return {};  // Somebody else has done it.
+    return Fail(ErrnoError("cannot be cleared away", errno).In(name));
+  }
+  const bool removed =
+      ::unlinkat(fd(), aside.c_str(), 0) == 0 || ::unlinkat(fd(), aside.c_str(), AT_REMOVEDIR) == 0;
+  LogWarning("cache directory " + path_ + ": " + name + " was not what it should be, and is " +
+             (removed ? "removed" : "moved to " + aside));
+  return {};
+}
+
+void CacheDirectory::MakeParent(const std::string& name) const {
+  for (size_t slash = name.find('/'); slash != std::string::npos;
+       slash = name.find('/', slash + 1)) {
+    const std::string parent = name.substr(0, slash);
+    if (::mkdirat(fd(), parent.c_str(), 0700) == 0 || errno != EEXIST) continue;
+    // What is in the way of a directory; where it stays, the file cannot be made either.
+    if (!IsThere(fd(), parent, S_IFDIR) && ClearAway(parent).has_value()) {
+      ::mkdirat(fd(), parent.c_str(), 0700);
+    }
+  }
 }
 
 }  // namespace layerfs

@@ -11,6 +11,7 @@
 
 #include "fetch/cache_locks.h"
 #include "fetch/object_cache.h"
+#include "index/base/bytes.h"
 #include "index/base/digest.h"
 #include "index/base/error.h"
 #include "index/base/file.h"
@@ -59,9 +60,14 @@ class CacheDirectory {
   void MarkWritten();
   // A name under tmp/ that nobody else has.
   std::string NewTemporaryName() const;
-  // open(2) under the directory; with O_CREAT the parent is made where it is missing.
+  // open(2) of a plain file under the directory, or of a directory with O_DIRECTORY; never waits
+  // and follows no link. With O_CREAT the parent is made where it is missing. What is no file is
+  // cleared away, and is kNotFound without O_CREAT.
   Result<UniqueFd> OpenAt(const std::string& name, int flags, mode_t mode = 0600) const;
-  // Renames within the directory; the target's parent is made where it is missing.
+  // The whole file; kTooLarge beyond `limit` bytes.
+  Result<Bytes> ReadAt(const std::string& name, uint64_t limit) const;
+  // Renames within the directory; the target's parent is made where it is missing, and what is no
+  // file is cleared away from under its name.
   Status Rename(const std::string& from, const std::string& to) const;
 
  private:
@@ -71,6 +77,9 @@ class CacheDirectory {
   // Whether the directory has just become a cache.
   Result<bool> CheckVersion();
   Status NoteBoot(bool is_new);
+  // Takes what is no file, and cannot be one of ours, from under its name.
+  Status ClearAway(const std::string& name) const;
+  void MakeParent(const std::string& name) const;
   void EndTimesAt(int64_t now_ns) const;
   void RemoveOldTemporaries() const;
 

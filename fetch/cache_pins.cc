@@ -55,8 +55,10 @@ Result<std::vector<CachePins::Set>> CachePins::ReadAll() const {
        entry.increment(failed)) {
     const std::string file_name = entry->path().filename().string();
     if (file_name.size() != 2 * Digest::kSize) continue;  // One that is being written.
-    LAYERFS_TRY(raw, ReadFile(entry->path().string(), kMaxPinBytes));
-    ByteReader reader(raw);
+    const Result<Bytes> raw = directory_.ReadAt("pins/" + file_name, kMaxPinBytes);
+    if (!raw.has_value() && raw.error().code == ErrorCode::kNotFound) continue;  // Unpinned now.
+    if (!raw.has_value()) return Fail(raw.error());
+    ByteReader reader(*raw);
     const std::string magic(AsText(reader.ReadSpan(kMagic.size())));
     const auto name_size = reader.Read<uint32_t>();
     std::string name(AsText(reader.ReadSpan(name_size)));

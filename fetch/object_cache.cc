@@ -98,8 +98,6 @@ Status ObjectCache::WriteDocument(std::string_view name, ByteSpan data) {
                 "document " + std::string(name) + ": the cache is read-only");
   }
   state_->directory->MarkWritten();
-  const std::string path = DocumentPath(name);
-  LAYERFS_CHECK_OK(MakeDirectories(std::filesystem::path(path).parent_path().string(), 0700));
   const std::string temporary = state_->directory->NewTemporaryName();
   LAYERFS_TRY(file, state_->directory->OpenAt(temporary, O_WRONLY | O_CREAT | O_EXCL));
   Status written = WriteFull(file.get(), data);
