@@ -75,28 +75,31 @@ Result<pid_t> Spawn(const std::string& program, const Channels& channels) {
   return pid;
 }
 
-// Everything up to the end of the pipe; nothing when it does not end in time.
-bool ReadAll(int fd, Clock::time_point deadline, std::string* answer) {
+enum class Reading { kEnded, kLate, kTooLong };
+
+// Everything up to the end of the pipe, within the deadline and kMaxAnswerBytes.
+Reading ReadAll(int fd, Clock::time_point deadline, std::string* answer) {
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
     pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
     const int ready = left <= 0 ? 0 : poll(&wait, 1, static_cast<int>(left));
     if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) return false;
+    if (ready <= 0) return Reading::kLate;
     char piece[4096];
     const ssize_t got = read(fd, piece, sizeof piece);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return true;
+    if (got <= 0) return Reading::kEnded;
     answer->append(piece, static_cast<size_t>(got));
     explicit_bzero(piece, sizeof piece);
-    if (answer->size() > kMaxAnswerBytes) return false;
+    if (answer->size() > kMaxAnswerBytes) return Reading::kTooLong;
   }
 }
 
-// Reaps the helper by the deadline; kills it otherwise.
-Result<int> Reap(pid_t pid, bool finished, Clock::time_point deadline) {
+// Reaps the helper by the deadline; kills it otherwise, and at once when it was not read to its
+// end.
+Result<int> Reap(pid_t pid, Reading reading, Clock::time_point deadline) {
   int status = 0;
-  while (finished && Clock::now() < deadline) {
+  while (reading == Reading::kEnded && Clock::now() < deadline) {
     const pid_t reaped = waitpid(pid, &status, WNOHANG);
     if (reaped == pid) return status;
     if (reaped < 0 && errno != EINTR) return FailErrno("waitpid", errno);
@@ -104,6 +107,10 @@ Result<int> Reap(pid_t pid, bool finished, Clock::time_point deadline) {
   }
   kill(-pid, SIGKILL);
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (reading == Reading::kTooLong) {
+    return Fail(ErrorCode::kTooLarge,
+                "its answer is too long: more than " + std::to_string(kMaxAnswerBytes) + " bytes");
   }
   return Fail(ErrorCode::kTimeout, "it did not answer in time");
 }
@@ -135,8 +142,8 @@ Result<HelperAnswer> RunCredentialHelper(const std::string& name, const std::str
   (void)send(channels.input.get(), server.data(), server.size(), MSG_NOSIGNAL);
   channels.input.Reset();
   std::string answer;
-  const bool finished = ReadAll(channels.output.get(), deadline, &answer);
-  LAYERFS_TRY_IN(status, Reap(pid, finished, deadline), program);
+  const Reading reading = ReadAll(channels.output.get(), deadline, &answer);
+  LAYERFS_TRY_IN(status, Reap(pid, reading, deadline), program);
   const bool nothing_there = answer.find("credentials not found") != std::string::npos;
   const bool succeeded = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   auto parsed = succeeded ? ParseAnswer(answer) : Fail(ErrorCode::kIo, "it failed");

@@ -34,9 +34,11 @@ struct FoundCredential {
 
 class CredentialStore {
  public:
+  // A helper may ask its user; who waits for the credentials may have less time than that.
+  static constexpr std::chrono::milliseconds kHelperTimeout{30'000};
   struct Options {
     std::string auth_file;  // only this one; empty: the usual places
-    std::chrono::milliseconds helper_timeout{30'000};
+    std::chrono::milliseconds helper_timeout = kHelperTimeout;
   };
   explicit CredentialStore(Options options) : options_(std::move(options)) {}
 

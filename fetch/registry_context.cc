@@ -37,7 +37,8 @@ RegistryContext::RegistryContext(StoreOptions options, RegistryTuning tuning,
     : options_(std::move(options)),
       tuning_(tuning),
       http_(std::move(http)),
-      credentials_({.auth_file = options_.auth_file}),
+      credentials_({.auth_file = options_.auth_file,
+                    .helper_timeout = std::min(CredentialStore::kHelperTimeout, options_.timeout)}),
       blocking_("lf-login", 1) {}
 
 RegistryContext::~RegistryContext() { Shutdown(); }

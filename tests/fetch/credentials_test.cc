@@ -179,7 +179,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadHelper{"HangsInAChild", "sleep 100 & exit 0", "in time"},
                     BadHelper{"Garbage", "echo hidden", "not JSON"},
                     BadHelper{"NoSecret", "echo '{\"Username\":\"hidden\"}'", "Secret"},
-                    BadHelper{"TooMuch", "yes hidden | head -c 1000000", "in time"}),
+                    BadHelper{"TooMuchAndOn", "yes hidden", "answer is too long"},
+                    BadHelper{"TooMuch", "yes hidden | head -c 1000000", "answer is too long"}),
     [](const auto& info) { return info.param.name; });
 
 TEST_F(Credentials, AHelperThatIsMissingOrNoNameIsRemembered) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // How the client logs in: what goes to whom, how often, and what is said when it does not work.
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
+#include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "tests/fetch/registry_testing.h"
@@ -73,6 +76,27 @@ TEST_F(RegistryAuth, AnIdentityTokenIsPosted) {
   EXPECT_EQ(post.method, "POST");
   EXPECT_EQ(post.target, "/token");
   EXPECT_THAT(post.body, HasSubstr("grant_type=refresh_token&client_id=layerfs&service=fake"));
+}
+
+TEST_F(RegistryAuth, AHelperGetsNoMoreTimeThanTheCall) {
+  const std::string helper =
+      directory_.Write("bin/docker-credential-hangs", "#!/bin/sh\nsleep 100");
+  ASSERT_EQ(::chmod(helper.c_str(), 0755), 0);
+  const std::string path = ::getenv("PATH");
+  ::setenv("PATH", (directory_ / "bin:" + path).c_str(), 1);
+  registry_.RequireBasic("user", "secret");
+  context_ = RegistryContext::Create(
+                 {.auth_file = directory_.Write("auth.json", R"({"credsStore":"hangs"})"),
+                  .timeout = std::chrono::milliseconds(300)},
+                 {.stall_timeout = stall_timeout_, .clock = &clock_})
+                 .value();
+  RegistryClient client = Client();
+  const auto begin = std::chrono::steady_clock::now();
+  const Status got = Get(client);
+  ::setenv("PATH", path.c_str(), 1);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, CredentialStore::kHelperTimeout / 2);
+  ASSERT_FALSE(got.has_value());
+  EXPECT_THAT(got.error().context, HasSubstr("hangs: it did not answer in time"));
 }
 
 TEST_F(RegistryAuth, BearerIsTakenOutOfSeveralChallenges) {
