@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cinttypes>
 
+#include "tools/metrics_text.h"
 #include "tools/text.h"
 
 namespace layerfs {
@@ -82,41 +83,6 @@ Json FillToJson(const Fill* fill) {
   return json;
 }
 
-// Lines of Prometheus' text format (prometheus.io/docs/instrumenting/exposition_formats).
-class MetricsText {
- public:
-  explicit MetricsText(const std::string& image) : labels_("image=\"" + Escape(image) + "\"") {}
-
-  void Add(const char* name, const char* type, const char* help, double value,
-           const std::string& more_labels = "") {
-    if (last_ != name) {
-      text_ += "# HELP " + std::string(name) + " " + help + "\n# TYPE " + name + " " + type + "\n";
-      last_ = name;
-    }
-    char number[64];
-    std::snprintf(number, sizeof number, "%.17g", value);
-    text_ += std::string(name) + "{" + labels_ + more_labels + "} " + number + "\n";
-  }
-  std::string Take() && { return std::move(text_); }
-
- private:
-  static std::string Escape(const std::string& value) {
-    std::string escaped;
-    for (const char c : value) {
-      if (c == '\\' || c == '"') escaped.push_back('\\');
-      if (c == '\n') {
-        escaped += "\\n";
-      } else {
-        escaped.push_back(c);
-      }
-    }
-    return escaped;
-  }
-  const std::string labels_;
-  std::string last_;
-  std::string text_;
-};
-
 double Number(const Json& json) { return json.is_number() ? json.get<double>() : 0; }
 
 uint64_t Count(const Json& json, const char* key) {
@@ -163,23 +129,8 @@ std::string MountStatus::ToPrometheus() const {
            static_cast<double>(reads.errors));
   text.Add("layerfs_waiting_reads", "gauge", "Reads that wait for data at this moment.",
            static_cast<double>(reader_.waiting_reads()));
-  uint64_t counted = 0;
-  for (size_t i = 0; i < ReadStatistics::kBuckets; ++i) {
-    counted += reads.waits_by_bound[i];
-    const bool last = i == std::size(ReadStatistics::kWaitBounds);
-    char bound[32] = "+Inf";
-    if (!last) {
-      std::snprintf(bound, sizeof bound, "%g",
-                    static_cast<double>(ReadStatistics::kWaitBounds[i].count()) / 1000);
-    }
-    text.Add("layerfs_read_wait_seconds_bucket", "counter",
-             "Reads that waited for data, by how long.", static_cast<double>(counted),
-             std::string(",le=\"") + bound + "\"");
-  }
-  text.Add("layerfs_read_wait_seconds_sum", "counter", "Time that reads waited for data.",
-           Milliseconds(reads.wait_total) / 1000);
-  text.Add("layerfs_read_wait_seconds_count", "counter", "Reads that waited for data.",
-           static_cast<double>(reads.waited));
+  text.AddHistogram("layerfs_read_wait_seconds", "Reads that waited for data, by how long.",
+                    {ReadStatistics::kWaitBounds, reads.waits_by_bound, reads.wait_total});
   text.Add("layerfs_requests_total", "counter", "Range requests sent.",
            static_cast<double>(fetch.requests));
   text.Add("layerfs_request_retries_total", "counter", "Chunks asked for again.",
