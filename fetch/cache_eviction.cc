@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <optional>
 
 #include "index/base/log.h"
 
@@ -84,25 +85,29 @@ bool Evict(const CacheDirectory& cache, const ScannedObject& object) {
   return ::unlinkat(cache.fd(), object.name.c_str(), 0) == 0;
 }
 
+uint64_t Percent(uint64_t bytes, uint64_t percent) { return bytes / 100 * percent; }
+
 int64_t SteadyNs() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
 
 // Evicts on behalf of a writer, unless another thread or process is at it or it was in vain just
-// now.
-void MakeRoom(CacheState& state, uint64_t target_bytes) {
+// now. Without a target, a share of what there is.
+void MakeRoom(CacheState& state, std::optional<uint64_t> target_bytes) {
   const std::unique_lock one_thread(state.evicting, std::try_to_lock);
   if (!one_thread.owns_lock() || SteadyNs() < state.next_eviction_ns.load()) return;
   const int lock_fd = state.directory->lock_fd();
   const Result<bool> locked = TryLockRange(lock_fd, cache_lock::kEvicting, LockKind::kExclusive);
   if (!locked.value_or(false)) return;
-  const Result<uint64_t> freed = EvictTo(state, target_bytes);
+  // A process that has written little may know nothing of what there is before it has counted.
+  if (!target_bytes.has_value() && EvictTo(state, UINT64_MAX).has_value()) {
+    target_bytes = Percent(static_cast<uint64_t>(state.usage.Add(0)), kDiskFullPercent);
+  }
+  const Result<uint64_t> freed = EvictTo(state, target_bytes.value_or(UINT64_MAX));
   UnlockRange(lock_fd, cache_lock::kEvicting);
   if (!freed.has_value()) LogWarning("cache: nothing can be evicted: " + freed.error().context);
   if (!freed.has_value() || *freed == 0) {
     state.next_eviction_ns.store(SteadyNs() + std::chrono::nanoseconds(kEvictionPause).count());
   }
 }
-
-uint64_t Percent(uint64_t bytes, uint64_t percent) { return bytes / 100 * percent; }
 
 }  // namespace
 
@@ -163,7 +168,7 @@ Status WithRoomFor(CacheState& state, uint64_t bytes, const std::function<Status
   state.over_limit_bytes.store(0);
   Status written = write();
   if (!written.has_value() && written.error().code == ErrorCode::kNoSpace) {
-    MakeRoom(state, Percent(static_cast<uint64_t>(state.usage.Add(0)), kDiskFullPercent));
+    MakeRoom(state, std::nullopt);
     written = write();
   }
   if (written.has_value()) {

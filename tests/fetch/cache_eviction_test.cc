@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes when the cache is at its limit, and what stays.
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <chrono>
@@ -181,6 +182,35 @@ TEST_F(CacheEvictionTest, RoomIsMadeOfWhatWasUsedBeforeATimeOnly) {
   for (uint64_t i = 0; i < 8; ++i) EXPECT_EQ(i < 6, cache->FindWhole(ids[i]) != nullptr) << i;
   EXPECT_TRUE(cache->MakeRoomFor(2 << 20, begin));
   EXPECT_TRUE(cache->MakeRoomFor(3 << 20, INT64_MAX));
+}
+
+// A disk of its own for the cache; needs root.
+class FullDiskEvictionTest : public CacheEvictionTest {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(0, ::mkdir(CachePath().c_str(), 0700));
+    mounted_ = ::mount("cache", CachePath().c_str(), "tmpfs", 0, "mode=0700,size=16M") == 0;
+    if (!mounted_) GTEST_SKIP() << "cannot mount";
+  }
+  void TearDown() override {
+    if (mounted_) ::umount2(CachePath().c_str(), MNT_DETACH);
+  }
+  void Write(ObjectCache& cache, uint64_t first, uint64_t count) {
+    for (uint64_t i = first; i < first + count; ++i) {
+      const Bytes content = PatternBytes(1 << 20, 1000 + i);
+      ASSERT_TRUE(OpenObject(cache, IdOf(content))->WriteWhole(content).has_value()) << i;
+    }
+  }
+
+ private:
+  bool mounted_ = false;
+};
+
+TEST_F(FullDiskEvictionTest, ProcessThatHasWrittenLittleEvictsLittle) {
+  Write(*OpenCache(CachePath()), 0, 15);
+  const auto cache = OpenCache(CachePath());
+  Write(*cache, 15, 3);
+  EXPECT_GE(cache->Statistics().value_or(CacheStatistics{}).whole_objects, 14U);
 }
 
 TEST_F(CacheEvictionTest, SaysWhetherItKeepsWhatIsWritten) {
