@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,9 @@ constexpr uint64_t kLowMarkPercent = 90;
 constexpr uint64_t kHardLimitPercent = 110;
 // After a disk was found full, this share of what the cache uses is given up.
 constexpr uint64_t kDiskFullPercent = 90;
+// What nobody waits for leaves this much of the disk free: directories, and the maps of partial
+// objects, take some beside the content, and a reader shall not have to evict at once.
+constexpr uint64_t kDiskReserveBytes = uint64_t{4} << 20;
 // A search that could not free enough is not repeated before this time.
 constexpr std::chrono::seconds kEvictionPause{1};
 
@@ -121,6 +125,19 @@ Result<std::vector<ScannedObject>> ScanObjects(const CacheDirectory& directory) 
 uint64_t RoomTarget(uint64_t limit_bytes, uint64_t bytes) {
   const uint64_t low_mark = Percent(limit_bytes, kLowMarkPercent);
   return low_mark > bytes ? low_mark - bytes : 0;
+}
+
+uint64_t DiskTarget(const CacheDirectory& directory, uint64_t used, uint64_t bytes) {
+  const uint64_t room = DiskRoom(directory);
+  const uint64_t missing = bytes > room ? bytes - room : 0;
+  return std::min(Percent(used, kDiskFullPercent), used > missing ? used - missing : 0);
+}
+
+uint64_t DiskRoom(const CacheDirectory& directory) {
+  struct statvfs disk;
+  if (::fstatvfs(directory.fd(), &disk) != 0 || disk.f_blocks == 0) return UINT64_MAX;
+  const uint64_t free = uint64_t{disk.f_bavail} * disk.f_frsize;
+  return free > kDiskReserveBytes ? free - kDiskReserveBytes : 0;
 }
 
 Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes, int64_t unused_since_ns) {

@@ -32,6 +32,10 @@ Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes,
 
 // What evicting for `bytes` goes down to under a limit, so that it is rare.
 uint64_t RoomTarget(uint64_t limit_bytes, uint64_t bytes);
+// The same on a disk that has no room for them, of `used`.
+uint64_t DiskTarget(const CacheDirectory& directory, uint64_t used, uint64_t bytes);
+// What the disk has left for what nobody waits for; UINT64_MAX where it does not say.
+uint64_t DiskRoom(const CacheDirectory& directory);
 
 // Runs `write`, which puts `bytes` more on disk, within the limit: evicts before, where they would
 // not fit, and once more after a kNoSpace of the disk. kNoSpace when all that could go is in use.

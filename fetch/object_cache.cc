@@ -163,6 +163,7 @@ Result<std::unordered_set<Digest>> ObjectCache::WholeObjects() const {
 
 bool ObjectCache::HasRoomFor(uint64_t bytes) const {
   const uint64_t limit = state_->options.limit_bytes;
+  if (DiskRoom(*state_->directory) < bytes) return false;
   if (limit == 0) return true;
   const auto fits = [&] {
     const int64_t used = state_->usage.Add(0);
@@ -180,7 +181,14 @@ bool ObjectCache::MakeRoomFor(uint64_t bytes, int64_t unused_since_ns) {
   if (state_->directory->read_only()) return false;
   {
     const std::lock_guard one_thread(state_->evicting);
-    const uint64_t target = RoomTarget(state_->options.limit_bytes, bytes);
+    const uint64_t limit = state_->options.limit_bytes;
+    uint64_t target = limit == 0 ? UINT64_MAX : RoomTarget(limit, bytes);
+    if (DiskRoom(*state_->directory) < bytes) {
+      // The count is approximate.
+      if (!EvictTo(*state_, UINT64_MAX).has_value()) return false;
+      const auto used = static_cast<uint64_t>(state_->usage.Add(0));
+      target = std::min(target, DiskTarget(*state_->directory, used, bytes));
+    }
     if (!EvictTo(*state_, target, unused_since_ns).has_value()) return false;
   }
   return HasRoomFor(bytes);
@@ -206,6 +214,14 @@ void ObjectCache::NoteUse(std::span<const ObjectId> objects) {
 }
 
 uint64_t ObjectCache::limit_bytes() const { return state_->options.limit_bytes; }
+
+Result<uint64_t> ObjectCache::MostBytes() const {
+  LAYERFS_TRY(objects, ScanObjects(*state_->directory));
+  uint64_t most = DiskRoom(*state_->directory);
+  for (const ScannedObject& object : objects) most += std::min(object.bytes, UINT64_MAX - most);
+  const uint64_t limit = state_->options.limit_bytes;
+  return limit == 0 ? most : std::min(limit, most);
+}
 
 bool ObjectCache::read_only() const { return state_->directory->read_only(); }
 

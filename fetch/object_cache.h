@@ -99,7 +99,7 @@ class ObjectCache {
   Result<CacheStatistics> Statistics() const;
   // The digests of the objects that are on disk in whole, whether verified in this process or not.
   Result<std::unordered_set<Digest>> WholeObjects() const;
-  // Whether `bytes` more fit without evicting anything.
+  // Whether `bytes` more fit, into the limit and on the disk, without evicting anything.
   bool HasRoomFor(uint64_t bytes) const;
   // As HasRoomFor, but evicts for them what nobody has open, no pin names and was last used before
   // `unused_since_ns`.
@@ -109,6 +109,9 @@ class ObjectCache {
   // Those of `objects` that are there count as used now, however lately they were used before.
   void NoteUse(std::span<const ObjectId> objects);
   uint64_t limit_bytes() const;  // 0: none
+  // What its objects can take at the most: those that are there and what the disk has left, within
+  // the limit.
+  Result<uint64_t> MostBytes() const;
   bool read_only() const;
   // Whether it has kept what was written lately. Where it has not (a full or failing disk, a limit
   // that is in use, a read-only cache), what nobody waits for is fetched in vain. It has again with

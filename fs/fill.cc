@@ -10,6 +10,7 @@
 
 #include "fetch/clock.h"
 #include "fetch/image_record.h"
+#include "fs/fill_count.h"
 #include "fs/fill_order.h"
 #include "fs/image_chunks.h"
 #include "fs/image_objects.h"
@@ -86,6 +87,7 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
   Status RecordComplete();
   void FinishObjects(const ImageRecord& record, const std::unordered_set<Digest>& there);
   void End(const Status& status);
+  void CountAnew();
 
   Status WantPiece(const ReadPiece& piece);
   Status Want(ChunkRequest request);
@@ -125,6 +127,7 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
   TimePoint next_turn{};
   int64_t began_ns = 0;  // on the cache's clock
   std::optional<Error> gave_up;
+  bool counting = false;     // it has ended, and fetches nothing more
   bool keeps_own = false;    // the cache was full, and evicts for the fill
   uint64_t image_bytes = 0;  // constant
 };
@@ -203,7 +206,8 @@ Status Fill::Worker::RecordComplete() {
   there = cache->WholeObjects();
   if (!there.has_value() || PresenceOf(record, *there).complete) return {};
   return Fail(ErrorCode::kNoSpace,
-              "some of it has been evicted again; all that is in use takes a larger --cache-size");
+              "some of it has been evicted again; all that is in use takes a larger --cache-size "
+              "or disk");
 }
 
 // Large files, whose last chunks have just come, or came to a process that was killed then.
@@ -226,10 +230,21 @@ void Fill::Worker::End(const Status& status) {
   } else if (status.error().code != ErrorCode::kCancelled) {
     LogWarning("image " + name + ": is not all in the cache: " + status.error().context);
   }
+  if (!complete) CountAnew();
   state.WithNotify([&](State& s) {
     s.progress.state = complete ? FillState::kComplete : FillState::kIncomplete;
     if (complete) s.progress.done_bytes = s.progress.total_bytes;
     if (!complete && !s.progress.error.has_value()) s.progress.error = status.error();
+  });
+}
+
+// Some of what was there may have gone again.
+void Fill::Worker::CountAnew() {
+  if (stopping()) return;
+  counting = true;
+  const uint64_t there = CountCachedBytes(chunks, *cache, [this] { return stopping(); });
+  state.With([&](State& s) {
+    if (!s.stopping) s.progress.done_bytes = there;
   });
 }
 
@@ -342,20 +357,17 @@ Status Fill::Worker::WaitForTurn(const ChunkRef& chunk) {
   return {};
 }
 
-// In a full cache what was last used before the fill began makes room for it.
+// In a full cache, or on a full disk, what was last used before the fill began makes room for it.
 Status Fill::Worker::MakeRoom(uint64_t bytes) {
   if (HasRoom(bytes)) return {};
-  if (!keeps_own) {
-    LAYERFS_CHECK_OK(KeepOwn());
-    if (HasRoom(bytes)) return {};
-  }
-  // What is being written counts for a moment both as used and as on its way.
+  // What is being written counts for a moment both as used and as on its way, or as neither.
   state.WaitThen([](State& s) { return s.stopping || s.chunks_ahead == 0; }, [](State&) {});
   if (auto ended = Ended()) return Fail(std::move(*ended));
+  if (!keeps_own) LAYERFS_CHECK_OK(KeepOwn());
   if (HasRoom(bytes)) return {};
   return Fail(ErrorCode::kNoSpace,
-              "the cache is at its limit, and all that is in it is in use or pinned; "
-              "it takes a larger --cache-size");
+              "the cache is at its limit or its disk is full, and all that is in it is in use or "
+              "pinned; it takes a larger --cache-size or disk");
 }
 
 bool Fill::Worker::HasRoom(uint64_t bytes) {
@@ -375,10 +387,15 @@ Status Fill::Worker::KeepOwn() {
   LAYERFS_TRY(own, GatherObjects(listed));
   uint64_t room = 0;
   for (const ObjectId& id : own) room += AlignUp(id.size, kCachePageBytes);
-  if (room > cache->limit_bytes()) {
-    return Fail(ErrorCode::kNoSpace,
-                "its " + std::to_string(room) + " bytes are more than the cache's limit of " +
-                    std::to_string(cache->limit_bytes()) + "; it takes a larger --cache-size");
+  LAYERFS_TRY(most, cache->MostBytes());
+  if (room > most) {
+    const bool limit = most == cache->limit_bytes();
+    const std::string bytes = std::to_string(most);
+    return Fail(
+        ErrorCode::kNoSpace,
+        "its " + std::to_string(room) + " bytes are more than the " +
+            (limit ? "cache's limit of " + bytes + "; it takes a larger --cache-size"
+                   : bytes + " that the cache's disk has for them; it takes a larger disk"));
   }
   cache->NoteUse(own);
   // Of what was passed over as being there, this has stayed.
@@ -413,6 +430,7 @@ Status Fill::Worker::WaitForRate(uint64_t bytes) {
 
 // A segment that is needed to go on, and those behind it along with it.
 Result<SharedBytes> Fill::Worker::FetchTable(ChunkRequest request) {
+  if (counting) return ReadCachedTable(*cache, request.chunk);
   LAYERFS_CHECK_OK(WantTables(tables_wanted + kSegmentsAhead));
   LAYERFS_TRY(object, cache->OpenObject({request.chunk.digest, request.chunk.size, {}}));
   request.object = std::move(object);

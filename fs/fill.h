@@ -30,9 +30,11 @@ enum class FillState {
 
 struct FillProgress {
   FillState state = FillState::kRunning;
-  uint64_t total_bytes = 0;    // of the image's blobs, about
-  uint64_t done_bytes = 0;     // stored bytes of the chunks that are in the cache
-  uint64_t fetched_bytes = 0;  // of those, what the fill itself brought
+  uint64_t total_bytes = 0;  // of the image's blobs, about
+  // Stored bytes of the chunks that are in the cache; counted anew when it ends incomplete, since
+  // others may have evicted some.
+  uint64_t done_bytes = 0;
+  uint64_t fetched_bytes = 0;  // what the fill itself brought
   uint64_t failed_chunks = 0;
   std::optional<Error> error;  // the first
 };

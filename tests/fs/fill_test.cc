@@ -3,12 +3,14 @@
 #include "fs/fill.h"
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <algorithm>
 
 #include "fetch/image_record.h"
 #include "fs/file_reader.h"
+#include "fs/fill_count.h"
 #include "fs/fill_order.h"
 #include "fs/image_objects.h"
 #include "tests/fs/test_image.h"
@@ -20,11 +22,14 @@ class FillTest : public testing::Test {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    auto made = TestImage::Make();
+    auto made = TestImage::Make(More());
     ASSERT_TRUE(made.has_value()) << made.error().context;
     image_files_.emplace(std::move(*made));
     OpenCache(0);
   }
+
+  // What the image has beside what all test images have.
+  virtual std::string More() const { return ""; }
 
   void OpenCache(uint64_t limit_bytes) {
     image_.reset();
@@ -45,6 +50,12 @@ class FillTest : public testing::Test {
     return fill.Wait();
   }
   uint64_t requests() const { return scheduler_.Statistics().requests; }
+  uint64_t Counted() {
+    ObjectCache& cache = *context_->cache;
+    ImageChunks chunks(
+        image_, [&](const ChunkRequest& request) { return ReadCachedTable(cache, request.chunk); });
+    return CountCachedBytes(chunks, cache, [] { return false; });
+  }
   ImagePresence Presence() const {
     return PresenceOf(ReadImageRecord(*context_->cache, image_->manifest_digest()).value(),
                       context_->cache->WholeObjects().value());
@@ -225,6 +236,86 @@ TEST_F(FullCacheTest, ImageThatCanNeverFitEvictsNothing) {
   EXPECT_NE(progress.error->context.find("more than the cache's limit"), std::string::npos)
       << progress.error->context;
   EXPECT_EQ(OthersThere(), kOthers);
+}
+
+// The cache on a disk of its own that is soon full; no limit is set.
+class FullDiskTest : public FullCacheTest {
+ protected:
+  // What nobody waits for leaves some of it free.
+  static constexpr uint64_t kSpareBytes = 4 << 20;
+
+  std::string More() const override {
+    return "mkdir more; for i in $(seq 16); do head -c 1000000 /dev/urandom > more/$i; done";
+  }
+  void TearDown() override {
+    image_.reset();
+    context_.reset();
+    if (image_files_.has_value()) {
+      ::umount2((image_files_->directory() + "/cache").c_str(), MNT_DETACH);
+    }
+  }
+  // False where mounting is not for us.
+  bool OpenCacheOnDiskOf(uint64_t bytes) {
+    image_.reset();
+    context_.reset();
+    const std::string options = "mode=0700,size=" + std::to_string(bytes);
+    const std::string cache = image_files_->directory() + "/cache";
+    if (::mount("cache", cache.c_str(), "tmpfs", 0, options.c_str()) != 0) return false;
+    OpenCache(0);
+    return true;
+  }
+};
+
+TEST_F(FullDiskTest, EndsItWithAReasonAndEvictsNothingOfItsOwn) {
+  if (!OpenCacheOnDiskOf(image_bytes_ / 2 + kSpareBytes)) GTEST_SKIP() << "cannot mount";
+  const uint64_t before = Counted();
+  const FillProgress progress = RunFill();
+  EXPECT_EQ(progress.state, FillState::kIncomplete);
+  ASSERT_TRUE(progress.error.has_value());
+  EXPECT_NE(progress.error->context.find("that the cache's disk has for them"), std::string::npos)
+      << progress.error->context;
+  EXPECT_EQ(progress.done_bytes, Counted());
+  EXPECT_EQ(progress.done_bytes, before + progress.fetched_bytes) << "some has gone again";
+  EXPECT_GT(progress.fetched_bytes, 0U);
+  // The next one knows.
+  const FillProgress again = RunFill();
+  EXPECT_EQ(again.fetched_bytes, 0U);
+  EXPECT_EQ(again.done_bytes, progress.done_bytes);
+  // Who waits for data evicts what is not open, as ever, and not all of it.
+  OpenCache(0);
+  const uint64_t used = Used();
+  for (uint8_t i = 0; i < 6; ++i) {
+    const Bytes content(kOtherBytes, i);
+    const auto object =
+        context_->cache->OpenObject({Digest::Of(content), content.size(), {}}).value();
+    EXPECT_TRUE(object->WriteWhole(content).has_value()) << int{i};
+  }
+  EXPECT_LT(Counted(), progress.done_bytes);
+  EXPECT_GT(Used(), used);
+}
+
+TEST_F(FullDiskTest, WhatWasUsedBeforeMakesRoom) {
+  const uint64_t others = kOthers * kOtherBytes;
+  if (!OpenCacheOnDiskOf(std::max(image_bytes_, others) + 2 * kSpareBytes)) {
+    GTEST_SKIP() << "cannot mount";
+  }
+  others_.clear();
+  FillWithOthers();
+  Age();
+  const FillProgress progress = RunFill();
+  EXPECT_EQ(progress.state, FillState::kComplete)
+      << (progress.error ? progress.error->context : "");
+  EXPECT_TRUE(Presence().complete);
+  EXPECT_LT(OthersThere(), kOthers);
+}
+
+TEST_F(FillTest, CountFollowsWhatHasGoneAgain) {
+  ASSERT_EQ(RunFill().state, FillState::kComplete);
+  const uint64_t all = Counted();
+  EXPECT_GT(all, 0U);
+  OpenCache(0);
+  ASSERT_TRUE(context_->cache->Prune(context_->cache->Statistics().value().bytes / 2).has_value());
+  EXPECT_LT(Counted(), all);
 }
 
 TEST_F(FillTest, StoppedFillEndsAndSaysSo) {
