@@ -19,8 +19,10 @@ void ServiceOptions::DeclareCache(CLI::App& app) {
                  "The cache directory; shared by all mounts and processes that name it")
       ->type_name("DIR")
       ->envname("LAYERFS_CACHE");
-  app.add_option("--cache-size", cache_size,
-                 "Evict the least recently used beyond this; 0: no limit")
+  app.add_option(
+         "--cache-size", cache_size,
+         "Evict the least recently used beyond this; up to a tenth more while all of it is in "
+         "use; 0: no limit")
       ->type_name("SIZE");
   app.add_option("--verify-cache", verify_cache,
                  "Whose content is hashed again before this process first uses it: all, what a "
