@@ -164,6 +164,9 @@ IMAGES = {
         directory(b"d") + file(b"d/a") + file(b"d/b") + file(b"top") + directory(b"gone") + file(b"gone/in"),
         file(b"d/.wh.a", b"") + file(b".wh.top", b"") + file(b".wh.gone", b"") + file(b".wh.never-there", b"")],
     "empty-layers": [b"", file(b"a"), b""],
+    # What is known of them is stored in next to nothing, as a trap would be.
+    "alike": [b"".join(directory(b"d%02d" % d) + b"".join(header(b"d%02d/%03d" % (d, i)) for i in range(1000))
+                       for d in range(60))],
     "opaque-last": [
         directory(b"d") + file(b"d/lower") + directory(b"d/sub") + file(b"d/sub/lower"),
         directory(b"d", mode=0o711) + file(b"d/upper") + directory(b"d/sub") + file(b"d/sub/upper") + file(b"d/.wh..wh..opq", b"")],
