@@ -197,7 +197,7 @@ std::optional<Duration> SchedulerCore::TimeToArrive(const Flight& flight, TimePo
     if (received == 0 || now - transfer->last_byte.load() > kNewsAge) continue;
     for (const TransferPart& part : transfer->parts) {
       if (part.flight.get() != &flight) continue;
-      const uint64_t end = flight.end() - transfer->parts.front().flight->begin();
+      const uint64_t end = flight.end() - transfer->range.offset;
       const double left = static_cast<double>(end) - static_cast<double>(received);
       const auto needed = std::chrono::duration_cast<Duration>(
           (now - transfer->started) * (std::max(left, 0.0) / static_cast<double>(received)));
