@@ -235,7 +235,8 @@ Status LayerTree::CopyUpFile(const NodePtr& node, const struct stat& attributes,
   return node->indexed ? EnsureAlias(node, node->parent, node->name) : Status();
 }
 
-// The upper parent's times are not the copy-up's business.
+// The upper parent's times are not the copy-up's business. Its ctime cannot be set back: whoever
+// has it cached is told, with the lock held, so that nobody asks before all is done.
 Status LayerTree::RestoreTimes(const LayerNode& directory, int fd,
                                const struct stat& before) const {
   on_changed_directory_(directory.id);
