@@ -26,7 +26,7 @@ struct Said {
 
 std::string Take(std::FILE* file) {
   std::string text;
-  std::rewind(file);
+  static_cast<void>(std::fseek(file, 0, SEEK_SET));
   for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) text += static_cast<char>(c);
   return text;
 }
