@@ -205,6 +205,12 @@ void LayeredFileSystem::ChangeAttributes(const Caller& caller, NodeId id,
       if (!dropped.has_value()) return answer.Fail(dropped.error());
     }
     const State::ExclusiveLock guard(state_->tree->lock());
+    // As linux fs/attr.c, setattr_should_drop_sgid; the rest of it the upper file system does.
+    const bool gives_away = (change.uid || change.gid) && !change.mode && !node->is_directory();
+    if (gives_away && caller.uid != 0) {
+      const Status cleared = state_->ClearForeignSetgid(caller, *node);
+      if (!cleared.has_value()) return answer.Fail(cleared.error());
+    }
     const Status changed = state_->tree->SetAttributes(*node, change);
     if (!changed.has_value()) return answer.Fail(changed.error());
     if (change.mode && (change.values.st_mode & (S_ISUID | S_ISGID)) != 0) {

@@ -557,21 +557,22 @@ def with_file(path, flags, call):
 
 
 # Each changes the file's content, or could.
-CONTENT_CHANGES = {
+UNPRIVILEGING_CHANGES = {
     "write": lambda p: with_file(p, os.O_WRONLY, lambda fd: os.write(fd, b"y")), "truncate": lambda p: os.truncate(p, 10),
     "allocate": lambda p: with_file(p, os.O_RDWR, lambda fd: fallocate(fd, 0, 0, 20000)),
     "punch": lambda p: with_file(p, os.O_RDWR, lambda fd: fallocate(fd, 3, 0, 10)),
     "copy": lambda p: with_file(p, os.O_RDWR, lambda fd: with_file("/etc/shells", os.O_RDONLY, lambda source: os.copy_file_range(source, fd, 9, 0, 0))),
     "open truncate": lambda p: os.close(os.open(p, os.O_WRONLY | os.O_TRUNC)), "open": lambda p: os.close(os.open(p, os.O_RDWR)),
+    "give to a group": lambda p: os.chown(p, -1, os.getgroups()[0] if os.getgroups() else os.getgid()),
 }
 
 
 def lost_privileges(s, capability):
-    """Setuid, setgid and capabilities, when the content changes: by root, the group's and others."""
+    """Setuid, setgid and capabilities, when the content or the group changes: by root, the group's and others."""
     for mode in (0o6777, 0o6666, 0o2766, 0o4777):
         for owner, group in ((0, 0), (1000, 2000)):
-            for user in (None, (1000, 1000, [2000]), (1000, 1000, []), (1001, 1001, [2000])):
-                for name, change in CONTENT_CHANGES.items():
+            for user in (None, (1000, 1000, [2000]), (1000, 1000, []), (1000, 1000, [3000]), (1001, 1001, [2000])):
+                for name, change in UNPRIVILEGING_CHANGES.items():
                     with open("/o/privileged", "w") as file:
                         file.write("content of a file")
                     os.chown("/o/privileged", owner, group)
