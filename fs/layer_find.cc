@@ -39,7 +39,7 @@ NodePtr LayerTree::AdoptInside(const NodePtr& directory, NodeId id,
   const std::shared_lock guard(lock_);
   std::vector<std::string> names;
   // What cannot be listed hides what is in it, from whoever looks for it by name too.
-  static_cast<void>(List(*directory, [&](const ListedEntry& entry) {
+  static_cast<void>(List(*directory, Listing::kExact, [&](const ListedEntry& entry) {
     const bool is_it = IdOf(entry.st_ino) == id;
     if (is_it) names.clear();
     if (is_it || S_ISDIR(entry.type)) names.emplace_back(entry.name);

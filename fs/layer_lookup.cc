@@ -20,11 +20,12 @@ struct CloseDirectory {
 
 }  // namespace
 
-Result<bool> LayerTree::IsUpperWhiteout(int directory, std::string_view name,
+// `marked`: whether the object has marks.
+Result<bool> LayerTree::IsUpperWhiteout(const ObjectPath& object, bool marked,
                                         const struct stat& attributes) const {
   if (IsWhiteoutDevice(attributes)) return true;
-  if (!S_ISREG(attributes.st_mode) || attributes.st_size != 0) return false;
-  return HasWhiteoutXattr(PathOfName(directory, name));
+  if (!marked || !S_ISREG(attributes.st_mode) || attributes.st_size != 0) return false;
+  return HasWhiteoutXattr(object);
 }
 
 // Where nobody knows who has made the layers, a redirect could show what is to be hidden.
@@ -129,11 +130,13 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
     struct stat attributes{};
     const std::string terminated(name);
     if (::fstatat(directory->get(), terminated.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) == 0) {
-      LAYERFS_TRY(whiteout, IsUpperWhiteout(directory->get(), name, attributes));
+      const ObjectPath object = PathOfName(directory->get(), terminated);
+      LAYERFS_TRY(marked, HasMarks(object));
+      LAYERFS_TRY(whiteout, IsUpperWhiteout(object, marked, attributes));
       child.whiteout = whiteout;
       if (whiteout) return child;
       child.upper = attributes;
-      LAYERFS_CHECK_OK(FillUpper(*parent, terminated, directory, child));
+      LAYERFS_CHECK_OK(FillUpper(*parent, terminated, directory, marked, child));
       child.made->parent = parent;
       child.made->name = terminated;
       return child;
@@ -174,7 +177,7 @@ Result<std::optional<uint64_t>> LayerTree::OriginOf(const LayerNode& parent, std
 }
 
 Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
-                            const SharedFd& directory, Child& child) const {
+                            const SharedFd& directory, bool marked, Child& child) const {
   child.exists = true;
   child.made = std::make_shared<LayerNode>();
   LayerNode& node = *child.made;
@@ -182,14 +185,18 @@ Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
   node.type = child.upper->st_mode & S_IFMT;
   node.has_upper = true;
   node.st_ino = UpperKey(*child.upper);
-  if (layer_->form().override_stat) {
+  if (marked && layer_->form().override_stat) {
     // Devices, and what else a user cannot make, are files with a mark.
     LAYERFS_TRY(text, ReadXattr(path, kOverrideStatXattr));
     struct stat shown = *child.upper;
     if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, shown), name);
     node.type = shown.st_mode & S_IFMT;
   }
-  LAYERFS_TRY(origin, OriginOf(parent, name, path));
+  std::optional<uint64_t> origin;
+  if (marked) {
+    LAYERFS_TRY(of_below, OriginOf(parent, name, path));
+    origin = of_below;
+  }
   if (origin.has_value()) {
     node.st_ino = *origin;
   } else {
@@ -198,14 +205,18 @@ Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
   node.id = IdOf(node.st_ino);
   if (sources_.empty()) return {};
   if (node.is_directory()) {
-    LAYERFS_TRY(opaque, ReadOpaque(path));
-    if (opaque == OpaqueMark::kOpaque) return {};
+    std::string redirect;
+    if (marked) {
+      LAYERFS_TRY(opaque, ReadOpaque(path));
+      if (opaque == OpaqueMark::kOpaque) return {};
+      LAYERFS_TRY(elsewhere, ReadRedirect(path));
+      redirect = std::move(elsewhere);
+    }
     struct stat file{};
     if (!image_below() && ::fstatat(directory->get(), (name + "/" + kOpaqueFile).c_str(), &file,
                                     AT_SYMLINK_NOFOLLOW) == 0) {
       return {};
     }
-    LAYERFS_TRY(redirect, ReadRedirect(path));
     LAYERFS_CHECK_OK(CheckRedirect(redirect));
     if (parent.lowers.empty() && !redirect.starts_with('/')) return {};
     LowerEntry first;
@@ -265,7 +276,29 @@ Status LayerTree::FillLower(const NodePtr& parent, std::string_view name, Child&
   return {};
 }
 
-Status LayerTree::List(const LayerNode& directory, const EachEntry& each) const {
+// An upper object as it shows; nothing where it is a whiteout, or has just gone.
+Result<std::optional<LayerTree::ListedEntry>> LayerTree::LookAt(const LayerNode& directory, int fd,
+                                                                const char* name) const {
+  // A number is another where the object came from below, and a device may be a whiteout.
+  struct stat attributes{};
+  if (::fstatat(fd, name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
+  const ObjectPath object = PathOfName(fd, name);
+  LAYERFS_TRY(marked, HasMarks(object));
+  LAYERFS_TRY(whiteout, IsUpperWhiteout(object, marked, attributes));
+  if (whiteout) return std::nullopt;
+  std::optional<uint64_t> origin;
+  if (marked) {
+    LAYERFS_TRY(of_below, OriginOf(directory, name, object));
+    origin = of_below;
+    if (layer_->form().override_stat && S_ISREG(attributes.st_mode)) {
+      LAYERFS_TRY(text, ReadXattr(object, kOverrideStatXattr));
+      if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, attributes), name);
+    }
+  }
+  return ListedEntry{name, origin.value_or(UpperKey(attributes)), attributes.st_mode & S_IFMT};
+}
+
+Status LayerTree::List(const LayerNode& directory, Listing listing, const EachEntry& each) const {
   if (directory.dead) return {};
   std::unordered_set<std::string> seen;  // names that hide those below
   const bool merges = directory.has_upper ? !directory.lowers.empty() : directory.lowers.size() > 1;
@@ -282,19 +315,13 @@ Status LayerTree::List(const LayerNode& directory, const EachEntry& each) const 
         continue;
       }
       if (merges) seen.emplace(name);
-      // A number is another where the object came from below, and a device may be a whiteout.
-      struct stat attributes{};
-      if (::fstatat(fd->get(), entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      LAYERFS_TRY(whiteout, IsUpperWhiteout(fd->get(), name, attributes));
-      if (whiteout) continue;
-      LAYERFS_TRY(origin, OriginOf(directory, name, PathOfName(fd->get(), name)));
-      if (layer_->form().override_stat && S_ISREG(attributes.st_mode)) {
-        LAYERFS_TRY(text, ReadXattr(PathOfName(fd->get(), name), kOverrideStatXattr));
-        if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, attributes), name);
+      ListedEntry shown{name, entry->d_ino, static_cast<mode_t>(DTTOIF(entry->d_type))};
+      if (listing == Listing::kExact || entry->d_type == DT_UNKNOWN) {
+        LAYERFS_TRY(looked_at, LookAt(directory, fd->get(), entry->d_name));
+        if (!looked_at.has_value()) continue;
+        shown = *looked_at;
       }
-      if (!each({name, origin.value_or(UpperKey(attributes)), attributes.st_mode & S_IFMT})) {
-        return {};
-      }
+      if (!each(shown)) return {};
     }
   }
   bool goes_on = true;

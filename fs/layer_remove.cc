@@ -153,7 +153,7 @@ Result<LayerTree::Removed> LayerTree::Unlink(const NodePtr& parent, std::string_
 
 Result<bool> LayerTree::IsEmpty(const LayerNode& directory) const {
   bool empty = true;
-  LAYERFS_CHECK_OK(List(directory, [&](const ListedEntry&) {
+  LAYERFS_CHECK_OK(List(directory, Listing::kExact, [&](const ListedEntry&) {
     empty = false;
     return false;
   }));

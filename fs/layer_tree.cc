@@ -223,7 +223,7 @@ Result<uint64_t> LayerTree::CountSubdirectories(const LayerNode& node) const {
   const int64_t known = node.subdirectories.load();
   if (known >= 0) return static_cast<uint64_t>(known);
   uint64_t count = 0;
-  LAYERFS_CHECK_OK(List(node, [&](const ListedEntry& entry) {
+  LAYERFS_CHECK_OK(List(node, Listing::kNames, [&](const ListedEntry& entry) {
     count += S_ISDIR(entry.type);
     return true;
   }));

@@ -91,9 +91,12 @@ class LayerTree {
     uint64_t st_ino = 0;
     mode_t type = 0;
   };
+  // kNames: without looking at each upper object. A Lookup may then not find what is a whiteout,
+  // and the number is the upper object's own, whatever it was copied up from.
+  enum class Listing { kExact, kNames };
   // Stops when `each` returns false.
   using EachEntry = std::function<bool(const ListedEntry& entry)>;
-  Status List(const LayerNode& directory, const EachEntry& each) const;
+  Status List(const LayerNode& directory, Listing listing, const EachEntry& each) const;
   Result<UpperPlace> Place(const LayerNode& node) const;
   Result<UniqueFd> OpenUpper(const LayerNode& node, int flags) const;
   Result<std::string> ReadLink(const LayerNode& node) const;
@@ -159,7 +162,9 @@ class LayerTree {
   // An attribute's value as this namespace can have it.
   std::optional<std::string> XattrHere(std::string_view name,
                                        std::optional<std::string> value) const;
-  Result<bool> IsUpperWhiteout(int directory, std::string_view name,
+  Result<std::optional<ListedEntry>> LookAt(const LayerNode& directory, int fd,
+                                            const char* name) const;
+  Result<bool> IsUpperWhiteout(const ObjectPath& object, bool marked,
                                const struct stat& attributes) const;
   Result<std::vector<LowerRef>> LookupBelow(const std::vector<LowerRef>& parents,
                                             std::string_view name, LowerEntry* first) const;
@@ -176,7 +181,7 @@ class LayerTree {
                                            const ObjectPath& object) const;
   Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
   Status FillUpper(const LayerNode& parent, const std::string& name, const SharedFd& directory,
-                   Child& child) const;
+                   bool marked, Child& child) const;
   Status FillLower(const NodePtr& parent, std::string_view name, Child& child) const;
   // With the owner and mode that its mark says, before any mapping. `upper`: its own, if at hand.
   Result<struct stat> UpperAttributes(const UpperPlace& place, const struct stat* upper) const;

@@ -54,11 +54,12 @@ void LayeredFileSystem::ReadDirectory(const Caller&, NodeId id, uint64_t handle,
   }
   if (snapshot == nullptr) {
     auto made = std::make_shared<DirectorySnapshot>();
-    const Status listed = state_->tree->List(*directory, [&](const LayerTree::ListedEntry& entry) {
+    const auto note = [&](const LayerTree::ListedEntry& entry) {
       made->entries.push_back(
           {std::string(entry.name), entry.st_ino, entry.type, OffsetOf(entry.name)});
       return true;
-    });
+    };
+    const Status listed = state_->tree->List(*directory, LayerTree::Listing::kNames, note);
     if (!listed.has_value()) return reply.Fail(listed.error());
     std::ranges::sort(made->entries, {}, &DirectorySnapshot::Entry::offset);
     snapshot = std::move(made);
@@ -81,14 +82,14 @@ void LayeredFileSystem::ReadDirectory(const Caller&, NodeId id, uint64_t handle,
   for (; room && at != snapshot->entries.end(); ++at) {
     const DirectorySnapshot::Entry& listed = *at;
     const uint64_t next = listed.offset;
-    if (!buffer.plus()) {
+    const auto child = state_->tree->Lookup(directory, listed.name);
+    if (!child.has_value()) {
       room = add_plain(listed.name, listed.st_ino, listed.type, next);
       continue;
     }
-    const auto child = state_->tree->Lookup(directory, listed.name);
-    if (!child.has_value() || !child->exists) {
-      // It has gone since.
-      room = add_plain(listed.name, listed.st_ino, listed.type, next);
+    if (!child->exists) continue;  // A whiteout, or it has gone since.
+    if (!buffer.plus()) {
+      room = add_plain(listed.name, child->made->st_ino, child->made->type, next);
       continue;
     }
     const NodePtr known = state_->tree->Adopt(*child);

@@ -217,6 +217,12 @@ Result<std::vector<std::string>> ReadShownXattrNames(const ObjectPath& object) {
   return shown;
 }
 
+Result<bool> HasMarks(const ObjectPath& object) {
+  LAYERFS_TRY(names, ReadXattrNames(object));
+  return std::ranges::any_of(
+      names, [](const std::string& name) { return !ShownXattrName(name).has_value(); });
+}
+
 Result<OpaqueMark> ReadOpaque(const ObjectPath& directory) {
   LAYERFS_TRY(value, ReadEither(directory, "opaque", kTrustedOverlay, kUserOverlay));
   const std::string mark = std::move(value).value_or("");
@@ -235,14 +241,16 @@ Result<bool> HasWhiteoutXattr(const ObjectPath& file) {
 }
 
 Status RefuseMetacopy(int file) {
-  struct stat attributes{};
-  if (::fstat(file, &attributes) != 0) return FailErrno("file", errno);
-  if (attributes.st_size == 0 || attributes.st_blocks != 0) return {};
-  LAYERFS_TRY(value, ReadEither(PathOfDescriptor(file), "metacopy", kTrustedOverlay, kUserOverlay));
-  if (!value.has_value()) return {};
-  return Fail(ErrorCode::kIo,
-              "a metacopy file of overlayfs, whose data are not in this layer; copy them into it: "
-              "mount the layers with overlayfs, and touch the file");
+  for (const std::string_view prefix : {kTrustedOverlay, kUserOverlay}) {
+    const std::string name = std::string(prefix).append("metacopy");
+    if (::fgetxattr(file, name.c_str(), nullptr, 0) >= 0) {
+      return Fail(ErrorCode::kIo,
+                  "a metacopy file of overlayfs, whose data are not in this layer; copy them into "
+                  "it: mount the layers with overlayfs, and touch the file");
+    }
+    if (errno != ENODATA && errno != EOPNOTSUPP) return FailErrno(name, errno);
+  }
+  return {};
 }
 
 std::string EncodeOrigin(const Origin& origin) {

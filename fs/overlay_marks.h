@@ -66,7 +66,8 @@ Result<std::vector<std::string>> ReadXattrNames(const ObjectPath& object);
 // As a user of the mount sees them.
 Result<std::vector<std::string>> ReadShownXattrNames(const ObjectPath& object);
 
-// Marks are read in both forms.
+// Marks are read in both forms. Most objects have none, which one call tells.
+Result<bool> HasMarks(const ObjectPath& object);
 enum class OpaqueMark { kNone, kOpaque, kHasWhiteouts };
 Result<OpaqueMark> ReadOpaque(const ObjectPath& directory);
 Result<std::string> ReadRedirect(const ObjectPath& directory);  // empty: none
