@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <shared_mutex>
 
+#include "fs/overlay_marks.h"
 #include "index/base/log.h"
 
 namespace layerfs {
@@ -92,6 +93,7 @@ Result<FileContent> OpenFiles::Make(OpenInode& inode, UniqueFd made, bool privil
       parts.upper = std::move(made);
       if (!parts.upper.valid()) {
         LAYERFS_TRY(upper, tree_.OpenUpper(*node, O_RDWR | O_NONBLOCK));
+        LAYERFS_CHECK_OK_IN(RefuseMetacopy(upper.get()), node->name);
         parts.upper = std::move(upper);
         LAYERFS_TRY(attributes, tree_.Attributes(*node));
         LAYERFS_TRY(capability, tree_.GetXattr(*node, kCapability));

@@ -90,6 +90,8 @@ mkdir -p mnt/aufs/below
 expect_equal "what a directory over a .wh. file shows" "" "$(ls -A mnt/aufs/below)"
 end
 
+expect_error "1|2" 'write \\: for a colon' "$LAYERFS" mount mnt -o lowerdir=::a
+
 fact "a metacopy file is refused, not shown as holes"
 mkdir -p meta/{a,b,u,w}
 truncate -s 100000 meta/a/file
@@ -98,6 +100,23 @@ ours lowerdir=meta/a:meta/b,upperdir=meta/u,workdir=meta/w
 expect_error 1 "input/output error" cat mnt/file
 expect_error 1 "input/output error" dd if=/dev/null of=mnt/file conv=notrunc
 end
+
+fact "nor those that the kernel makes, in a lower layer or in the upper"
+mkdir -p made/{low,upper,work,u,w}
+echo text >made/low/small
+head -c 200000 /dev/zero >made/low/large
+mount -t overlay none -o lowerdir=made/low,upperdir=made/upper,workdir=made/work,metacopy=on mnt
+chmod 0600 mnt/small mnt/large
+umount mnt
+for layers in lowerdir=made/upper:made/low,upperdir=made/u,workdir=made/w \
+  lowerdir=made/low,upperdir=made/upper,workdir=made/work; do
+  ours "$layers"
+  for name in small large; do
+    expect_error 1 "input/output error" cat "mnt/$name"
+    expect_error 1 "input/output error" dd if=/dev/null "of=mnt/$name" conv=notrunc oflag=append
+  done
+  end
+done
 
 fact "attributes with overlayfs's names are kept, escaped, where the kernel finds them"
 mkdir -p escape/{a,u,w,u2,w2}
