@@ -10,6 +10,8 @@
 #include <memory>
 #include <vector>
 
+#include "fetch/reference.h"
+
 namespace layerfs {
 namespace {
 
@@ -181,6 +183,14 @@ Status RemoveTree(int directory_fd, const std::string& name) {
   return {};
 }
 
+std::string PinnedReference(const LayerBinding& binding) {
+  auto reference = ImageReference::Parse(binding.reference);
+  if (!reference.has_value() || !binding.manifest.has_value()) return binding.reference;
+  reference->tag.clear();
+  reference->digest = binding.manifest;
+  return reference->ToString();
+}
+
 Result<LayerBinding> ContainerLayer::ReadBinding(const std::string& directory) {
   auto text = ReadFile(directory + "/image", kMaxBindingBytes);
   if (!text.has_value() && text.error().code == ErrorCode::kNotFound) {
@@ -230,12 +240,11 @@ Result<ContainerLayer> ContainerLayer::Open(const std::string& directory,
   }
   if (bound.has_value() && bound->manifest != binding.manifest) {
     const auto name = [](const LayerBinding& one) {
-      if (!one.manifest.has_value()) return std::string("no image (scratch)");
-      return one.reference + " (" + one.manifest->ToString() + ")";
+      return one.manifest.has_value() ? PinnedReference(one) : "no image (scratch)";
     };
     return Fail(ErrorCode::kInvalidArgument, directory + ": the container layer belongs to " +
                                                  name(*bound) + ", not to " + name(binding) +
-                                                 "; mount that image, or give another directory");
+                                                 "; mount the former, or give another directory");
   }
   if (!bound.has_value()) {
     LAYERFS_TRY_IN(names, NamesIn(base.get()), directory);

@@ -23,6 +23,9 @@ struct LayerBinding {
   std::string platform;
 };
 
+// The image that a layer is bound to, wherever its tag points by now; with its transport.
+std::string PinnedReference(const LayerBinding& binding);
+
 class ContainerLayer {
  public:
   // Makes the directory where it is missing or empty, else checks that it is bound to the same

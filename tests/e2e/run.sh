@@ -148,6 +148,27 @@ expect_contains "diff by name" "$("$LAYERFS" diff web)" "A /count"
 expect_error 3 "there is none" "$LAYERFS" rm web
 expect_nothing_left "rm"
 
+fact "a container starts again on its own image, wherever the tag points by now"
+convert "oci:$IMAGES/app:latest" moving
+"$LAYERFS" run --name old "oci:$WORK/moving:latest" sh -c 'test -e /new || echo old >>/state; cat /state' >/dev/null
+"$LAYERFS" run --name new "oci:$WORK/moving:latest" touch /new
+"$LAYERFS" commit -q new "oci:$WORK/moving:latest"
+expect_equal "another image by that tag" /new "$(run "oci:$WORK/moving:latest" ls /new)"
+expect_equal "the old one" "$(printf 'old\nold')" "$("$LAYERFS" start old)"
+layer=$("$LAYERFS" ps -a --json | jq -r '.[] | select(.name == "old").layer')
+mkdir -p "$WORK/mnt"
+expect_error "2" "belongs to oci:$WORK/moving@sha256:" \
+  "$LAYERFS" mount --container-layer "$layer" "oci:$WORK/moving:latest" "$WORK/mnt"
+"$LAYERFS" rm old new >/dev/null
+
+fact "stop and --rm together leave nothing and say nothing"
+for i in 1 2 3 4 5 6; do
+  "$LAYERFS" run -d --rm --name "passing-$i" "$I" sleep 60 >/dev/null
+  expect_equal "what stop says" "passing-$i" "$("$LAYERFS" stop -t 5 "passing-$i" 2>&1)"
+done
+wait_until 5 test -z "$("$LAYERFS" ps -aq)" || fail "left: $("$LAYERFS" ps -a)"
+expect_nothing_left "stop with --rm"
+
 fact "in the background: its name, logs, and the stop signal"
 loop='echo started; echo wrong >&2; trap "echo asked; exit 3" TERM; while :; do sleep 0.1; done'
 has_said() { [[ $("$LAYERFS" logs back) == *$1* ]]; }

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <ctime>
 
+#include "fs/container_layer.h"
 #include "index/base/file.h"
 #include "index/base/log.h"
 #include "tools/run/container_store.h"
@@ -48,10 +49,11 @@ Status CheckTerminal(const RunOptions& options) {
 class ContainerRun {
  public:
   ContainerRun(const ContainerStore& store, LockedContainer& container, std::string program,
-               RunHooks hooks)
+               bool is_new, RunHooks hooks)
       : store_(store),
         container_(container),
         program_(std::move(program)),
+        is_new_(is_new),
         hooks_(std::move(hooks)) {}
 
   Result<BundleEnd> Run(const RunOptions& options) {
@@ -77,13 +79,26 @@ class ContainerRun {
     mount_options.words = record.mount_words;
     mount_options.words.insert(mount_options.words.end(), {"-o", kMountOptions});
     mount_options.words.insert(mount_options.words.end(), {"--container-layer", record.layer});
-    mount_options.image = record.image;
+    LAYERFS_TRY(image, ImageToMount());
+    mount_options.image = image;
     mount_options.mount_point = container_.root();
     LAYERFS_TRY(mount, MountProcess::Start(mount_options));
     Result<BundleEnd> end = RunOn(mount, options);
     const Status unmounted = mount.End();
     if (!unmounted.has_value()) LogWarning(unmounted.error().context);
     return end;
+  }
+
+  // That of its first run: the tag may be another's by now. Who names an image and a layer that is
+  // there already means both.
+  Result<std::string> ImageToMount() const {
+    const ContainerRecord& record = container_.record();
+    if (is_new_) return record.image;
+    const auto bound = ContainerLayer::ReadBinding(record.layer);
+    if (bound.has_value()) return PinnedReference(*bound);
+    // It has never been mounted.
+    if (bound.error().code == ErrorCode::kNotFound) return record.image;
+    return Fail(bound.error());
   }
 
   Result<BundleEnd> RunOn(const MountProcess& mount, const RunOptions& options) {
@@ -102,6 +117,7 @@ class ContainerRun {
   const ContainerStore& store_;
   LockedContainer& container_;
   const std::string program_;
+  const bool is_new_;
   const RunHooks hooks_;
 };
 
@@ -110,7 +126,7 @@ class ContainerRun {
 Result<BundleEnd> RunAndEnd(const ContainerStore& store, LockedContainer& container,
                             const RunOptions& options, const std::string& program, bool is_new,
                             const RunHooks& hooks = {}) {
-  Result<BundleEnd> end = ContainerRun(store, container, program, hooks).Run(options);
+  Result<BundleEnd> end = ContainerRun(store, container, program, is_new, hooks).Run(options);
   if (!end.has_value() && is_new) {
     ContainerRecord record = container.record();
     record.remove = true;
