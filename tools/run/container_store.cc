@@ -32,6 +32,9 @@ constexpr uint64_t kMaxRecordBytes = uint64_t{4} << 20;
 constexpr auto kKillWait = std::chrono::seconds(20);
 constexpr auto kKillPoll = std::chrono::milliseconds(20);
 
+// Begins no container's name.
+constexpr char kRemovedPrefix[] = ".removed-";
+
 Result<UniqueFd> LockFile(const std::string& path, int operation) {
   LAYERFS_TRY(fd, OpenFile(path, O_RDWR | O_CREAT, 0600));
   while (::flock(fd.get(), operation) != 0) {
@@ -218,7 +221,11 @@ Status LockedContainer::Remove() {
   // The mount point's removal fails where something is mounted on it still: nothing of an image or
   // a volume is ever removed through it.
   if (Exists(root()) && ::rmdir(root().c_str()) != 0) return FailErrno(root(), errno);
-  return RemoveAll(directory_);
+  // Under another name first: who looks whether it still runs makes a lock file in it.
+  const std::string& unique = record_.id.empty() ? std::to_string(::getpid()) : record_.id;
+  const std::string removed = state_ + "/containers/" + kRemovedPrefix + unique;
+  if (::rename(directory_.c_str(), removed.c_str()) != 0) return FailErrno(directory_, errno);
+  return RemoveAll(removed);
 }
 
 Result<ContainerStore> ContainerStore::Open(const std::string& directory) {
@@ -336,7 +343,8 @@ Result<std::vector<std::string>> ContainerStore::Names() const {
   std::error_code error;
   for (auto it = std::filesystem::directory_iterator(directory_ + "/containers", error);
        !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-    names.push_back(it->path().filename().string());
+    std::string name = it->path().filename().string();
+    if (!name.starts_with(kRemovedPrefix)) names.push_back(std::move(name));
   }
   if (error) return FailErrno(directory_ + "/containers", error.value());
   std::ranges::sort(names);
@@ -359,8 +367,21 @@ Result<std::vector<ContainerStore::Listed>> ContainerStore::List() const {
   return list;
 }
 
+// What somebody was killed while removing.
+void ContainerStore::FinishRemovals() const {
+  std::error_code error;
+  for (auto it = std::filesystem::directory_iterator(directory_ + "/containers", error);
+       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    std::error_code ignored;  // Who removes it may be at work still.
+    if (it->path().filename().string().starts_with(kRemovedPrefix)) {
+      std::filesystem::remove_all(it->path(), ignored);
+    }
+  }
+}
+
 void ContainerStore::CleanUp() const {
   const auto store_lock = LockFile(directory_ + "/lock", LOCK_EX);
+  FinishRemovals();
   const auto names = Names();
   if (!store_lock.has_value() || !names.has_value()) return;
   for (const std::string& name : *names) {

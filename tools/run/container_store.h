@@ -113,6 +113,7 @@ class ContainerStore {
  private:
   explicit ContainerStore(std::string directory) : directory_(std::move(directory)) {}
   std::string ContainerDirectory(const std::string& name) const;
+  void FinishRemovals() const;
   Result<std::vector<std::string>> Names() const;
   Result<LockedContainer> LockUnder(const UniqueFd& store_lock, const std::string& name) const;
 
