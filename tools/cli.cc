@@ -132,7 +132,7 @@ Status StartLog(const LogOptions& log) {
 int RunCommand(Entry& entry, const LogOptions& log, CommandIo& io) {
   const auto report = [&](const Error& error) {
     std::fprintf(io.err, "%s: %s\n", CommandName(entry.app).c_str(),
-                 EscapeForTerminal(error.context).c_str());
+                 EscapeMessage(error.context).c_str());
     return static_cast<int>(ExitStatusOf(error.code));
   };
   const Status started = StartLog(log);

@@ -141,7 +141,7 @@ class RunCommand final : public Command {
     const int status = end.has_value() ? end->status : kNotRun;
     if (!end.has_value() || end->start_failure.has_value()) {
       daemon->ReportFailure(
-          EscapeForTerminal(end.has_value() ? *end->start_failure : end.error().context), status);
+          EscapeMessage(end.has_value() ? *end->start_failure : end.error().context), status);
     }
     return static_cast<ExitStatus>(status);
   }

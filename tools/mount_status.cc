@@ -56,7 +56,7 @@ Json FetchToJson(const SchedulerStatistics& fetch) {
           {"bytesByClass", classes},
           {"roundTripMs", fetch.round_trip_ms},
           {"bytesPerSecond", fetch.bytes_per_second},
-          {"lastError", EscapeForTerminal(fetch.last_error)}};
+          {"lastError", EscapeMessage(fetch.last_error)}};
 }
 
 Json StartupToJson(const StartupPack* pack) {
@@ -79,7 +79,7 @@ Json FillToJson(const Fill* fill) {
                {"cachedBytes", progress.done_bytes},
                {"fetchedBytes", progress.fetched_bytes},
                {"failedChunks", progress.failed_chunks}};
-  if (progress.error.has_value()) json["error"] = EscapeForTerminal(progress.error->context);
+  if (progress.error.has_value()) json["error"] = EscapeMessage(progress.error->context);
   return json;
 }
 
@@ -184,7 +184,7 @@ void TraceLog::Note(const ReadReport& report) {
                {"size", report.size},
                {"class", report.waited ? "demand" : "cached"},
                {"waitUs", report.took.count()}};
-  if (report.error != nullptr) line["error"] = EscapeForTerminal(report.error->context);
+  if (report.error != nullptr) line["error"] = EscapeMessage(report.error->context);
   // One call, so that lines of several threads stay whole.
   std::fputs((line.dump() + "\n").c_str(), file_.get());
 }

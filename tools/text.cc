@@ -31,6 +31,23 @@ size_t PrintableLength(std::string_view bytes) {
   return length;
 }
 
+std::string Escape(std::string_view bytes, bool backslashes) {
+  std::string escaped;
+  while (!bytes.empty()) {
+    const size_t length = !backslashes && bytes[0] == '\\' ? 1 : PrintableLength(bytes);
+    if (length > 0) {
+      escaped += bytes.substr(0, length);
+      bytes.remove_prefix(length);
+      continue;
+    }
+    char text[8];
+    std::snprintf(text, sizeof text, "\\x%02x", static_cast<unsigned char>(bytes[0]));
+    escaped += text;
+    bytes.remove_prefix(1);
+  }
+  return escaped;
+}
+
 }  // namespace
 
 std::optional<NumberWithUnit> SplitNumber(std::string_view text) {
@@ -96,22 +113,8 @@ Result<std::chrono::milliseconds> ParseDuration(std::string_view text) {
               "duration \"" + std::string(text) + "\": write it as 60, 60s, 500ms, 2m or 1h");
 }
 
-std::string EscapeForTerminal(std::string_view bytes) {
-  std::string escaped;
-  while (!bytes.empty()) {
-    const size_t length = PrintableLength(bytes);
-    if (length > 0) {
-      escaped += bytes.substr(0, length);
-      bytes.remove_prefix(length);
-      continue;
-    }
-    char text[8];
-    std::snprintf(text, sizeof text, "\\x%02x", static_cast<unsigned char>(bytes[0]));
-    escaped += text;
-    bytes.remove_prefix(1);
-  }
-  return escaped;
-}
+std::string EscapeForTerminal(std::string_view bytes) { return Escape(bytes, true); }
+std::string EscapeMessage(std::string_view message) { return Escape(message, false); }
 
 size_t TextColumns(std::string_view text) {
   return static_cast<size_t>(std::ranges::count_if(

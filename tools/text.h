@@ -28,6 +28,8 @@ Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
 // Bytes that a terminal may not like (control characters, invalid UTF-8) and the backslash as \xNN,
 // so that a name from an image cannot drive the terminal. Reversible, so it serves JSON as well.
 std::string EscapeForTerminal(std::string_view bytes);
+// But for the backslash: a message may quote what is escaped already, or what a user is to type.
+std::string EscapeMessage(std::string_view message);
 // How many columns UTF-8 text takes, none of it wide or combining.
 size_t TextColumns(std::string_view text);
 // The words of `text`, in lines that end before column `width`; all but the first begin behind

@@ -184,8 +184,11 @@ Result<std::pair<std::string, std::string>> ParseLabel(std::string_view text) {
 Result<std::optional<std::string>> ParseEnvironmentWord(std::string_view text,
                                                         const GetEnvironment& get) {
   const size_t equals = text.find('=');
-  if (text.empty() || equals == 0 || text.find('\0') != std::string_view::npos) {
+  if (text.empty() || equals == 0) {
     return Fail(ErrorCode::kInvalidArgument, "environment " + Quoted(text) + ": has no name");
+  }
+  if (text.find('\0') != std::string_view::npos) {
+    return Fail(ErrorCode::kInvalidArgument, "environment " + Quoted(text) + ": has a NUL byte");
   }
   if (equals != std::string_view::npos) return std::optional(std::string(text));
   const std::string name(text);
