@@ -62,7 +62,7 @@ import os, signal, sys, time
 def caught(number, frame):
     os.write(1, b"%d\\n" % number)
     if number == int(sys.argv[1]): os._exit(4)
-for number in (1, 2, 3, 10, 12, 15): signal.signal(number, caught)
+for number in (1, 2, 3, 10, 12, 15, 28): signal.signal(number, caught)
 os.write(1, b"ready\\n")
 while True: time.sleep(0.05)
 """
@@ -93,7 +93,7 @@ output, status = in_terminal(["-it"], ["sh", "-c", "trap 'exit 3' INT; echo read
                              [(b"ready", b"\x03")])
 check("status after ^C", 3, status)
 
-check("signals as they are", ([1, 2, 3, 12, 10], 4), under_signals([], 10, [1, 2, 3, 12, 10]))
+check("signals as they are", ([1, 2, 3, 12, 28, 10], 4), under_signals([], 10, [1, 2, 3, 12, 28, 10]))
 check("TERM as the stop signal", ([12], 4), under_signals(["--stop-signal", "USR2"], 12, [15]))
 check("a second TERM kills", ([15, None], 137), under_signals([], 99, [15, 15]))
 

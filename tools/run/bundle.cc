@@ -182,7 +182,10 @@ std::vector<std::string> MakeEnvironment(const ImageDefaults& image, const RunOp
                                          const EnvironmentFacts& facts) {
   std::vector<std::string> environment = {kDefaultPath, "HOSTNAME=" + facts.hostname};
   if (options.terminal) environment.emplace_back("TERM=xterm");
-  for (const std::string& word : image.environment) SetEnvironment(environment, word);
+  for (const std::string& word : image.environment) {
+    // As docker does; runc refuses a word without a value.
+    if (word.find('=') != std::string::npos) SetEnvironment(environment, word);
+  }
   for (const std::string& word : options.environment) SetEnvironment(environment, word);
   const bool has_home = std::ranges::any_of(
       environment, [](const std::string& word) { return NameOf(word) == "HOME"; });

@@ -201,8 +201,8 @@ class ForegroundContainer {
 
   void ForwardSignals() {
     while (const auto signal = signals_->Take()) {
-      if (*signal == SIGWINCH) {
-        if (master_.valid()) CopyWindowSize(master_.get());
+      if (*signal == SIGWINCH && master_.valid()) {
+        CopyWindowSize(master_.get());
       } else if (*signal == SIGTERM) {
         Send(asked_to_stop_ ? SIGKILL : run_.stop_signal);
         asked_to_stop_ = true;

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Environment, LaterValuesTakeThePlaceOfEarlierOnes) {
   ImageDefaults image;
-  image.environment = {"PATH=/image", "A=image", "B=image"};
+  image.environment = {"PATH=/image", "A=image", "B=image", "WITHOUT"};
   RunOptions options;
   options.environment = {"A=caller", "C=caller", "C=again"};
   EXPECT_EQ(
