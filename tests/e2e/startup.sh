@@ -179,11 +179,19 @@ expect_equal "config" "$(manifest_of "$IMAGES/app" | jq -r .config.digest)" "$(m
 podman --root "$WORK/p" --runroot "$WORK/r" pull -q --tls-verify=false "${SOURCE#docker://}" >/dev/null
 podman --root "$WORK/p" --runroot "$WORK/r" rmi -a -f >/dev/null
 
-fact "containerd pulls it"
+fact "containerd pulls it, and imports again what it exports"
 start_containerd
 ctr -a "$WORK/ctd/socket" images pull --plain-http "${SOURCE#docker://}" >/dev/null
+ctr -a "$WORK/ctd/socket" images export "$WORK/exported.tar" "${SOURCE#docker://}"
+ctr -a "$WORK/ctd/socket" images import --base-name imported "$WORK/exported.tar" >/dev/null
 kill "$CONTAINERD"
 wait "$CONTAINERD" || true
+
+fact "copied to a layout, a registry and a layout again, it is the same"
+for from_to in "$SOURCE oci:$WORK/all:x" "oci:$WORK/all:x docker://$REGISTRY/test/app:all" "docker://$REGISTRY/test/app:all oci:$WORK/all-again:x"; do
+  skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false ${from_to}
+done
+diff -r "$WORK/all" "$WORK/all-again"
 
 fact "a copy by skopeo keeps the pack, whatever that drops of the index"
 skopeo copy -q --all --src-tls-verify=false --dest-tls-verify=false "$SOURCE" "docker://$REGISTRY/test/app:copied"
