@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -21,58 +20,22 @@
 #include "index/base/json.h"
 #include "index/base/log.h"
 #include "tools/run/child_process.h"
+#include "tools/run/private_mounts.h"
 
 namespace layerfs {
 namespace {
 
 constexpr char kUnifiedCgroups[] = "/sys/fs/cgroup/unified";
 
-// crun refuses machines that have version 2 control groups beside version 1. For as long as this
-// lives, this thread and what it starts have a mount namespace without them; what is mounted
-// outside is seen here as well.
-class LegacyCgroupView {
- public:
-  static Result<LegacyCgroupView> Enter() {
-    LegacyCgroupView view;
-    LAYERFS_TRY(outside, OpenFile("/proc/thread-self/ns/mnt", O_RDONLY));
-    LAYERFS_TRY(directory, OpenFile(".", O_PATH | O_DIRECTORY));
-    view.outside_ = std::move(outside);
-    view.directory_ = std::move(directory);
-    if (::unshare(CLONE_NEWNS) != 0) return FailErrno("a mount namespace for crun", errno);
-    view.inside_ = true;
-    if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0 ||
-        ::umount2(kUnifiedCgroups, MNT_DETACH) != 0) {
-      return Fail(ErrorCode::kUnsupported,
-                  std::string("crun refuses machines that have ") + kUnifiedCgroups +
-                      ", and it cannot be hidden from it here; install runc, or boot with "
-                      "systemd.unified_cgroup_hierarchy=1");
-    }
-    return view;
-  }
-  LegacyCgroupView(LegacyCgroupView&& other) noexcept
-      : outside_(std::move(other.outside_)),
-        directory_(std::move(other.directory_)),
-        inside_(std::exchange(other.inside_, false)) {}
-  LegacyCgroupView& operator=(LegacyCgroupView&& other) noexcept {
-    std::swap(outside_, other.outside_);
-    std::swap(directory_, other.directory_);
-    std::swap(inside_, other.inside_);
-    return *this;
-  }
-  ~LegacyCgroupView() {
-    if (!inside_) return;
-    if (::setns(outside_.get(), CLONE_NEWNS) != 0 || ::fchdir(directory_.get()) != 0) {
-      LogWarning(ErrnoError("the way back from crun's mount namespace", errno).context);
-    }
-  }
-
- private:
-  LegacyCgroupView() = default;
-
-  UniqueFd outside_;
-  UniqueFd directory_;  // going back leaves one at the root
-  bool inside_ = false;
-};
+// crun refuses machines that have version 2 control groups beside version 1: it gets to see none.
+Result<PrivateMounts> EnterLegacyCgroupView() {
+  auto mounts = PrivateMounts::Enter();
+  if (mounts.has_value() && ::umount2(kUnifiedCgroups, MNT_DETACH) == 0) return mounts;
+  return Fail(ErrorCode::kUnsupported,
+              std::string("crun refuses machines that have ") + kUnifiedCgroups +
+                  ", and it cannot be hidden from it here; install runc, or boot with "
+                  "systemd.unified_cgroup_hierarchy=1");
+}
 
 constexpr uint64_t kMaxLogBytes = uint64_t{1} << 20;
 
@@ -164,10 +127,10 @@ Result<int> Runtime::Call(const std::vector<std::string>& arguments, const Stdio
   options.arguments.insert(options.arguments.end(), arguments.begin(), arguments.end());
   options.descriptors = {{stdio.in, 0}, {stdio.out, 1}, {stdio.err, 2}};
   const bool is_crun = program_.substr(program_.rfind('/') + 1) == "crun";
-  std::optional<LegacyCgroupView> view;
+  std::optional<PrivateMounts> view;
   if (is_crun && DetectCgroups() == CgroupMode::kHybrid) {
-    LAYERFS_TRY(entered, LegacyCgroupView::Enter());
-    view = std::move(entered);
+    LAYERFS_TRY(entered, EnterLegacyCgroupView());
+    view.emplace(std::move(entered));
   }
   LAYERFS_TRY(child, ChildProcess::Start(options));
   return child.Wait();
