@@ -107,6 +107,8 @@ class MountCommand final : public Command {
   void DeclareForOurselves(CLI::App& app) {
     app.add_option("--report-fd", options_.report_fd, "Tell the image's config once it is mounted")
         ->group("");
+    app.add_option("--lifeline-fd", options_.lifeline_fd, "End with whoever has the other end")
+        ->group("");
     app.add_option("--record", options_.record,
                    "Write what is read to a trace when it is unmounted")
         ->group("");

@@ -21,6 +21,7 @@
 #include "fs/startup_phase.h"
 #include "fs/startup_pusher.h"
 #include "index/base/log.h"
+#include "tools/run/lifeline.h"
 #include "tools/startup/access_recorder.h"
 
 namespace layerfs {
@@ -62,6 +63,7 @@ Status MountServer::Serve() {
   // one for nearly each thread else, each keeps what it once needed.
   ::mallopt(M_ARENA_MAX, kHeaps);
   RaiseLimits();
+  if (options_.lifeline_fd >= 0) LAYERFS_CHECK_OK(EndWithLifeline(options_.lifeline_fd));
   return target_.image.has_value() ? ServeImage() : ServeDirectories();
 }
 

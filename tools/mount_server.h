@@ -25,8 +25,9 @@ struct MountServerOptions {
   bool no_startup = false;
   bool referrers = false;
   int report_fd = -1;  // gets the image's config once the mount answers (tools/run/mount_process.h)
-  std::string record;  // a trace of what is read goes there; empty: none
-  std::string events;  // what happened when goes there, as lines of JSON; empty: nowhere
+  int lifeline_fd = -1;  // the mount ends with it (tools/run/lifeline.h)
+  std::string record;    // a trace of what is read goes there; empty: none
+  std::string events;    // what happened when goes there, as lines of JSON; empty: nowhere
   ImageOptionWords image;
   ServiceOptions services;
   MountWatchWords watch;

@@ -69,20 +69,6 @@ wait $!
 [[ -p $WORK/pipe.trace ]] || fail "the pipe is gone"
 rm "$WORK/no.trace" "$WORK"/{link,target,pipe}.trace
 
-fact "a recording that a signal ends leaves nothing"
-"$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" -- /bin/sleep 1000 2>/dev/null &
-recording=$!
-place() { awk -v source="oci:$WORK/app:latest" '$1 == source { print $2 }' /proc/self/mounts; }
-is_recording() { [[ -n $(place) ]]; }
-wait_until 20 is_recording
-at=$(place)
-kill "$recording"
-code=0
-wait "$recording" || code=$?
-expect_equal "status" 143 "$code"
-[[ ! -e ${at%/*} ]] || fail "${at%/*} is left"
-[[ ! -e $WORK/no.trace ]] || fail "there is a trace"
-
 fact "a trace merged with itself stays the same"
 "$LAYERFS" trace merge "$WORK/app.trace" "$WORK/app.trace" -o "$WORK/merged.trace"
 diff <(grep -v '^#' "$WORK/app.trace") <(grep -v '^#' "$WORK/merged.trace")

@@ -228,7 +228,9 @@ Result<TaskSpec> StartupBench::CopyTree(const MountProcess& mount, const std::st
                                         const std::string& tree) {
   LAYERFS_CHECK_OK(RunProgram({"cp", "-a", mount_point + "/.", tree}, scratch_ + "/unpack.log",
                               options_.timeout));
-  return TaskSpec::Make(mount.image_config(), options_.command, tree);
+  LAYERFS_TRY(spec, TaskSpec::Make(mount.image_config(), options_.command, tree));
+  spec.scratch = scratch_ + "/task";
+  return spec;
 }
 
 Result<MountProcess> StartupBench::Mount(const std::string& image, const std::string& mount_point,

@@ -5,10 +5,12 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "index/base/error.h"
+#include "index/base/file.h"
 #include "index/base/json.h"
 #include "tools/run/child_process.h"
 
@@ -23,8 +25,10 @@ class MountProcess {
     std::vector<std::string> words;  // options of `layerfs mount`
     std::string image;
     std::string mount_point;
-    // Out of reach of the terminal's signals; else it ends with them, as its starter does.
-    bool own_session = true;
+    // It ends with its starter, however that ends; else it goes on.
+    bool ends_with_starter = false;
+    // Looked at while the mount is not there: true ends the process, and Start with kCancelled.
+    std::function<bool()> is_cancelled;
   };
   static Result<MountProcess> Start(const Options& options);
 
@@ -36,12 +40,14 @@ class MountProcess {
   Status End(std::chrono::milliseconds patience = {});
 
  private:
-  MountProcess(ChildProcess process, std::string mount_point, Json config)
+  MountProcess(ChildProcess process, UniqueFd lifeline, std::string mount_point, Json config)
       : process_(std::move(process)),
+        lifeline_(std::move(lifeline)),
         mount_point_(std::move(mount_point)),
         config_(std::move(config)) {}
 
   ChildProcess process_;
+  UniqueFd lifeline_;
   std::string mount_point_;
   Json config_;
 };

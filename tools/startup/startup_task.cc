@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,10 +64,11 @@ void EnterDirectory(const std::string& path) {
   if (::chdir(path.c_str()) != 0) Die(path.c_str());
 }
 
-void EnterRoot(const TaskSpec& spec, const std::string& scratch) {
+void EnterRoot(const TaskSpec& spec) {
   // What is unmounted outside goes here too: nobody else's mount is to outlive its time because of
   // us.
   if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) Die("mount namespace");
+  const std::string& scratch = spec.scratch;
   Mount("tmpfs", scratch, "tmpfs", 0, "mode=755");
   const std::string upper = scratch + "/upper";
   const std::string work = scratch + "/work";
@@ -102,18 +104,29 @@ void BecomeUser(const ImageUser& user) {
   Die(arguments[0]);
 }
 
-// The middle process: it makes the namespaces, and its child is their first process.
-[[noreturn]] void RunInNamespaces(const TaskSpec& spec, const std::string& scratch) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+// Until the process has ended, or the lifeline, which ends it.
+void WaitFor(pid_t process, int lifeline) {
+  const UniqueFd ended(static_cast<int>(::syscall(SYS_pidfd_open, process, 0)));
+  pollfd polled[] = {{ended.get(), POLLIN, 0}, {lifeline, POLLIN, 0}};
+  while (::poll(polled, 2, -1) < 0 && errno == EINTR) {
+  }
+  if (polled[0].revents == 0) ::kill(process, SIGKILL);
+}
+
+// The middle process: it makes the namespaces, and its child is their first process, whose end is
+// that of all in them.
+[[noreturn]] void RunInNamespaces(const TaskSpec& spec, int lifeline) {
+  ::setsid();  // A terminal's signals are for who has started us.
   if (::unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS) != 0) Die("namespaces");
   const pid_t first = ::fork();
   if (first < 0) Die("fork");
   if (first == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    EnterRoot(spec, scratch);
+    EnterRoot(spec);
     BecomeUser(spec.user);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Another user loses it.
     Execute(spec);
   }
+  WaitFor(first, lifeline);
   int status = 0;
   while (::waitpid(first, &status, 0) < 0 && errno == EINTR) {
   }
@@ -142,20 +155,20 @@ Result<TaskSpec> TaskSpec::Make(const Json& config, const std::vector<std::strin
   return spec;
 }
 
-StartupTask::StartupTask(int pid, UniqueFd output, std::string scratch)
-    : pid_(pid), output_(std::move(output)), scratch_(std::move(scratch)) {}
+StartupTask::StartupTask(int pid, UniqueFd output, UniqueFd lifeline)
+    : pid_(pid), output_(std::move(output)), lifeline_(std::move(lifeline)) {}
 
 StartupTask::~StartupTask() { Stop(); }
 
 Result<std::unique_ptr<StartupTask>> StartupTask::Start(const TaskSpec& spec) {
-  std::string scratch = "/tmp/layerfs-task.XXXXXX";
-  if (::mkdtemp(scratch.data()) == nullptr) return FailErrno(scratch, errno);
-  return Fork(scratch, [&] { RunInNamespaces(spec, scratch); });
+  LAYERFS_TRY(lifeline, Lifeline::Make());
+  const int watched = lifeline.watched.get();
+  return Fork(std::move(lifeline), [&] { RunInNamespaces(spec, watched); });
 }
 
 Result<std::unique_ptr<StartupTask>> StartupTask::StartProgram(
     const std::vector<std::string>& words) {
-  return Fork("", [&] {
+  return Fork({}, [&] {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     std::vector<char*> arguments;
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -165,7 +178,7 @@ Result<std::unique_ptr<StartupTask>> StartupTask::StartProgram(
   });
 }
 
-Result<std::unique_ptr<StartupTask>> StartupTask::Fork(const std::string& scratch,
+Result<std::unique_ptr<StartupTask>> StartupTask::Fork(Lifeline lifeline,
                                                        const std::function<void()>& run) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return FailErrno("pipe", errno);
@@ -182,10 +195,12 @@ Result<std::unique_ptr<StartupTask>> StartupTask::Fork(const std::string& scratc
     sigset_t none;
     ::sigemptyset(&none);
     ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+    lifeline.held.Reset();
     run();
     std::_Exit(125);
   }
-  return std::unique_ptr<StartupTask>(new StartupTask(pid, std::move(read_end), scratch));
+  return std::unique_ptr<StartupTask>(
+      new StartupTask(pid, std::move(read_end), std::move(lifeline.held)));
 }
 
 bool StartupTask::TakeLines(std::vector<std::string>& lines, std::chrono::milliseconds wait) {
@@ -238,13 +253,11 @@ Status StartupTask::WaitReady(const ReadyCondition& condition, std::chrono::mill
 
 void StartupTask::Stop() {
   if (pid_ > 0) {
-    // The middle process's death takes the namespace's first process, and that all others.
-    ::kill(pid_, SIGKILL);
+    if (!lifeline_.valid()) ::kill(pid_, SIGKILL);
+    lifeline_.Reset();
     ::waitpid(pid_, nullptr, 0);
     pid_ = -1;
   }
-  // Nothing is mounted on it out here.
-  if (!scratch_.empty()) ::rmdir(scratch_.c_str());
 }
 
 }  // namespace layerfs

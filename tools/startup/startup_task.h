@@ -15,12 +15,14 @@
 #include "index/base/file.h"
 #include "index/base/json.h"
 #include "tools/run/image_user.h"
+#include "tools/run/lifeline.h"
 #include "tools/startup/ready_condition.h"
 
 namespace layerfs {
 
 struct TaskSpec {
   std::string root;
+  std::string scratch;  // a directory to mount the scratch layer on, out of sight; made if missing
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
   std::string directory = "/";
@@ -43,20 +45,21 @@ class StartupTask {
   // Waits until it is ready. kTimeout; kCancelled, with its last words, where it ended first, and
   // where a signal waits to end this process (ending_signals.h).
   Status WaitReady(const ReadyCondition& condition, std::chrono::milliseconds timeout);
-  // Ends all of its processes and removes its scratch layer.
+  // Ends all of its processes; its scratch layer goes with them. So does our own end, by any means.
   void Stop();
 
  private:
-  StartupTask(int pid, UniqueFd output, std::string scratch);
-  // `run` becomes the new process, its output ours to read.
-  static Result<std::unique_ptr<StartupTask>> Fork(const std::string& scratch,
+  StartupTask(int pid, UniqueFd output, UniqueFd lifeline);
+  // `run` becomes the new process, its output ours to read. Where it watches `lifeline`, it ends
+  // with that; else it is killed.
+  static Result<std::unique_ptr<StartupTask>> Fork(Lifeline lifeline,
                                                    const std::function<void()>& run);
   // What it has said since the last call, by line; false once it has ended.
   bool TakeLines(std::vector<std::string>& lines, std::chrono::milliseconds wait);
 
   int pid_;
   UniqueFd output_;
-  std::string scratch_;
+  UniqueFd lifeline_;
   std::string partial_line_;
   std::string last_words_;
 };
