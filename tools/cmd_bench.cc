@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -17,6 +16,7 @@
 #include "tools/bench/startup_bench.h"
 #include "tools/command.h"
 #include "tools/output_file.h"
+#include "tools/startup/scratch_directory.h"
 #include "tools/startup/trace_files.h"
 #include "tools/text.h"
 
@@ -98,14 +98,12 @@ class BenchCommand final : public Command {
 
   Result<ExitStatus> Run(CommandIo& io) override {
     LAYERFS_CHECK_OK(Check());
-    std::string scratch = directory_ + "/layerfs-bench.XXXXXX";
-    if (::mkdtemp(scratch.data()) == nullptr) return FailErrno(scratch, errno);
-    bench_.scratch = scratch;
+    LAYERFS_TRY(scratch, ScratchDirectory::Make("layerfs-bench", directory_));
+    for (const std::string& name : scratch.swept()) RemoveControlGroups(name);
+    bench_.scratch = scratch.path();
     const Result<int> status =
         RunEnclosed(EngineRunDirectories(), [&] { return static_cast<int>(Measure(io)); });
-    RemoveControlGroups(std::filesystem::path(scratch).filename().string());
-    std::error_code ignored;
-    std::filesystem::remove_all(scratch, ignored);
+    RemoveControlGroups(std::filesystem::path(scratch.path()).filename().string());
     if (!status.has_value()) return Fail(status.error());
     return static_cast<ExitStatus>(*status);
   }

@@ -65,11 +65,11 @@ for signal in INT TERM KILL; do
   kill -"$signal" "${PIDS[-1]}"
   wait "${PIDS[-1]}" || code=$?
   ((code > 128)) || fail "exit status $code"
-  # Nobody is left to remove what lies on the disk: only what runs has to end by itself.
+  # Nobody is left to remove what lies on the disk: what runs ends by itself, the next one does the rest.
   if [[ $signal == KILL ]]; then
     wait_until 10 no_process_left || fail "processes are left"
-    rm -rf "$WORK/bench" && mkdir "$WORK/bench"
-    find /sys/fs/cgroup -depth -type d -path '*/layerfs-bench*' -exec rmdir {} + 2>/dev/null || true
+    [[ -n $(ls -A "$WORK/bench") ]] || fail "nothing is left to be removed; the test is blind"
+    bench "oci:$WORK/nowhere:latest" >/dev/null 2>&1 || true
   fi
   expect_nothing_left "SIG$signal"
 done

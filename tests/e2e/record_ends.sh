@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # How a recording ends before it is through: by signals, at any moment, and by SIGKILL. Nothing that
-# it has started is left.
+# it has started is left, and what a killed one leaves on the disk goes with the next.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 require_root
@@ -63,6 +63,15 @@ for image in "$I" "oci:$WORK/lazy-user:latest"; do
   start_task "$image"
   expect_end KILL
 done
+
+fact "the next recording removes what a killed one has left, and nothing of one that lives"
+left=$AT
+[[ -d $left ]] || fail "nothing is left to be removed; the test is blind"
+start_task "$I"
+[[ ! -e $left ]] || fail "$left is left"
+"$LAYERFS" record "$I" -o "$WORK/app.trace" 2>/dev/null
+[[ -d $AT ]] || fail "the scratch directory of a recording that goes on was removed"
+expect_end TERM
 
 fact "another user's program ends with the recording, too"
 "$LAYERFS" record "oci:$WORK/lazy-user:latest" --ready up -o "$WORK/user.trace" -- /bin/sh -c "echo up; exec $TASK" 2>/dev/null
