@@ -38,7 +38,7 @@ class ImageReader {
   // Ranges of the blobs, for mounting. Null where the place has none (docker-archive).
   virtual std::shared_ptr<BlobSource> blob_source() = 0;
   // Manifests of this artifact type that refer to the manifest `subject` (distribution-spec,
-  // "Listing Referrers"), the oldest first where the place tells. None where it knows no referrers.
+  // "Listing Referrers"), in any order. None where it knows no referrers.
   virtual Result<std::vector<Descriptor>> ReadReferrers(const Digest& /*subject*/,
                                                         const std::string& /*artifact_type*/) {
     return std::vector<Descriptor>();

@@ -366,8 +366,8 @@ struct Image::State {
       auto referrers = reader->ReadReferrers(manifest_digest, kStartupArtifactType);
       if (!referrers.has_value()) {
         LogWarning(reference.ToString() + ": no referrers: " + referrers.error().context);
-      } else if (!referrers->empty()) {
-        entry = referrers->back();  // The last one that was attached.
+      } else if (const Descriptor* const newest = NewestStartup(*referrers)) {
+        entry = *newest;
       }
     }
     if (!entry.has_value()) return std::nullopt;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/startup_artifact.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string>
+#include <utility>
 
+#include "index/base/rfc3339.h"
 #include "index/pack.h"
 
 namespace layerfs {
@@ -33,7 +36,7 @@ std::optional<HeadPlace> ParseHead(const std::string& text) {
 }  // namespace
 
 RawDocument MakeStartupManifest(const StartupReference& reference,
-                                const std::optional<Descriptor>& subject) {
+                                const std::optional<StartupReferrer>& referrer) {
   Manifest manifest;
   manifest.media_type = media_type::kOciManifest;
   manifest.artifact_type = kStartupArtifactType;
@@ -49,7 +52,10 @@ RawDocument MakeStartupManifest(const StartupReference& reference,
   pack.annotations[kStartupHeadAnnotation] =
       std::to_string(reference.head_size) + ":" + reference.head.ToString();
   manifest.layers.push_back(std::move(pack));
-  manifest.subject = subject;
+  if (referrer.has_value()) {
+    manifest.subject = referrer->subject;
+    manifest.annotations[kCreatedAnnotation] = FormatRfc3339(referrer->created_seconds);
+  }
   RawDocument document;
   document.raw = manifest.Encode();
   document.media_type = manifest.media_type;
@@ -93,6 +99,27 @@ const Descriptor* FindStartupEntry(const ImageIndex& index, const Digest& image)
     if (belongs != entry.annotations.end() && belongs->second == image.ToString()) return &entry;
   }
   return nullptr;
+}
+
+Descriptor StartupReferrerEntry(const RawDocument& manifest, const Digest& image,
+                                int64_t created_seconds) {
+  Descriptor entry = StartupEntry(manifest, image);
+  entry.platform.reset();
+  entry.annotations[kCreatedAnnotation] = FormatRfc3339(created_seconds);
+  return entry;
+}
+
+std::optional<int64_t> CreatedSeconds(const Descriptor& entry) {
+  const auto created = entry.annotations.find(kCreatedAnnotation);
+  if (created == entry.annotations.end()) return std::nullopt;
+  return ParseRfc3339(created->second);
+}
+
+const Descriptor* NewestStartup(std::span<const Descriptor> referrers) {
+  const auto newest = std::ranges::max_element(referrers, {}, [](const Descriptor& entry) {
+    return std::pair(CreatedSeconds(entry), entry.digest.Hex());
+  });
+  return newest != referrers.end() ? &*newest : nullptr;
 }
 
 }  // namespace layerfs

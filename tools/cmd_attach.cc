@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 
+#include "tools/build_time.h"
 #include "tools/command.h"
 #include "tools/image_options.h"
 #include "tools/startup/add_startup.h"
@@ -32,8 +33,12 @@ class AttachCommand final : public Command {
          "  (OCI 1.1, \"subject\"); where the registry does not list referrers, under the tag "
          "that\n"
          "  stands in for the list. The image, its digests, signatures and tags stay as they are.\n"
-         "  `layerfs mount --referrers` uses it. Where the image may change, `layerfs convert\n"
-         "  --trace` is better: it costs no round to find.",
+         "  `layerfs mount --referrers` uses it; of several, the newest. $SOURCE_DATE_EPOCH is "
+         "taken "
+         "as\n"
+         "  the time where it is set. Where the image may change, `layerfs convert --trace` is "
+         "better:\n"
+         "  it costs no round to find.",
          {"layerfs attach docker://127.0.0.1:5000/app:1 --trace app.trace"}});
     return app;
   }
@@ -52,10 +57,17 @@ class AttachCommand final : public Command {
     LAYERFS_TRY(traces, ReadTraces(traces_));
     add.traces = std::move(traces);
     add.as_referrer = true;
+    LAYERFS_TRY(now, BuildTimeSeconds());
+    add.created_seconds = now;
     LAYERFS_TRY(report, AddStartup(add, ImageContext{*stores, *scheduler, cache}));
-    std::fprintf(io.out, "%s  startup pack of %s attached\n",
-                 report.artifact.ToString().substr(0, 19).c_str(),
-                 FormatBytes(report.pack_bytes).c_str());
+    const auto name = [](const Digest& digest) { return digest.ToString().substr(0, 19); };
+    std::string text = name(report.artifact) + "  startup pack of " +
+                       FormatBytes(report.pack_bytes) +
+                       (report.was_there ? " is attached already" : " attached");
+    if (report.superseded.has_value() && !report.was_there) {
+      text += "; it supersedes " + name(*report.superseded);
+    }
+    std::fprintf(io.out, "%s\n", text.c_str());
     return ExitStatus::kSuccess;
   }
 

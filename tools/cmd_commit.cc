@@ -2,12 +2,11 @@
 // commit and diff: what a container layer holds, as an image and as a list.
 #include <sys/stat.h>
 
-#include <charconv>
 #include <cstdlib>
-#include <ctime>
 
 #include "fs/container_layer.h"
 #include "fs/file_reader.h"
+#include "tools/build_time.h"
 #include "tools/command.h"
 #include "tools/commit/commit_image.h"
 #include "tools/commit/layer_changes.h"
@@ -89,19 +88,6 @@ class LayerArgument {
   std::unique_ptr<FileReader> reader_;
 };
 
-// Reproducible builds say when it is.
-Result<int64_t> Now() {
-  const char* const epoch = std::getenv("SOURCE_DATE_EPOCH");
-  if (epoch == nullptr) return static_cast<int64_t>(std::time(nullptr));
-  const std::string_view text = epoch;
-  int64_t seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || seconds < 0) {
-    return Fail(ErrorCode::kInvalidArgument, "SOURCE_DATE_EPOCH: is no number of seconds");
-  }
-  return seconds;
-}
-
 class CommitCommand final : public Command {
  public:
   CLI::App* Declare(CLI::App& parent) override {
@@ -137,7 +123,7 @@ class CommitCommand final : public Command {
   Result<ExitStatus> Run(CommandIo& io) override {
     LAYERFS_TRY(destination, ImageReference::Parse(destination_));
     options_.destination = destination;
-    LAYERFS_TRY(now, Now());
+    LAYERFS_TRY(now, BuildTimeSeconds());
     options_.created = now;
     LAYERFS_TRY(layer, layer_.Open());
     LAYERFS_TRY(stores, layer_.services().Stores());

@@ -212,6 +212,38 @@ chroot "$M" /usr/bin/python3 /app/main.py | grep -q '"ready"'
 (($(requests GET /blobs/ | grep -c ' 200 ') == 1)) || fail "the pack was not used: $(requests GET /blobs/)"
 unmount_image "$M"
 
+fact "of several packs that were attached the newest counts, in whatever order they are listed"
+plain=docker://$REGISTRY/test/app:plain
+referrers=http://$REGISTRY/v2/test/app/manifests/$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "$plain" | tr : -)
+printf 'layerfs trace 1\nread /app/main.py 0\n' >"$WORK/small.trace"
+list_of() { curl -sf "$referrers" -H "Accept: $INDEX_TYPE"; }
+# The pack of the manifest DIGEST.
+pack_of() { curl -sf "http://$REGISTRY/v2/test/app/manifests/$1" -H "Accept: $MANIFEST_TYPE" | jq -r '.layers[0].digest'; }
+# expect_used PACK: by a cold mount, however the list is sorted.
+expect_used() {
+  local order
+  for order in . '.manifests |= reverse'; do
+    list_of | jq -c "$order" >"$WORK/list"
+    curl -sf -X PUT -H "Content-Type: $INDEX_TYPE" --data-binary @"$WORK/list" "$referrers"
+    forget_cache
+    forget_requests
+    mount_image "$plain" "$M" --referrers --fill off
+    [[ -n $(requests GET "/blobs/$1") ]] || fail "another pack was used: $(requests GET /blobs/)"
+    unmount_image "$M"
+  done
+}
+first=$(list_of | jq -r '.manifests[0].digest')
+said=$("$LAYERFS" attach "$plain" --trace "$WORK/small.trace")
+expect_contains "attach" "$said" "it supersedes ${first:0:19}"
+second=$(list_of | jq -r --arg first "$first" '.manifests[] | select(.digest != $first) | .digest')
+expect_used "$(pack_of "$second")"
+said=$("$LAYERFS" attach "$plain" --trace "$WORK/small.trace")
+expect_contains "attach" "$said" "${second:0:19}  startup pack of"
+expect_contains "attach" "$said" "is attached already"
+said=$("$LAYERFS" attach "$plain" --trace "$WORK/app.trace")
+expect_contains "attach" "$said" "it supersedes ${second:0:19}"
+expect_used "$(pack_of "$first")"
+
 fact "a pack whose bytes are not what was said is not used, and the mount goes on without"
 blob=$(jq -r .data <<<"$ENTRY" | base64 -d | jq -r '.layers[0].digest')
 path=$(find "$WORK/registry" -path "*/${blob#sha256:}/data")

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <ctime>
 #include <thread>
 #include <utility>
 
 #include "fetch/manifest.h"
+#include "index/base/rfc3339.h"
 #include "tools/commit/config_change.h"
 #include "tools/commit/layer_changes.h"
 #include "tools/commit/layer_tar.h"
@@ -20,16 +20,6 @@
 
 namespace layerfs {
 namespace {
-
-// RFC 3339, as configs have it.
-std::string TimeText(int64_t seconds) {
-  const auto time = static_cast<std::time_t>(seconds);
-  std::tm parts{};
-  ::gmtime_r(&time, &parts);
-  std::array<char, 32> text{};
-  std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text.data();
-}
 
 class NoProgress final : public ConvertProgress {
  public:
@@ -88,13 +78,13 @@ class Commit {
     }
     for (const char* member : kStaleMembers) config.erase(member);
     LAYERFS_CHECK_OK(ApplyConfigChanges(options_.changes, config["config"]));
-    config["created"] = TimeText(options_.created);
+    config["created"] = FormatRfc3339(options_.created);
     if (!options_.author.empty()) config["author"] = options_.author;
     return config;
   }
 
   void AddHistory(Json& config, bool empty) const {
-    Json entry = {{"created", TimeText(options_.created)}, {"created_by", "layerfs commit"}};
+    Json entry = {{"created", FormatRfc3339(options_.created)}, {"created_by", "layerfs commit"}};
     if (!options_.author.empty()) entry["author"] = options_.author;
     if (!options_.message.empty()) entry["comment"] = options_.message;
     if (empty) entry["empty_layer"] = true;

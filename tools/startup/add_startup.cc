@@ -6,6 +6,7 @@
 
 #include "fs/file_reader.h"
 #include "fs/startup_artifact.h"
+#include "index/base/log.h"
 #include "tools/convert/spool_file.h"
 
 namespace layerfs {
@@ -60,12 +61,84 @@ Result<RawDocument> WithStartup(Image& image, const RawDocument& root,
   return MakeIndexDocument(index);
 }
 
+struct Place {
+  ImageReader& reader;
+  ImageWriter& writer;
+};
+
+// The blobs of an artifact.
+Status WriteArtifactBlobs(ImageWriter& writer, const RawDocument& artifact, ByteSpan pack) {
+  LAYERFS_CHECK_OK_IN(WriteBytes(writer, pack), writer.name());
+  LAYERFS_TRY_IN(manifest, Manifest::Parse(artifact.raw), "startup artifact");
+  LAYERFS_CHECK_OK_IN(WriteBytes(writer, *manifest.config.data), writer.name());
+  return {};
+}
+
+// Into the image index.
+Status Enter(Image& image, const StartupReference& reference, const Place& place, ByteSpan pack,
+             AddStartupReport& report) {
+  const RawDocument artifact = MakeStartupManifest(reference, std::nullopt);
+  LAYERFS_CHECK_OK(WriteArtifactBlobs(place.writer, artifact, pack));
+  LAYERFS_TRY(root, place.reader.ReadRoot());
+  LAYERFS_CHECK_OK_IN(place.writer.WriteManifest(artifact), place.writer.name());
+  LAYERFS_TRY(index, WithStartup(image, root, artifact));
+  LAYERFS_CHECK_OK_IN(place.writer.WriteRoot(index), place.writer.name());
+  report.root = index.digest;
+  report.artifact = artifact.digest;
+  return {};
+}
+
 Descriptor SubjectOf(const Image& image) {
   Descriptor subject;
   subject.media_type = image.manifest().media_type;
   subject.digest = image.manifest_digest();
   subject.size = image.raw_manifest().size();
   return subject;
+}
+
+// The referrer that a mount would use by now.
+std::optional<Descriptor> FindAttached(const Image& image, ImageReader& reader) {
+  const auto referrers = reader.ReadReferrers(image.manifest_digest(), kStartupArtifactType);
+  if (!referrers.has_value()) {
+    LogWarning(image.reference().ToString() + ": no referrers: " + referrers.error().context);
+    return std::nullopt;
+  }
+  const Descriptor* const newest = NewestStartup(*referrers);
+  return newest != nullptr ? std::optional(*newest) : std::nullopt;
+}
+
+bool IsSamePack(const Descriptor& attached, const StartupReference& reference,
+                ImageReader& reader) {
+  const auto manifest = reader.ReadManifest(attached);
+  if (!manifest.has_value()) return false;
+  const auto parsed = ParseStartupManifest(manifest->raw, reference.image);
+  return parsed.has_value() && *parsed == reference;
+}
+
+Status Attach(const Image& image, const AddStartupOptions& options,
+              const StartupReference& reference, const Place& place, ByteSpan pack,
+              AddStartupReport& report) {
+  LAYERFS_TRY(root, place.reader.ReadRoot());
+  report.root = root.digest;
+  StartupReferrer referrer{SubjectOf(image), options.created_seconds};
+  if (const auto attached = FindAttached(image, place.reader)) {
+    report.superseded = report.artifact = attached->digest;
+    report.was_there = IsSamePack(*attached, reference, place.reader);
+    if (report.was_there) return {};
+    // Made elsewhere, by a clock that is ahead.
+    const auto created = CreatedSeconds(*attached);
+    if (created.has_value() && *created >= referrer.created_seconds) {
+      referrer.created_seconds = *created + 1;
+    }
+  }
+  const RawDocument artifact = MakeStartupManifest(reference, referrer);
+  LAYERFS_CHECK_OK(WriteArtifactBlobs(place.writer, artifact, pack));
+  const Descriptor entry =
+      StartupReferrerEntry(artifact, image.manifest_digest(), referrer.created_seconds);
+  LAYERFS_CHECK_OK_IN(place.writer.WriteReferrer(artifact, entry, referrer.subject),
+                      place.writer.name());
+  report.artifact = artifact.digest;
+  return {};
 }
 
 }  // namespace
@@ -88,27 +161,10 @@ Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const Imag
   reference.blob_size = built.blob.size();
   reference.head_size = built.head.EncodedSize();
   reference.head = Digest::Of(ByteSpan(built.blob).first(reference.head_size));
-  std::optional<Descriptor> subject;
-  if (options.as_referrer) subject = SubjectOf(*image);
-  const RawDocument artifact = MakeStartupManifest(reference, subject);
-  LAYERFS_CHECK_OK_IN(WriteBytes(*writer, built.blob), writer->name());
-  LAYERFS_TRY_IN(manifest, Manifest::Parse(artifact.raw), "startup artifact");
-  LAYERFS_CHECK_OK_IN(WriteBytes(*writer, *manifest.config.data), writer->name());
-
   AddStartupReport report;
-  LAYERFS_TRY(root, reader->ReadRoot());
-  if (options.as_referrer) {
-    Descriptor entry = StartupEntry(artifact, image->manifest_digest());
-    entry.platform.reset();
-    LAYERFS_CHECK_OK_IN(writer->WriteReferrer(artifact, entry, *subject), writer->name());
-    report.root = root.digest;
-  } else {
-    LAYERFS_CHECK_OK_IN(writer->WriteManifest(artifact), writer->name());
-    LAYERFS_TRY(index, WithStartup(*image, root, artifact));
-    LAYERFS_CHECK_OK_IN(writer->WriteRoot(index), writer->name());
-    report.root = index.digest;
-  }
-  report.artifact = artifact.digest;
+  LAYERFS_CHECK_OK(options.as_referrer
+                       ? Attach(*image, options, reference, {*reader, *writer}, built.blob, report)
+                       : Enter(*image, reference, {*reader, *writer}, built.blob, report));
   report.pack_bytes = built.blob.size();
   report.page_bytes = uint64_t{built.head.page_count} * kPackPageBytes;
   report.stored_page_bytes = built.stored_page_bytes;

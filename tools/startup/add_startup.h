@@ -19,13 +19,19 @@ struct AddStartupOptions {
   ImageOptions load;  // which image of an image index
   std::vector<Trace> traces;
   PackOptions pack;
-  // As an OCI 1.1 referrer; the image, its index and its tag stay as they are.
+  // As an OCI 1.1 referrer; the image, its index and its tag stay as they are. The time is that of
+  // its making, unless there is a newer one: it becomes the newest, which is the one that counts.
   bool as_referrer = false;
+  int64_t created_seconds = 0;
 };
 
 struct AddStartupReport {
   Digest root;      // of what the image's reference names now
   Digest artifact;  // the artifact's manifest
+  // Of a referrer: the one that has counted before, and whether that has the same pack, so that
+  // nothing was written.
+  std::optional<Digest> superseded;
+  bool was_there = false;
   uint64_t pack_bytes = 0;
   uint64_t page_bytes = 0;  // of the pages, decompressed
   uint64_t stored_page_bytes = 0;
