@@ -20,12 +20,14 @@ expect_nothing_left() {
   expect_equal "control groups left by $1" "" "$(find /sys/fs/cgroup -type d -name 'layerfs-bench*' 2>/dev/null)"
 }
 
-fact "all ways, as numbers and as a page that needs no network"
-bench "$I" --profile 1ms,1Gbit --against "$WAYS" --json --html "$WORK/report.html" >"$WORK/result.json" 2>"$WORK/talk" ||
+fact "all ways, as numbers and as a page that needs no network; of an image for several platforms, what a pull takes of it"
+bench "oci:$IMAGES/platforms:latest" --profile 1ms,1Gbit --against "$WAYS" --json --html "$WORK/report.html" >"$WORK/result.json" 2>"$WORK/talk" ||
   fail "bench: $(cat "$WORK/talk")"
 expect_equal "ways" "layerfs,$WAYS" "$(jq -r '[.[0].ways[].way] | join(",")' "$WORK/result.json")"
 jq -e 'all(.[0].ways[]; .ready_s > 0 and .limit_ratio > 0 and (.failures | length) == 0)' "$WORK/result.json" >/dev/null || fail "$(cat "$WORK/result.json")"
 jq -e '.[0] | .limit_s > .run_s and .page_stream_bytes > 0 and .image_bytes > .pack_bytes' "$WORK/result.json" >/dev/null || fail "$(cat "$WORK/result.json")"
+ours=$(skopeo inspect --raw "oci:$IMAGES/platforms:latest" | jq -r '.manifests[] | select(.platform.architecture == "amd64") | .digest')
+expect_equal "the image's bytes" "$(jq '[.layers[].size] | add' "$(blob "$IMAGES/platforms" "$ours")")" "$(jq '.[0].image_bytes' "$WORK/result.json")"
 of() { jq ".[0].ways[] | select(.way == \"$1\") | .samples[0].$2" "$WORK/result.json"; }
 (($(of layerfs link_bytes) < $(of overlayfs link_bytes))) || fail "a mount moved no less than a pull"
 (($(of podman link_bytes) >= $(jq '.[0].image_bytes' "$WORK/result.json"))) || fail "Podman's pull did not go through the link"

@@ -59,6 +59,7 @@ class StartupBench {
 
   Status StartRegistry();
   Result<Prepared> Prepare(size_t number);
+  Status CountImageBytes(Services& services, Prepared& prepared);
   Status Convert(const std::string& image, Services& services, Prepared& prepared);
   Status AddPack(const std::string& image, Services& services, Prepared& prepared);
   Status Unpack(Prepared& prepared);
