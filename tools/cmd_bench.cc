@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <system_error>
 #include <thread>
 
 #include "fetch/reference.h"
@@ -125,11 +124,7 @@ class BenchCommand final : public Command {
     }
     for (const std::string& image : bench_.images) LAYERFS_CHECK_OK(ImageReference::Parse(image));
     LAYERFS_CHECK_OK(ReadTraces(bench_.traces));
-    const std::filesystem::path report_directory = std::filesystem::path(html_).parent_path();
-    std::error_code ignored;
-    if (!report_directory.empty() && !std::filesystem::is_directory(report_directory, ignored)) {
-      return Fail(ErrorCode::kNotFound, "--html " + html_ + ": no such directory");
-    }
+    LAYERFS_CHECK_OK_IN(CheckOutputFile(html_), "--html");
     if (::geteuid() != 0) {
       return Fail(ErrorCode::kPermission, "the benchmark runs images' programs and needs root");
     }

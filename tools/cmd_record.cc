@@ -51,6 +51,7 @@ class RecordCommand final : public Command {
     LAYERFS_CHECK_OK(record_.ready.Check());
     LAYERFS_TRY_IN(timeout, ParseDuration(timeout_), "--timeout");
     record_.timeout = timeout;
+    LAYERFS_CHECK_OK_IN(CheckOutputFile(output_), "--output");
     LAYERFS_TRY(trace, RecordStartup(record_, options_));
     const std::string comment[] = {"recorded from " + record_.image + " until it was ready"};
     const std::string text = trace.Encode(comment);

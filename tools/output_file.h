@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A file that a user has named for a command's result.
-// Thread-safe: a function only.
+// Thread-safe: functions only.
 #pragma once
 
 #include <string>
@@ -13,5 +13,7 @@ namespace layerfs {
 // A regular file gets `data` all at once, or stays as it was; symlinks are followed. What is
 // something else, such as /dev/stdout or a pipe, is written to.
 Status WriteOutputFile(const std::string& path, ByteSpan data);
+// Before work that takes long: whether there is a directory for it.
+Status CheckOutputFile(const std::string& path);
 
 }  // namespace layerfs

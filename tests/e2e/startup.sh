@@ -45,6 +45,9 @@ loader=$(grep -nm1 'ld-linux' "$WORK/app.trace" | cut -d: -f1) program=$(grep -n
 fact "a start that fails leaves no trace"
 expect_error 1 "before it was ready" "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" -- /bin/false
 
+fact "a trace that cannot be written is told before anything runs"
+expect_error 3 "no such directory" "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/nowhere/app.trace" -- /bin/sh -c "echo it ran >&2"
+
 fact "a program is ready by a line that does not end, and a flood of output is borne"
 "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" --ready '^READY$' -- /bin/sh -c 'printf READY; sleep 60' 2>/dev/null
 "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" --ready READY -- /bin/sh -c 'printf READY' 2>/dev/null
