@@ -105,6 +105,7 @@ class ConvertCommand final : public Command {
     GiveLargeBlocksBack();
     ConvertOptions options;
     LAYERFS_CHECK_OK(ready_.Check());
+    if (record_) LAYERFS_CHECK_OK(CheckRecording(ready_));
     LAYERFS_TRY(source, ImageReference::Parse(source_));
     LAYERFS_TRY(destination, ImageReference::Parse(destination_));
     options.source = source;

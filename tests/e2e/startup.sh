@@ -48,6 +48,11 @@ expect_error 1 "before it was ready" "$LAYERFS" record "oci:$WORK/app:latest" -o
 fact "a trace that cannot be written is told before anything runs"
 expect_error 3 "no such directory" "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/nowhere/app.trace" -- /bin/sh -c "echo it ran >&2"
 
+fact "a page that somebody else serves is not taken for the program's"
+expect_error 1 "is served already" "$LAYERFS" record "oci:$WORK/app:latest" --ready-http "http://$REGISTRY/v2/" -o "$WORK/no.trace" -- /bin/sleep 60
+expect_error 1 "is served already" "$LAYERFS" convert --record --ready-http "http://$REGISTRY/v2/" "oci:$IMAGES/app:latest" "oci:$WORK/served:latest"
+[[ ! -e $WORK/served ]] || fail "it was converted before it was said"
+
 fact "a program is ready by a line that does not end, and a flood of output is borne"
 "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" --ready '^READY$' -- /bin/sh -c 'printf READY; sleep 60' 2>/dev/null
 "$LAYERFS" record "oci:$WORK/app:latest" -o "$WORK/no.trace" --ready READY -- /bin/sh -c 'printf READY' 2>/dev/null

@@ -388,6 +388,7 @@ Result<StartSample> StartupBench::RunWay(const std::string& way, const Prepared&
 Status StartupBench::MeasureLocal(Prepared& prepared) {
   std::vector<double> seconds;
   for (int run = -1; run < options_.runs; ++run) {
+    LAYERFS_CHECK_OK(options_.ready.CheckNotYet());
     LAYERFS_TRY_IN(sample, RunLocal(prepared), "the local copy");
     if (run >= 0) seconds.push_back(sample.ready);
   }
@@ -397,7 +398,8 @@ Status StartupBench::MeasureLocal(Prepared& prepared) {
 
 void StartupBench::RunOnce(int run, const Prepared& prepared, ImageResult& result,
                            WaySamples& way) {
-  Result<StartSample> sample = RunWay(way.way, prepared);
+  const Status quiet = options_.ready.CheckNotYet();
+  Result<StartSample> sample = quiet.has_value() ? RunWay(way.way, prepared) : Fail(quiet.error());
   char text[160];
   std::snprintf(text, sizeof text, "%-12s %-10s run %d: ", result.profile.c_str(), way.way.c_str(),
                 run + 1);

@@ -85,6 +85,13 @@ Status ReadyCondition::Check() {
   return {};
 }
 
+Status ReadyCondition::CheckNotYet() const {
+  if (http.empty() || !IsServed(http)) return {};
+  return Fail(ErrorCode::kBusy, "--ready-http " + http +
+                                    ": is served already, before the image's program runs; end "
+                                    "what serves it, or take another port");
+}
+
 bool IsServed(const std::string& url) {
   const auto place = ParseUrl(url);
   if (!place.has_value()) return false;

@@ -19,6 +19,9 @@ struct ReadyCondition {
   void Declare(CLI::App& app);
   // At most one may be given; none is `exit`.
   Status Check();
+  // Before the task is started: that its page is not served already, by another program or by a
+  // task before it that is not gone. It would be ready before it runs.
+  Status CheckNotYet() const;
 };
 
 // One attempt: whether the URL is served. Never blocks longer than a second.

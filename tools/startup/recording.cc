@@ -27,10 +27,15 @@ Status RunUntilReady(const RecordOptions& options, const Json& config, const std
 
 }  // namespace
 
-Result<Trace> RecordStartup(const RecordOptions& options, const ServiceOptions& services) {
+Status CheckRecording(const ReadyCondition& ready) {
   if (::geteuid() != 0) {
     return Fail(ErrorCode::kPermission, "recording runs the image's program and needs root");
   }
+  return ready.CheckNotYet();
+}
+
+Result<Trace> RecordStartup(const RecordOptions& options, const ServiceOptions& services) {
+  LAYERFS_CHECK_OK(CheckRecording(options.ready));
   const EndingSignals ending;
   LAYERFS_TRY(scratch, ScratchDirectory::Make("layerfs-record"));
   // Else every namespace that is made in the meantime would keep the mount, and we wait for it.

@@ -23,6 +23,8 @@ struct RecordOptions {
   std::chrono::milliseconds timeout{300'000};
 };
 
+// Whether that may be and can tell anything, for who has much to do before.
+Status CheckRecording(const ReadyCondition& ready);
 Result<Trace> RecordStartup(const RecordOptions& options, const ServiceOptions& services);
 
 }  // namespace layerfs
