@@ -68,6 +68,7 @@ class AttachCommand final : public Command {
       text += "; it supersedes " + name(*report.superseded);
     }
     std::fprintf(io.out, "%s\n", text.c_str());
+    WarnOfMissingPaths(report, io.err);
     return ExitStatus::kSuccess;
   }
 

@@ -104,6 +104,11 @@ class ConvertCommand final : public Command {
   Result<ExitStatus> Run(CommandIo& io) override {
     GiveLargeBlocksBack();
     ConvertOptions options;
+    const bool waits = !ready_.pattern.empty() || !ready_.http.empty() || ready_.exit;
+    if (waits && !record_) {
+      return Fail(ErrorCode::kInvalidArgument,
+                  "--ready, --ready-http and --ready-exit are for --record");
+    }
     LAYERFS_CHECK_OK(ready_.Check());
     if (record_) LAYERFS_CHECK_OK(CheckRecording(ready_));
     LAYERFS_TRY(source, ImageReference::Parse(source_));
@@ -219,10 +224,7 @@ class ConvertCommand final : public Command {
                    startup->artifact.ToString().substr(0, 19).c_str(),
                    FormatBytes(startup->pack_bytes).c_str(),
                    FormatBytes(startup->page_bytes).c_str(), startup->seconds);
-      if (startup->missing_paths > 0) {
-        std::fprintf(io.err, "%lu paths of the traces are not in the image; record it anew\n",
-                     static_cast<unsigned long>(startup->missing_paths));
-      }
+      WarnOfMissingPaths(*startup, io.err);
     }
     std::fprintf(io.out, "%s  %s -> %s in %.1f s\n", report.root.ToString().c_str(),
                  FormatBytes(from).c_str(), FormatBytes(to).c_str(), report.seconds);

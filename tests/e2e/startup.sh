@@ -98,6 +98,7 @@ for destination in "oci:$WORK/again:latest" "$SOURCE"; do
   expect_error 1 "before it was ready" "$LAYERFS" convert -q --record --ready NEVER "oci:$IMAGES/app:latest" "$destination"
   expect_equal "the tag" "$before" "$(skopeo inspect --raw --tls-verify=false "$destination")"
 done
+expect_error 2 "are for --record" "$LAYERFS" convert -q --trace "$WORK/app.trace" --ready x "oci:$IMAGES/app:latest" "oci:$WORK/never:latest"
 expect_error 2 "read nothing" "$LAYERFS" convert -q --trace "$WORK/gone.trace" "oci:$IMAGES/app:latest" "oci:$WORK/never:latest"
 [[ ! -e $WORK/never ]] || fail "a layout without an image is left"
 
@@ -223,7 +224,7 @@ unmount_image "$M"
 fact "of several packs that were attached the newest counts, in whatever order they are listed"
 plain=docker://$REGISTRY/test/app:plain
 referrers=http://$REGISTRY/v2/test/app/manifests/$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "$plain" | tr : -)
-printf 'layerfs trace 1\nread /app/main.py 0\n' >"$WORK/small.trace"
+printf 'layerfs trace 1\nread /app/main.py 0\nread /gone 0\n' >"$WORK/small.trace"
 list_of() { curl -sf "$referrers" -H "Accept: $INDEX_TYPE"; }
 # The pack of the manifest DIGEST.
 pack_of() { curl -sf "http://$REGISTRY/v2/test/app/manifests/$1" -H "Accept: $MANIFEST_TYPE" | jq -r '.layers[0].digest'; }
@@ -241,7 +242,8 @@ expect_used() {
   done
 }
 first=$(list_of | jq -r '.manifests[0].digest')
-said=$("$LAYERFS" attach "$plain" --trace "$WORK/small.trace")
+said=$("$LAYERFS" attach "$plain" --trace "$WORK/small.trace" 2>&1)
+expect_contains "attach" "$said" "1 paths of the traces are not in the image"
 expect_contains "attach" "$said" "it supersedes ${first:0:19}"
 second=$(list_of | jq -r --arg first "$first" '.manifests[] | select(.digest != $first) | .digest')
 expect_used "$(pack_of "$second")"

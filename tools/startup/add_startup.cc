@@ -175,4 +175,10 @@ Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const Imag
   return report;
 }
 
+void WarnOfMissingPaths(const AddStartupReport& report, std::FILE* to) {
+  if (report.missing_paths == 0) return;
+  std::fprintf(to, "%lu paths of the traces are not in the image; record it anew\n",
+               static_cast<unsigned long>(report.missing_paths));
+}
+
 }  // namespace layerfs

@@ -4,6 +4,7 @@
 // One thread at a time.
 #pragma once
 
+#include <cstdio>
 #include <optional>
 #include <vector>
 
@@ -44,5 +45,8 @@ struct AddStartupReport {
 // The blob first, then the artifact's manifest, then the image index: a failure leaves the image as
 // it was.
 Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const ImageContext& context);
+
+// Tells a person where the traces are of another image, as far as they are.
+void WarnOfMissingPaths(const AddStartupReport& report, std::FILE* to);
 
 }  // namespace layerfs
