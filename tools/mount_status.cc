@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/mount_status.h"
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <cinttypes>
 
+#include "index/base/file.h"
 #include "tools/metrics_text.h"
 #include "tools/text.h"
 
@@ -169,8 +172,12 @@ std::optional<StatusPage> MountStatus::Page(std::string_view path) const {
 }
 
 Result<std::unique_ptr<TraceLog>> TraceLog::Open(const std::string& path, InodePaths& paths) {
-  std::FILE* const file = std::fopen(path.c_str(), "ae");
+  // Nobody waits for who reads a pipe.
+  LAYERFS_TRY_IN(fd, OpenFile(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0666),
+                 "--trace-log");
+  std::FILE* const file = ::fdopen(fd.get(), "a");
   if (file == nullptr) return FailErrno("--trace-log " + path, errno);
+  static_cast<void>(fd.Release());
   std::setvbuf(file, nullptr, _IOLBF, 4096);
   return std::unique_ptr<TraceLog>(new TraceLog(file, paths));
 }

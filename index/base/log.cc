@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/base/log.h"
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <memory>
 
+#include "index/base/file.h"
 #include "index/base/json.h"
 
 namespace layerfs {
@@ -71,6 +73,10 @@ Status ConfigureLog(const LogSettings& settings) {
   try {
     spdlog::sink_ptr output = std::make_shared<spdlog::sinks::stderr_sink_mt>();
     if (!settings.path.empty()) {
+      // A pipe that nobody reads is an error, instead of a wait for who does.
+      LAYERFS_TRY_IN(writable,
+                     OpenFile(settings.path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, 0666),
+                     "log file");
       output = std::make_shared<spdlog::sinks::basic_file_sink_mt>(settings.path);
     }
     TheSink() = MakeSink(std::move(output), settings);

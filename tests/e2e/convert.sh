@@ -67,6 +67,16 @@ arm=$(skopeo inspect --raw --override-arch arm64 "oci:$WORK/arm:latest")
 expect_contains "one platform" "$(skopeo inspect --config --override-arch arm64 "oci:$WORK/arm:latest")" '"arm64"'
 [[ $arm != *amd64* ]] || fail "the amd64 image was converted though only arm64 was named"
 
+fact "so does one that has them in an index of its own"
+cp -r "$IMAGES/platforms" "$WORK/nested"
+jq '{schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json",
+     manifests: [.manifests[0] | del(.annotations)]}' "$IMAGES/platforms/index.json" >"$WORK/outer.json"
+read -r digest size < <(put_blob "$WORK/nested" "$WORK/outer.json")
+tag_layout "$WORK/nested" outer \
+  "{\"mediaType\": \"application/vnd.oci.image.index.v1+json\", \"digest\": \"$digest\", \"size\": $size}"
+"$LAYERFS" convert -q "oci:$WORK/nested:outer" "oci:$WORK/flat:latest"
+expect_equal "platforms of both indexes" "amd64 arm64" "$(platforms_of flat)"
+
 fact "the output is at most 8 % larger than zstd -3 of the whole tar"
 plain=$(manifest_of "$IMAGES/app-zstd" | jq '[.layers[].size] | add')
 ours=$(manifest_of "$WORK/app" | jq '[.layers[].size] | add')

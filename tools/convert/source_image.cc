@@ -2,6 +2,7 @@
 #include "tools/convert/source_image.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace layerfs {
@@ -9,6 +10,9 @@ namespace {
 
 // Configs are a few KiB; registries refuse such as are larger than a manifest may be.
 constexpr uint64_t kMaxConfigBytes = uint64_t{8} << 20;
+// Of indexes in indexes; nobody is known to write more than one level.
+constexpr int kMaxIndexDepth = 4;
+constexpr size_t kMaxIndexEntries = 10000;
 
 bool IsImageConfig(std::string_view type) {
   return type == media_type::kOciConfig || type == media_type::kDockerConfig;
@@ -84,6 +88,31 @@ std::string ReasonToLeaveOut(const Descriptor& entry) {
   }
   if (!media_type::IsManifest(entry.media_type)) return "not an image (" + entry.media_type + ")";
   return "";
+}
+
+// With the entries of the indexes in it in their places (image-spec, image-index.md: an entry may
+// be an index), down to `depth` of them.
+Status Flatten(ImageReader& reader, std::vector<Descriptor>& entries, int depth,
+               std::vector<std::string>& notes) {
+  std::vector<Descriptor> flat;
+  for (Descriptor& entry : entries) {
+    if (!media_type::IsIndex(entry.media_type) || !entry.artifact_type.empty()) {
+      flat.push_back(std::move(entry));
+      continue;
+    }
+    const std::string name = "image index " + entry.digest.ToString();
+    if (depth == 0) return Fail(ErrorCode::kUnsupported, name + ": is too deep in other indexes");
+    LAYERFS_TRY_IN(document, reader.ReadManifest(entry), name);
+    LAYERFS_TRY_IN(nested, ImageIndex::Parse(document.raw), name);
+    LAYERFS_CHECK_OK(Flatten(reader, nested.manifests, depth - 1, notes));
+    notes.push_back(name + " is in another one: its images become the outer one's.");
+    std::ranges::move(nested.manifests, std::back_inserter(flat));
+    if (flat.size() > kMaxIndexEntries) {
+      return Fail(ErrorCode::kTooLarge, name + ": there are too many images in it and the others");
+    }
+  }
+  entries = std::move(flat);
+  return {};
 }
 
 Status ReadIndexImages(ImageReader& reader, const std::vector<Platform>& wanted,
@@ -171,6 +200,8 @@ Result<SourceImages> ReadSource(ImageReader& reader, const std::vector<Platform>
   }
   LAYERFS_TRY_IN(index, ImageIndex::Parse(root.raw),
                  reader.name() + ": image index " + root.digest.ToString());
+  LAYERFS_CHECK_OK_IN(Flatten(reader, index.manifests, kMaxIndexDepth, source.notes),
+                      reader.name());
   source.index = std::move(index);
   LAYERFS_CHECK_OK_IN(ReadIndexImages(reader, wanted, source), reader.name());
   return source;
