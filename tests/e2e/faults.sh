@@ -251,7 +251,7 @@ SH
 chmod +x "$WORK/with-hosts"
 readonly PORT=${REGISTRY##*:}
 echo "127.0.0.1 registry.test" >"$WORK/hosts"
-HOSTS=$WORK/hosts unshare --mount --propagation private "$WORK/with-hosts" "$LAYERFS" mount -f --fill=off --plain-http \
+HOSTS=$WORK/hosts unshare --mount --propagation slave "$WORK/with-hosts" "$LAYERFS" mount -f --fill=off --plain-http \
   --log "$WORK/log" --cache "$WORK/cache-moved" "docker://registry.test:$PORT/test/app:latest" "$M" 2>>"$WORK/stderr" &
 DAEMON=$!
 PIDS+=("$DAEMON")

@@ -118,7 +118,7 @@ TOML
 # private_mounts COMMAND…: becomes it, in a mount namespace of its own and without the mounts of other
 # tests: a copy of a mount keeps its daemon going when the mount itself is gone.
 private_mounts() {
-  exec unshare --mount --propagation private bash -ec \
+  exec unshare --mount --propagation slave bash -ec \
     'awk "\$3 ~ /^fuse/ { print \$2 }" /proc/self/mounts | tac | xargs -r -n 1 umount -l || true; exec "$@"' private "$@"
 }
 
