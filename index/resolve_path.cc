@@ -25,6 +25,8 @@ void PushFront(std::deque<std::string>& rest, std::string_view path) {
 }  // namespace
 
 Result<InodeNumber> ResolvePath(const Index& tree, std::string_view path, bool follow_last) {
+  // "file/" names no file, and "link/" what the link leads to: path_resolution(7).
+  const bool wants_directory = path.ends_with('/') || path.ends_with("/.");
   std::deque<std::string> rest;
   PushFront(rest, path);
   InodeNumber at = kRootInode;
@@ -32,18 +34,18 @@ Result<InodeNumber> ResolvePath(const Index& tree, std::string_view path, bool f
   while (!rest.empty()) {
     const std::string name = std::move(rest.front());
     rest.pop_front();
+    if (!tree.Get(at).is_directory()) {
+      return FailErrno("path " + std::string(path) + ": before \"" + name + "\"", ENOTDIR);
+    }
     if (name == "..") {
       at = tree.Get(at).parent;
       continue;
-    }
-    if (!tree.Get(at).is_directory()) {
-      return FailErrno("path " + std::string(path) + ": before \"" + name + "\"", ENOTDIR);
     }
     const std::optional<Dirent> entry = tree.Lookup(at, name);
     if (!entry.has_value() || entry->is_whiteout()) {
       return FailErrno("path " + std::string(path) + ": \"" + name + "\"", ENOENT);
     }
-    if (tree.Get(entry->inode).is_symlink() && (follow_last || !rest.empty())) {
+    if (tree.Get(entry->inode).is_symlink() && (follow_last || wants_directory || !rest.empty())) {
       if (++links > kMaxSymlinks) {
         return Fail(ErrorCode::kInvalidArgument,
                     "path " + std::string(path) + ": more than 40 symbolic links");
@@ -54,6 +56,9 @@ Result<InodeNumber> ResolvePath(const Index& tree, std::string_view path, bool f
       continue;
     }
     at = entry->inode;
+  }
+  if (wants_directory && !tree.Get(at).is_directory()) {
+    return FailErrno("path " + std::string(path), ENOTDIR);
   }
   return at;
 }

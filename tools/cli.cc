@@ -143,6 +143,14 @@ int RunCommand(Entry& entry, const LogOptions& log, CommandIo& io) {
   return static_cast<int>(*ended);
 }
 
+int Print(const std::string& text, CommandIo& io) {
+  std::fputs(text.c_str(), io.out);
+  if (std::fflush(io.out) == 0) return 0;
+  const Error error = ErrnoError("standard output", errno);
+  std::fprintf(io.err, "layerfs: %s\n", error.context.c_str());
+  return static_cast<int>(ExitStatusOf(error.code));
+}
+
 }  // namespace
 
 int RunCli(std::vector<std::string> arguments, CommandIo& io) {
@@ -173,12 +181,9 @@ int RunCli(std::vector<std::string> arguments, CommandIo& io) {
   try {
     root.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
-    const CLI::App* const app = DeepestParsed(&root);
-    std::fputs(app->help().c_str(), io.out);
-    return 0;
+    return Print(DeepestParsed(&root)->help(), io);
   } catch (const CLI::CallForVersion& version) {
-    std::fprintf(io.out, "%s\n", version.what());
-    return 0;
+    return Print(std::string(version.what()) + "\n", io);
   } catch (const CLI::ParseError& error) {
     return ReportUsage(root, error, given, io);
   }

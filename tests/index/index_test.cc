@@ -125,6 +125,12 @@ TEST(IndexTest, PathsAreResolvedInsideTheRoot) {
   EXPECT_NE(ResolvePath(index, "link", false).value(), sparse);
   EXPECT_EQ(ResolvePath(index, "/../..//a/./b", false).value(), sparse);
   EXPECT_EQ(ResolvePath(index, "", true).value(), kRootInode);
+  for (const char* file : {"link/", "a/b/", "a/b/.", "a/b/.."}) {
+    const auto found = ResolvePath(index, file, false);
+    ASSERT_FALSE(found.has_value()) << file;
+    EXPECT_EQ(found.error().system_errno, ENOTDIR) << file;
+  }
+  EXPECT_TRUE(ResolvePath(index, "a/", false).has_value());
   EXPECT_EQ(ResolvePath(index, "a/none", true).error().code, ErrorCode::kNotFound);
   EXPECT_NE(ResolvePath(index, "a/none/x", true).error().context.find("none"), std::string::npos);
   EXPECT_EQ(ResolvePath(index, "file/x", true).error().system_errno, ENOTDIR);

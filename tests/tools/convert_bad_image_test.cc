@@ -92,13 +92,13 @@ const BadImage kBadImages[] = {
        source.Tag("latest", source.AddBlob(manifest.media_type, manifest.Encode()));
      },
      ErrorCode::kUnsupported, "not an image"},
-    {"IndexOfIndexes",
+    {"IndexesDeepInOneAnother",
      [](const LayoutImage& source, const std::string&) {
-       const Descriptor inner =
-           source.AddIndex({source.AddImage({.layers = {{SmallTar("a")}}})}, false);
-       source.Tag("latest", source.AddIndex({inner}, false));
+       Descriptor index = source.AddImage({.layers = {{SmallTar("a")}}});
+       for (int level = 0; level < 6; ++level) index = source.AddIndex({index}, false);
+       source.Tag("latest", index);
      },
-     ErrorCode::kNotFound, "not an image (application/vnd.oci.image.index.v1+json)"},
+     ErrorCode::kUnsupported, "too deep in other indexes"},
     {"LayerOfAnotherKind",
      [](const LayoutImage& source, const std::string&) {
        TagImage(source, {.layers = {{SmallTar("a"), "application/vnd.example.wasm"}}});
