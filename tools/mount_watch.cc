@@ -111,11 +111,16 @@ void MountWatch::StartFill() {
 }
 
 Status MountWatch::Listen(const MountWatchWords& words, const std::string& mount_point) {
-  server_.emplace([this](std::string_view path) { return status_->Page(path); });
-  server_->SetChore([this] { return KeepMemory(); });
-  for (const std::string& address : words.metrics) {
-    LAYERFS_CHECK_OK_IN(server_->Listen(address), "--metrics");
+  const auto page = [this](std::string_view path) { return status_->Page(path); };
+  if (!words.metrics.empty()) {
+    metrics_server_.emplace(page);
+    for (const std::string& address : words.metrics) {
+      LAYERFS_CHECK_OK_IN(metrics_server_->Listen(address), "--metrics");
+    }
+    LAYERFS_CHECK_OK(metrics_server_->Start());
   }
+  server_.emplace(page);
+  server_->SetChore([this] { return KeepMemory(); });
   // A mount without a control socket is a mount all the same.
   const auto socket = ControlSocketPath(mount_point, true);
   const Status listening =

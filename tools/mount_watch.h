@@ -57,7 +57,10 @@ class MountWatch {
   const Index* tree_ = nullptr;
   std::atomic<uint64_t> resident_floor_{0};  // bytes, after the tree was let go last
   std::optional<MemoryKeeper> memory_;
-  std::optional<StatusServer> server_;  // last: its thread uses the others
+  // Last: their threads use the others. Whoever may reach the metrics' address holds up neither
+  // `layerfs stat` nor the chores.
+  std::optional<StatusServer> metrics_server_;
+  std::optional<StatusServer> server_;
 };
 
 // The reader keeps thousands of cache objects open: as many descriptors as the system allows. And

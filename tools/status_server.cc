@@ -18,6 +18,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <system_error>
 
 #include "fs/namespace_ids.h"
 #include "index/base/digest.h"
@@ -28,8 +31,10 @@ namespace {
 
 constexpr size_t kMaxRequestBytes = 8192;
 constexpr size_t kMaxAnswerBytes = size_t{16} << 20;
-// A client that dawdles holds up the others only so long.
-constexpr time_t kPatienceSeconds = 5;
+// A client that dawdles holds up the others only so long: with its request, and with the answer.
+constexpr std::chrono::milliseconds kClientLimit{1'000};
+// How long a server may take that others ask as well.
+constexpr std::chrono::milliseconds kServerLimit{5'000};
 constexpr int kBacklog = 16;
 // After a client that could not be let in for want of a descriptor.
 constexpr std::chrono::milliseconds kAcceptPause{100};
@@ -48,37 +53,68 @@ Result<UniqueFd> ConnectUnix(const std::string& path) {
   LAYERFS_TRY(address, UnixAddress(path));
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return FailErrno("socket", errno);
+  // A listener whose queue is full lets nobody in until it has answered somebody.
+  const timeval patience{.tv_sec = std::chrono::floor<std::chrono::seconds>(kServerLimit).count(),
+                         .tv_usec = 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
   if (::connect(socket.get(), raw, sizeof address) != 0) return FailErrno("socket " + path, errno);
   return socket;
 }
 
-void SetPatience(int socket) {
-  const timeval patience{kPatienceSeconds, 0};
-  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-}
+// One direction of a conversation, which as a whole has so much time.
+class TimedSocket {
+ public:
+  // `stop`: what ends it early by becoming readable; or -1.
+  TimedSocket(int socket, int stop, std::chrono::milliseconds limit)
+      : socket_(socket), stop_(stop), end_(std::chrono::steady_clock::now() + limit) {}
 
-bool SendAll(int socket, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t sent = ::send(socket, text.data(), text.size(), MSG_NOSIGNAL);
-    if (sent <= 0) return false;
-    text.remove_prefix(static_cast<size_t>(sent));
+  bool SendAll(std::string_view text) {
+    while (!text.empty() && Ready(POLLOUT)) {
+      const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent < 0 && errno == EAGAIN) continue;
+      if (sent <= 0) return false;
+      text.remove_prefix(static_cast<size_t>(sent));
+    }
+    return text.empty();
   }
-  return true;
-}
 
-// Until `enough(text)` or the end.
-template <typename Enough>
-std::string ReceiveUntil(int socket, size_t limit, Enough enough) {
-  std::string text;
-  char buffer[4096];
-  while (text.size() < limit && !enough(text)) {
-    const ssize_t got = ::recv(socket, buffer, sizeof buffer, 0);
-    if (got <= 0) break;
-    text.append(buffer, static_cast<size_t>(got));
+  // Until `enough(text)` or the end.
+  template <typename Enough>
+  std::string ReceiveUntil(size_t limit, Enough enough) {
+    std::string text;
+    char buffer[4096];
+    while (text.size() < limit && !enough(text) && Ready(POLLIN)) {
+      const ssize_t got = ::recv(socket_, buffer, sizeof buffer, MSG_DONTWAIT);
+      if (got < 0 && errno == EAGAIN) continue;
+      if (got <= 0) break;
+      text.append(buffer, static_cast<size_t>(got));
+    }
+    return text;
   }
-  return text;
+
+ private:
+  bool Ready(short events) const {
+    pollfd waits[] = {{socket_, events, 0}, {stop_, POLLIN, 0}};
+    int ready = -1;
+    do {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(end_ - std::chrono::steady_clock::now());
+      if (left.count() <= 0) break;
+      ready = ::poll(waits, std::size(waits), static_cast<int>(left.count()));
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) errno = ETIMEDOUT;
+    return ready > 0 && waits[1].revents == 0;
+  }
+
+  const int socket_;
+  const int stop_;
+  const std::chrono::steady_clock::time_point end_;
+};
+
+void Signal(int event) {
+  const uint64_t one = 1;
+  static_cast<void>(::write(event, &one, sizeof one));
 }
 
 std::string RuntimeDirectory() {
@@ -95,8 +131,7 @@ std::string RuntimeDirectory() {
 
 StatusServer::~StatusServer() {
   if (thread_.joinable()) {
-    stopping_ = true;
-    Nudge();
+    Signal(stop_.get());
     thread_.join();
   }
   for (const std::string& path : socket_paths_) ::unlink(path.c_str());
@@ -125,7 +160,9 @@ Status StatusServer::ListenUnix(const std::string& path) {
   if (::bind(socket.get(), raw, sizeof address) != 0 || ::listen(socket.get(), kBacklog) != 0) {
     return FailErrno("socket " + path, errno);
   }
-  socket_paths_.push_back(path);
+  // A daemon leaves the directory that the path is from before it removes the socket.
+  std::error_code error;
+  socket_paths_.push_back(std::filesystem::absolute(path, error));
   listeners_.push_back(std::move(socket));
   return {};
 }
@@ -163,26 +200,25 @@ Status StatusServer::ListenTcp(const std::string& address) {
 
 Status StatusServer::Start() {
   wake_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
-  if (!wake_.valid()) return FailErrno("eventfd", errno);
+  stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
+  if (!wake_.valid() || !stop_.valid()) return FailErrno("eventfd", errno);
   spare_ = UniqueFd(::fcntl(wake_.get(), F_DUPFD_CLOEXEC, 0));
   thread_ = std::thread([this] { Run(); });
   pthread_setname_np(thread_.native_handle(), "lf-status");
   return {};
 }
 
-void StatusServer::Nudge() const {
-  const uint64_t one = 1;
-  static_cast<void>(::write(wake_.get(), &one, sizeof one));
-}
+void StatusServer::Nudge() const { Signal(wake_.get()); }
 
 void StatusServer::Run() {
-  std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}};
+  std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+  const size_t first_listener = waits.size();
   for (const UniqueFd& listener : listeners_) waits.push_back({listener.get(), POLLIN, 0});
   using std::chrono::milliseconds;
   using std::chrono::steady_clock;
   std::optional<steady_clock::time_point> chore_due;
   if (chore_) chore_due = steady_clock::now();
-  while (!stopping_) {
+  while (true) {
     int timeout_ms = -1;
     if (chore_due.has_value()) {
       const auto left = std::chrono::ceil<milliseconds>(*chore_due - steady_clock::now());
@@ -190,6 +226,7 @@ void StatusServer::Run() {
     }
     const int ready = ::poll(waits.data(), waits.size(), timeout_ms);
     if (ready < 0 && errno != EINTR) return;
+    if (ready > 0 && waits[1].revents != 0) return;
     const bool nudged = ready > 0 && waits[0].revents != 0;
     if (nudged) {
       uint64_t nudges = 0;
@@ -201,7 +238,7 @@ void StatusServer::Run() {
       chore_due = again.has_value() ? std::optional(now + *again) : std::nullopt;
     }
     if (ready <= 0) continue;
-    for (size_t i = 1; i < waits.size(); ++i) {
+    for (size_t i = first_listener; i < waits.size(); ++i) {
       if (waits[i].revents != 0) Accept(waits[i].fd);
     }
   }
@@ -224,8 +261,8 @@ void StatusServer::Accept(int listener) {
 }
 
 void StatusServer::Answer(int connection) const {
-  SetPatience(connection);
-  const std::string request = ReceiveUntil(connection, kMaxRequestBytes, [](const auto& text) {
+  TimedSocket asking(connection, stop_.get(), kClientLimit);
+  const std::string request = asking.ReceiveUntil(kMaxRequestBytes, [](const auto& text) {
     return text.find("\r\n\r\n") != std::string::npos;
   });
   std::optional<StatusPage> page;
@@ -235,20 +272,20 @@ void StatusServer::Answer(int connection) const {
     page = pages_(target.substr(0, target.find('?')));
   }
   const StatusPage& sent = page.has_value() ? *page : StatusPage{"text/plain", "no such page\n"};
-  SendAll(connection, std::string("HTTP/1.0 ") + (page.has_value() ? "200 OK" : "404 Not Found") +
-                          "\r\nContent-Type: " + sent.type +
-                          "\r\nContent-Length: " + std::to_string(sent.body.size()) +
-                          "\r\nConnection: close\r\n\r\n" + sent.body);
+  TimedSocket answering(connection, stop_.get(), kClientLimit);
+  answering.SendAll(std::string("HTTP/1.0 ") + (page.has_value() ? "200 OK" : "404 Not Found") +
+                    "\r\nContent-Type: " + sent.type + "\r\nContent-Length: " +
+                    std::to_string(sent.body.size()) + "\r\nConnection: close\r\n\r\n" + sent.body);
 }
 
 Result<std::string> FetchStatusPage(const std::string& socket_path, const std::string& path) {
   LAYERFS_TRY(socket, ConnectUnix(socket_path));
-  SetPatience(socket.get());
-  if (!SendAll(socket.get(), "GET " + path + " HTTP/1.0\r\n\r\n")) {
+  TimedSocket server(socket.get(), -1, kServerLimit);
+  if (!server.SendAll("GET " + path + " HTTP/1.0\r\n\r\n")) {
     return FailErrno("socket " + socket_path, errno);
   }
   const std::string answer =
-      ReceiveUntil(socket.get(), kMaxAnswerBytes, [](const auto&) { return false; });
+      server.ReceiveUntil(kMaxAnswerBytes, [](const auto&) { return false; });
   const size_t body = answer.find("\r\n\r\n");
   if (!answer.starts_with("HTTP/1.0 200") || body == std::string::npos) {
     return Fail(ErrorCode::kIo, "socket " + socket_path + ": does not answer");

@@ -2,10 +2,12 @@
 // StatusServer: the door through which a mount tells of itself: GET over HTTP/1.0, one connection
 // at a time, on a unix socket or a loopback port. Prometheus' own library cannot listen on a unix
 // socket, and brings a web server for what are forty lines here.
+// A client that does not come to its point is let go after a second, so that the next one and the
+// chores get their turn; still, who shall not wait for other people's clients has a server of his
+// own.
 // Thread-safe. Pages are made on its thread.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -30,7 +32,7 @@ class StatusServer {
   // Nothing: there is no such page.
   using Pages = std::function<std::optional<StatusPage>(std::string_view path)>;
   explicit StatusServer(Pages pages) : pages_(std::move(pages)) {}
-  // Ends its thread and removes its sockets.
+  // Ends its thread, whoever it is talking to, and removes its sockets.
   ~StatusServer();
   StatusServer(const StatusServer&) = delete;
   StatusServer& operator=(const StatusServer&) = delete;
@@ -58,8 +60,8 @@ class StatusServer {
   std::vector<UniqueFd> listeners_;
   std::vector<std::string> socket_paths_;
   UniqueFd wake_;
+  UniqueFd stop_;
   UniqueFd spare_;  // given up to let a client in where there is no other descriptor
-  std::atomic<bool> stopping_{false};
   std::thread thread_;
 };
 

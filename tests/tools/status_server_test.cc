@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -28,6 +29,16 @@ bool HappensWithin(milliseconds patience, const std::function<bool()>& condition
     std::this_thread::sleep_for(milliseconds(5));
   }
   return true;
+}
+
+UniqueFd ConnectTo(const std::string& path) {
+  UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, path.size());
+  EXPECT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
+            0);
+  return client;
 }
 
 class StatusServerTest : public testing::Test {
@@ -77,6 +88,56 @@ TEST_F(StatusServerTest, AnswersWhereThereIsNoDescriptorToSpare) {
   EXPECT_TRUE(std::string_view(answer).starts_with("HTTP/1.0 200")) << answer;
   all.clear();
   ::setrlimit(RLIMIT_NOFILE, &before);
+}
+
+TEST_F(StatusServerTest, EndsAtOnceWhileAClientIsStillAsking) {
+  std::optional<StatusServer> server;
+  std::atomic<int> asked{0};
+  server.emplace([&asked](std::string_view) -> std::optional<StatusPage> {
+    ++asked;
+    return StatusPage{"text/plain", std::string(size_t{8} << 20, 'x')};
+  });
+  ASSERT_TRUE(server->Listen("unix:" + socket_).has_value());
+  ASSERT_TRUE(server->Start().has_value());
+  // Asks, and does not take the answer: the server is sending it when it is told to end.
+  const UniqueFd client = ConnectTo(socket_);
+  ASSERT_EQ(::send(client.get(), "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
+  ASSERT_TRUE(HappensWithin(milliseconds(10'000), [&] { return asked == 1; }));
+  const auto begin = std::chrono::steady_clock::now();
+  server.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(700));
+}
+
+TEST_F(StatusServerTest, ClientThatDribblesItsRequestIsLetGo) {
+  ASSERT_TRUE(server_.Listen("unix:" + socket_).has_value());
+  ASSERT_TRUE(server_.Start().has_value());
+  const UniqueFd client = ConnectTo(socket_);
+  std::atomic<bool> done{false};
+  std::thread dribble([&] {
+    while (!done && ::send(client.get(), "G", 1, MSG_NOSIGNAL) == 1) {
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_TRUE(FetchStatusPage(socket_, "/").has_value());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(4'000));
+  done = true;
+  dribble.join();
+}
+
+// A daemon leaves the directory that its words are from.
+TEST_F(StatusServerTest, RelativeSocketIsRemovedFromAnotherDirectory) {
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(testing::TempDir());
+  const std::string name = std::filesystem::path(socket_).filename();
+  std::optional<StatusServer> server;
+  server.emplace([](std::string_view) { return std::nullopt; });
+  EXPECT_TRUE(server->Listen("unix:" + name).has_value());
+  EXPECT_TRUE(std::filesystem::exists(socket_));
+  std::filesystem::current_path("/");
+  server.reset();
+  EXPECT_FALSE(std::filesystem::exists(socket_));
+  std::filesystem::current_path(before);
 }
 
 TEST_F(StatusServerTest, ChoreThatNamesNoTimeIsDoneAgainWhenNudged) {
