@@ -163,13 +163,8 @@ Result<std::vector<RegistryEndpoint>> ReadHostsToml(const std::string& directory
 }
 
 // Docker's certificate files beside each other.
-Result<std::vector<RegistryEndpoint>> ReadCertificates(const std::string& directory,
-                                                       const std::string& registry,
-                                                       const std::string& repository) {
-  RegistryEndpoint server;
-  server.host = registry;
-  server.repository = repository;
-  server.is_registry = true;
+Result<EndpointTls> ReadCertificates(const std::string& directory) {
+  EndpointTls tls;
   std::vector<std::string> files;
   std::error_code failed;
   for (const auto& entry : std::filesystem::directory_iterator(directory, failed)) {
@@ -178,12 +173,12 @@ Result<std::vector<RegistryEndpoint>> ReadCertificates(const std::string& direct
   if (failed) return FailErrno(directory, failed.value());
   std::sort(files.begin(), files.end());
   for (const std::string& file : files) {
-    if (file.ends_with(".crt")) server.tls.ca_files.push_back(file);
-    if (!file.ends_with(".cert") || !server.tls.client_cert.empty()) continue;
-    server.tls.client_cert = file;
-    server.tls.client_key = file.substr(0, file.size() - 5) + ".key";
+    if (file.ends_with(".crt")) tls.ca_files.push_back(file);
+    if (!file.ends_with(".cert") || !tls.client_cert.empty()) continue;
+    tls.client_cert = file;
+    tls.client_key = file.substr(0, file.size() - 5) + ".key";
   }
-  return std::vector{std::move(server)};
+  return tls;
 }
 
 // How containerd names a registry's directory: with the colon, or on file
@@ -201,21 +196,26 @@ std::vector<std::string> DirectoryNames(const std::string& registry) {
 
 }  // namespace
 
-Result<std::optional<std::vector<RegistryEndpoint>>> FindHostsToml(
-    const std::vector<std::string>& directories, const std::string& registry,
-    const std::string& repository) {
+Result<RegistryHosts> FindRegistryHosts(const std::vector<std::string>& directories,
+                                        const std::string& registry,
+                                        const std::string& repository) {
+  RegistryHosts hosts;
   for (const std::string& directory : directories) {
     for (const std::string& name : DirectoryNames(registry)) {
       const std::string candidate = directory + "/" + name;
       if (::access(candidate.c_str(), X_OK) != 0) continue;
-      const bool described = ::access((candidate + "/hosts.toml").c_str(), F_OK) == 0;
-      auto endpoints = described ? ReadHostsToml(candidate, registry, repository)
-                                 : ReadCertificates(candidate, registry, repository);
-      if (!endpoints.has_value()) return Fail(std::move(endpoints).error());
-      return std::optional(std::move(*endpoints));
+      if (::access((candidate + "/hosts.toml").c_str(), F_OK) == 0) {
+        LAYERFS_TRY(endpoints, ReadHostsToml(candidate, registry, repository));
+        hosts.endpoints = std::move(endpoints);
+        return hosts;
+      }
+      LAYERFS_TRY(certificates, ReadCertificates(candidate));
+      if (certificates == EndpointTls()) continue;
+      hosts.certificates = std::move(certificates);
+      return hosts;
     }
   }
-  return std::optional<std::vector<RegistryEndpoint>>();
+  return hosts;
 }
 
 }  // namespace layerfs

@@ -81,20 +81,25 @@ RegistryHost& RegistryContext::HostFor(const std::string& registry) {
 
 Result<std::vector<RegistryEndpoint>> RegistryContext::EndpointsOf(const std::string& registry,
                                                                    const std::string& repository) {
-  LAYERFS_TRY(described, FindHostsToml(options_.hosts_directories, registry, repository));
-  if (described.has_value()) return std::move(*described);
   std::call_once(registries_conf_once_, [&] {
     if (!options_.registries_conf.empty()) {
       registries_conf_ = RegistriesConf::Load(options_.registries_conf);
     }
   });
   if (!registries_conf_.has_value()) return Fail(registries_conf_.error());
+  // First, as what is blocked there is blocked, wherever else it is described.
   LAYERFS_TRY(endpoints, registries_conf_->EndpointsFor(registry, repository));
+  LAYERFS_TRY(described, FindRegistryHosts(options_.hosts_directories, registry, repository));
+  if (!described.endpoints.empty()) return std::move(described.endpoints);
   if (endpoints.empty()) {
     endpoints.emplace_back();
     endpoints.back().host = registry;
     endpoints.back().repository = repository;
     endpoints.back().is_registry = true;
+  }
+  for (RegistryEndpoint& endpoint : endpoints) {
+    LAYERFS_TRY(hosts, FindRegistryHosts(options_.hosts_directories, endpoint.host, repository));
+    endpoint.tls.AddCertificates(hosts.certificates);
   }
   return endpoints;
 }

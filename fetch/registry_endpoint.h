@@ -18,6 +18,13 @@ struct EndpointTls {
   std::string client_key;
   bool skip_verify = false;
   bool operator==(const EndpointTls&) const = default;
+  // What another one trusts as well, and shows of itself where this one shows nothing.
+  void AddCertificates(const EndpointTls& other) {
+    ca_files.insert(ca_files.end(), other.ca_files.begin(), other.ca_files.end());
+    if (!client_cert.empty()) return;
+    client_cert = other.client_cert;
+    client_key = other.client_key;
+  }
 };
 
 struct RegistryEndpoint {

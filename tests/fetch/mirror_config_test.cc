@@ -2,6 +2,8 @@
 // What hosts.toml and registries.conf say of a repository.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "fetch/endpoint_health.h"
 #include "fetch/hosts_toml.h"
 #include "fetch/registries_conf.h"
@@ -34,9 +36,9 @@ class HostsTomlTest : public testing::Test {
   std::vector<RegistryEndpoint> Read(const std::string& name, const std::string& text,
                                      const std::string& registry = "docker.io") {
     directory_.Write(name + "/hosts.toml", text);
-    auto found = FindHostsToml({directory_.path()}, registry, "library/app");
+    auto found = FindRegistryHosts({directory_.path()}, registry, "library/app");
     EXPECT_TRUE(found.has_value()) << found.error().context;
-    return found.has_value() && found->has_value() ? **found : std::vector<RegistryEndpoint>();
+    return found.value_or(RegistryHosts()).endpoints;
   }
   TempDir directory_;
 };
@@ -94,19 +96,26 @@ TEST_F(HostsTomlTest, DockersCertificatesCountWithoutAHostsToml) {
   directory_.Write("r.example.com/ca.crt", "");
   directory_.Write("r.example.com/me.cert", "");
   directory_.Write("r.example.com/me.key", "");
-  const auto found = FindHostsToml({directory_.path()}, "r.example.com", "app").value().value();
-  ASSERT_EQ(found.size(), 1U);
-  EXPECT_EQ(found[0].tls.ca_files.size(), 1U);
-  EXPECT_EQ(found[0].tls.client_key, directory_ / "r.example.com/me.key");
+  const auto found = FindRegistryHosts({directory_.path()}, "r.example.com", "app").value();
+  EXPECT_TRUE(found.endpoints.empty());
+  EXPECT_EQ(found.certificates.ca_files.size(), 1U);
+  EXPECT_EQ(found.certificates.client_key, directory_ / "r.example.com/me.key");
+}
+
+TEST_F(HostsTomlTest, EmptyDirectoryIsAsIfItWereNotThere) {
+  std::filesystem::create_directory(directory_ / "quay.io");
+  EXPECT_EQ(Read("_default", "[host.\"https://m.example.com\"]\n", "quay.io").size(), 2U);
 }
 
 TEST_F(HostsTomlTest, UnknownRegistryIsNothing) {
-  EXPECT_FALSE(FindHostsToml({directory_.path(), "/nonexistent"}, "quay.io", "a")->has_value());
+  const auto found = FindRegistryHosts({directory_.path(), "/nonexistent"}, "quay.io", "a").value();
+  EXPECT_TRUE(found.endpoints.empty());
+  EXPECT_EQ(found.certificates, EndpointTls());
 }
 
 TEST_F(HostsTomlTest, BadTimeIsAnErrorThatNamesTheFile) {
   directory_.Write("quay.io/hosts.toml", "[host.\"https://m\"]\ndial_timeout = \"soon\"\n");
-  const auto found = FindHostsToml({directory_.path()}, "quay.io", "a");
+  const auto found = FindRegistryHosts({directory_.path()}, "quay.io", "a");
   ASSERT_FALSE(found.has_value());
   EXPECT_NE(found.error().context.find("quay.io/hosts.toml"), std::string::npos);
 }

@@ -3,6 +3,7 @@
 // scripted servers.
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "fetch/registry_store.h"
@@ -29,16 +30,21 @@ class MirrorTest : public testing::Test {
   std::shared_ptr<ImageReader> Reader() {
     directory_.Write("certs.d/" + origin_.authority() + "/hosts.toml",
                      "[host.\"" + address_ + "\"]\n" + host_options_);
+    auto reader = OpenReader();
+    EXPECT_TRUE(reader.has_value()) << reader.error().context;
+    return *reader;
+  }
+  // Of what the test's directory has.
+  Result<std::shared_ptr<ImageReader>> OpenReader() {
     auto context =
         RegistryContext::Create(StoreOptions{.hosts_directories = {directory_ / "certs.d"},
+                                             .registries_conf = registries_conf_,
                                              .auth_file = directory_.Write("auth.json", "{}")},
                                 {.stall_timeout = std::chrono::seconds(20), .clock = &clock_});
     EXPECT_TRUE(context.has_value());
     context_ = *context;
-    auto reader = MakeRegistryReader(
+    return MakeRegistryReader(
         context_, ImageReference::Parse("docker://" + origin_.authority() + "/app:1").value());
-    EXPECT_TRUE(reader.has_value()) << reader.error().context;
-    return *reader;
   }
   TransferResult Fetch(ImageReader& reader, uint64_t offset, uint64_t size, std::string* bytes) {
     return FetchRange(*reader.blob_source(), {digest_, content_.size(), offset, size}, bytes);
@@ -51,6 +57,7 @@ class MirrorTest : public testing::Test {
   FakeRegistry origin_;
   std::string address_ = mirror_.server().url();
   std::string host_options_;
+  std::string registries_conf_;
   JumpingClock clock_;
   std::shared_ptr<RegistryContext> context_;
 };
@@ -230,6 +237,29 @@ TEST_F(MirrorTest, MirrorThatCreepsIsLeftOutOnceAnotherWasFaster) {
   EXPECT_EQ(mirror_.server().Count("GET", "/v2/app/blobs/"), 1U);
   reader->blob_source()->Cancel(id);
   EXPECT_FALSE(first.Wait().status.has_value());
+}
+
+TEST_F(MirrorTest, DirectoryWithoutAHostsTomlLeavesRegistriesConfsMirrors) {
+  std::filesystem::create_directories(directory_ / ("certs.d/" + origin_.authority()));
+  registries_conf_ =
+      directory_.Write("registries.conf", "[[registry]]\nlocation = \"" + origin_.authority() +
+                                              "\"\n[[registry.mirror]]\n"
+                                              "location = \"" +
+                                              mirror_.authority() + "\"\n");
+  const auto reader = OpenReader();
+  ASSERT_TRUE(reader.has_value()) << reader.error().context;
+  ASSERT_TRUE((*reader)->ReadRoot().has_value());
+  EXPECT_TRUE(origin_.server().requests().empty());
+}
+
+TEST_F(MirrorTest, HostsTomlLiftsNoBlock) {
+  directory_.Write("certs.d/_default/hosts.toml", "[host.\"" + address_ + "\"]\n");
+  registries_conf_ =
+      directory_.Write("registries.conf", "[[registry]]\nlocation = \"" + origin_.authority() +
+                                              "\"\nblocked = true\n");
+  const auto reader = OpenReader();
+  ASSERT_FALSE(reader.has_value());
+  EXPECT_EQ(reader.error().code, ErrorCode::kPermission);
 }
 
 TEST_F(MirrorTest, HeadersAndUnixSocketsReachTheMirror) {
