@@ -182,13 +182,13 @@ Result<EndpointTls> ReadCertificates(const std::string& directory) {
 }
 
 // How containerd names a registry's directory: with the colon, or on file
-// systems that have none to spare, with underscores; and one for all others.
+// systems that have none to spare, with underscores; and one for all others. A host's directory is
+// not its ports'.
 std::vector<std::string> DirectoryNames(const std::string& registry) {
   std::vector<std::string> names{registry};
   const size_t colon = registry.rfind(':');
   if (colon != std::string::npos && registry.find(']', colon) == std::string::npos) {
-    names.push_back(registry.substr(0, colon) + "_" + registry.substr(colon + 1) + "_");
-    names.push_back(registry.substr(0, colon));
+    names.insert(names.begin(), registry.substr(0, colon) + "_" + registry.substr(colon + 1) + "_");
   }
   names.emplace_back("_default");
   return names;

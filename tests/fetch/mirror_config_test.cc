@@ -92,6 +92,10 @@ TEST_F(HostsTomlTest, UnderscoresStandForThePortsColon) {
   EXPECT_EQ(Read("r.example.com_5000_", "[host.\"https://m\"]\n", "r.example.com:5000").size(), 2U);
 }
 
+TEST_F(HostsTomlTest, HostsDirectoryIsNotThatOfItsPorts) {
+  EXPECT_TRUE(Read("r.example.com", "[host.\"https://m\"]\n", "r.example.com:5000").empty());
+}
+
 TEST_F(HostsTomlTest, DockersCertificatesCountWithoutAHostsToml) {
   directory_.Write("r.example.com/ca.crt", "");
   directory_.Write("r.example.com/me.cert", "");
