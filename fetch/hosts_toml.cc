@@ -114,7 +114,9 @@ Status SetAddress(std::string text, bool override_path, RegistryEndpoint& endpoi
     return {};
   }
   if (text.find("://") == std::string::npos) {
-    text.insert(0, IsLoopbackName(text.substr(0, text.find('/'))) ? "http://" : "https://");
+    endpoint.plain_unless_tls =
+        IsLoopbackName(text.substr(0, text.find('/'))) && !endpoint.tls.skip_verify;
+    text.insert(0, endpoint.plain_unless_tls ? "http://" : "https://");
   }
   while (text.ends_with('/')) text.pop_back();
   LAYERFS_TRY(url, Url::Parse(text));
@@ -137,8 +139,8 @@ Result<std::vector<RegistryEndpoint>> ReadHostsToml(const std::string& directory
       if (!table.is_object()) continue;
       RegistryEndpoint endpoint;
       endpoint.repository = repository;
-      LAYERFS_CHECK_OK_IN(SetAddress(name, TomlTruth(table, "override_path"), endpoint), path);
       LAYERFS_CHECK_OK_IN(ReadHost(table, directory, endpoint), path + ": host " + name);
+      LAYERFS_CHECK_OK_IN(SetAddress(name, TomlTruth(table, "override_path"), endpoint), path);
       if (endpoint.host != registry || !endpoint.unix_socket.empty()) {
         endpoint.name_space = registry;
       }

@@ -42,6 +42,7 @@ void Push(RegistryEndpoint endpoint, bool insecure, std::vector<RegistryEndpoint
   const bool loopback = url.has_value() && url->is_loopback();
   const bool registry = endpoint.is_registry && !insecure;
   if (!registry) {
+    endpoint.plain_unless_tls = loopback && !insecure;
     endpoint.api_root = (loopback ? "http://" : "https://") + endpoint.host + "/v2";
   }
   RegistryEndpoint plain = endpoint;

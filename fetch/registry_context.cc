@@ -52,14 +52,50 @@ void RegistryContext::Shutdown() {
   http_->Shutdown();
 }
 
+// A loopback registry is plain unless the user has said something about its TLS.
+bool RegistryContext::OptionsSpeakOfTls() const {
+  const TlsOptions& tls = options_.tls;
+  return !tls.ca_file.empty() || !tls.client_cert.empty() || tls.insecure_skip_verify;
+}
+
+std::string RegistryContext::ApiRootOf(const RegistryEndpoint& endpoint) const {
+  const bool own_tls = endpoint.tls != EndpointTls();
+  const auto secured = [](const std::string& root) {
+    return "https://" + root.substr(root.find("://") + 3);
+  };
+  if (endpoint.api_root.empty()) {
+    // What is said of its certificates means that it has some.
+    const std::string root = DefaultApiRoot(endpoint.host);
+    return own_tls && !options_.plain_http ? secured(root) : root;
+  }
+  const bool tls = own_tls || OptionsSpeakOfTls();
+  return endpoint.plain_unless_tls && tls ? secured(endpoint.api_root) : endpoint.api_root;
+}
+
+// What the options say holds where the configuration says nothing else.
+Result<std::shared_ptr<const HttpTls>> RegistryContext::TlsOf(
+    const RegistryEndpoint& endpoint) const {
+  if (endpoint.tls == EndpointTls()) return std::shared_ptr<const HttpTls>();
+  EndpointTls tls = endpoint.tls;
+  EndpointTls given{.ca_files = {},
+                    .client_cert = options_.tls.client_cert,
+                    .client_key = options_.tls.client_key};
+  if (!options_.tls.ca_file.empty()) given.ca_files = {options_.tls.ca_file};
+  tls.AddCertificates(given);
+  LAYERFS_TRY_IN(
+      made,
+      HttpClient::MakeTls({.ca_files = tls.ca_files,
+                           .client_cert = tls.client_cert,
+                           .client_key = tls.client_key,
+                           .skip_verify = tls.skip_verify || options_.tls.insecure_skip_verify}),
+      "registry " + endpoint.host);
+  return made;
+}
+
 std::string RegistryContext::DefaultApiRoot(const std::string& registry) const {
   ImageReference reference;
   reference.registry = registry;
-  // A loopback registry is plain unless the user has said something about its TLS.
-  const TlsOptions& tls = options_.tls;
-  const bool about_tls =
-      !tls.ca_file.empty() || !tls.client_cert.empty() || tls.insecure_skip_verify;
-  const bool plain = options_.plain_http || (reference.is_loopback() && !about_tls);
+  const bool plain = options_.plain_http || (reference.is_loopback() && !OptionsSpeakOfTls());
   return (plain ? "http://" : "https://") + (registry == kHub ? kHubHost : registry) + "/v2";
 }
 
@@ -110,30 +146,20 @@ Result<RegistryHost*> RegistryContext::HostAt(const RegistryEndpoint& endpoint) 
   if (!special) return &HostFor(endpoint.host);
   RegistryHost::Options options;
   options.registry = endpoint.host;
-  options.api_root = endpoint.api_root;
-  if (options.api_root.empty()) {
-    // What is said of its certificates means that it has some.
-    const std::string root = DefaultApiRoot(endpoint.host);
-    const bool secure = endpoint.tls != EndpointTls() && !options_.plain_http;
-    options.api_root = secure ? "https://" + root.substr(root.find("://") + 3) : root;
-  }
+  options.api_root = ApiRootOf(endpoint);
   options.unix_socket = endpoint.unix_socket;
   options.name_space = endpoint.name_space;
   options.headers = endpoint.headers;
   options.connect_timeout = endpoint.dial_timeout;
-  if (endpoint.tls != EndpointTls()) {
-    HttpTlsOptions tls;
-    tls.ca_files = endpoint.tls.ca_files;
-    if (!options_.tls.ca_file.empty()) tls.ca_files.push_back(options_.tls.ca_file);
-    tls.client_cert = endpoint.tls.client_cert;
-    tls.client_key = endpoint.tls.client_key;
-    tls.skip_verify = endpoint.tls.skip_verify;
-    LAYERFS_TRY_IN(made, HttpClient::MakeTls(tls), "mirror " + endpoint.host);
-    options.tls = std::move(made);
-  }
-  // One host for all repositories of one configuration; that of a registry's directory is one file.
-  const std::string key = options.api_root + " " + endpoint.unix_socket + " " +
-                          endpoint.name_space + " " + endpoint.host;
+  LAYERFS_TRY(tls, TlsOf(endpoint));
+  options.tls = std::move(tls);
+  // One host for all repositories of one configuration: who may be trusted with any certificate
+  // for one of them may not for another.
+  std::string key = options.api_root + " " + endpoint.unix_socket + " " + endpoint.name_space +
+                    " " + endpoint.host + " " + endpoint.tls.client_cert + " " +
+                    endpoint.tls.client_key + (endpoint.tls.skip_verify ? " unverified" : "");
+  for (const std::string& file : endpoint.tls.ca_files) key += " " + file;
+  for (const auto& [name, value] : endpoint.headers) key += " " + name + ":" + value;
   return &MakeHost(key, std::move(options));
 }
 

@@ -59,6 +59,10 @@ class RegistryContext {
 
  private:
   RegistryContext(StoreOptions options, RegistryTuning tuning, std::unique_ptr<HttpClient> http);
+  bool OptionsSpeakOfTls() const;
+  std::string ApiRootOf(const RegistryEndpoint& endpoint) const;
+  // Null: the HTTP client's.
+  Result<std::shared_ptr<const HttpTls>> TlsOf(const RegistryEndpoint& endpoint) const;
   std::string DefaultApiRoot(const std::string& registry) const;
   Result<std::vector<RegistryEndpoint>> EndpointsOf(const std::string& registry,
                                                     const std::string& repository);

@@ -28,12 +28,13 @@ struct EndpointTls {
 };
 
 struct RegistryEndpoint {
-  std::string host;        // "mirror.example.com:5000": whose credentials
-  std::string api_root;    // "https://mirror.example.com:5000/v2"; empty: the
-                           // registry's own
-  std::string repository;  // as it is called there
-  std::string name_space;  // which registry a mirror of several is asked for
-                           // ("ns="); or empty
+  std::string host;               // "mirror.example.com:5000": whose credentials
+  std::string api_root;           // "https://mirror.example.com:5000/v2"; empty: the
+                                  // registry's own
+  bool plain_unless_tls = false;  // its http is a guess, from nothing but the name of a loopback
+  std::string repository;         // as it is called there
+  std::string name_space;         // which registry a mirror of several is asked for
+                                  // ("ns="); or empty
   bool resolves_tags = true;
   bool serves_digests = true;
   bool is_registry = false;  // not a mirror: asked last, and pushed to
