@@ -68,6 +68,11 @@ void ReadClient(const Json& table, const std::string& directory, EndpointTls& tl
   }
 }
 
+bool MayPush(const Json& table) {
+  const auto words = Texts(table, "capabilities");
+  return !table.contains("capabilities") || std::ranges::find(words, "push") != words.end();
+}
+
 // The parts of a table that hosts and the server have in common.
 Status ReadHost(const Json& table, const std::string& directory, RegistryEndpoint& endpoint) {
   if (table.contains("capabilities")) {
@@ -143,6 +148,8 @@ Result<std::vector<RegistryEndpoint>> ReadHostsToml(const std::string& directory
       LAYERFS_CHECK_OK_IN(SetAddress(name, TomlTruth(table, "override_path"), endpoint), path);
       if (endpoint.host != registry || !endpoint.unix_socket.empty()) {
         endpoint.name_space = registry;
+      } else {
+        endpoint.is_own_host = MayPush(table);
       }
       endpoints.push_back(std::move(endpoint));
     }

@@ -112,11 +112,15 @@ Status RegistriesConf::AddTable(const Json& json) {
   return {};
 }
 
-const RegistriesConf::Table* RegistriesConf::Find(const std::string& name) const {
+Result<const RegistriesConf::Table*> RegistriesConf::Find(const std::string& name) const {
   const Table* best = nullptr;
   for (const Table& table : tables_) {
     if (MatchLength(table.prefix, name) == 0) continue;
     if (best == nullptr || table.prefix.size() > best->prefix.size()) best = &table;
+  }
+  if (best != nullptr && best->blocked) {
+    return Fail(ErrorCode::kPermission,
+                name + ": registries.conf blocks " + best->prefix + "; take the block out there");
   }
   return best;
 }
@@ -124,13 +128,9 @@ const RegistriesConf::Table* RegistriesConf::Find(const std::string& name) const
 Result<std::vector<RegistryEndpoint>> RegistriesConf::EndpointsFor(
     const std::string& registry, const std::string& repository) const {
   const std::string name = registry + "/" + repository;
-  const Table* table = Find(name);
+  LAYERFS_TRY(table, Find(name));
   std::vector<RegistryEndpoint> endpoints;
   if (table == nullptr) return endpoints;
-  if (table->blocked) {
-    return Fail(ErrorCode::kPermission,
-                name + ": registries.conf blocks " + table->prefix + "; take the block out there");
-  }
   std::string rest = name.substr(MatchLength(table->prefix, name));
   while (rest.starts_with('/')) rest.erase(0, 1);
   for (const Mirror& mirror : table->mirrors) {
@@ -141,6 +141,17 @@ Result<std::vector<RegistryEndpoint>> RegistriesConf::EndpointsFor(
   }
   RegistryEndpoint server = table->location.empty() ? At(registry, repository, table->insecure)
                                                     : At(table->location, rest, table->insecure);
+  server.is_registry = true;
+  Push(std::move(server), table->insecure, endpoints);
+  return endpoints;
+}
+
+Result<std::vector<RegistryEndpoint>> RegistriesConf::PushEndpointsFor(
+    const std::string& registry, const std::string& repository) const {
+  LAYERFS_TRY(table, Find(registry + "/" + repository));
+  std::vector<RegistryEndpoint> endpoints;
+  if (table == nullptr) return endpoints;
+  RegistryEndpoint server = At(registry, repository, table->insecure);
   server.is_registry = true;
   Push(std::move(server), table->insecure, endpoints);
   return endpoints;

@@ -22,6 +22,10 @@ class RegistriesConf {
   // of it. kPermission where it is blocked.
   Result<std::vector<RegistryEndpoint>> EndpointsFor(const std::string& registry,
                                                      const std::string& repository) const;
+  // Where it is pushed to, which is the registry that is named: mirrors and other locations are
+  // for reading only (containers-registries.conf(5)). Empty and kPermission as above.
+  Result<std::vector<RegistryEndpoint>> PushEndpointsFor(const std::string& registry,
+                                                         const std::string& repository) const;
 
  private:
   struct Mirror {
@@ -39,7 +43,8 @@ class RegistriesConf {
   };
   Status Add(const std::string& path);
   Status AddTable(const Json& json);
-  const Table* Find(const std::string& name) const;
+  // Null: no table speaks of it.
+  Result<const Table*> Find(const std::string& name) const;
 
   std::vector<Table> tables_;
 };

@@ -15,6 +15,7 @@ namespace {
 // A document's request; blobs have only the stall limit.
 constexpr std::chrono::milliseconds kDocumentTimeout{30'000};
 constexpr size_t kPipeBytes = size_t{8} << 20;
+constexpr size_t kMaxPingBytes = size_t{64} << 10;
 constexpr int kMaxPages = 1000;
 constexpr int kFailuresToTell = 4;  // about a second's
 constexpr int kMaxReferrersPages = 32;
@@ -23,17 +24,6 @@ constexpr char kAcceptedManifests[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.docker.distribution.manifest.v2+json";
-
-std::shared_ptr<RegistryMembers> OnlyTheRegistry(RegistryContext& context,
-                                                 const RegistryClient::Options& options) {
-  RegistryEndpoint endpoint;
-  endpoint.host = options.registry;
-  endpoint.repository = options.repository;
-  endpoint.is_registry = true;
-  std::vector<RegistryContext::Member> members;
-  members.push_back({&context.HostFor(options.registry), std::move(endpoint)});
-  return std::make_shared<RegistryMembers>(std::move(members));
-}
 
 // A tag's bytes have no other witness; who pinned a digest knows better than a header.
 Status CheckStatedDigest(const HttpHead& head, const std::optional<Digest>& pin,
@@ -56,24 +46,32 @@ bool IsNotFound(const Error& error) { return error.code == ErrorCode::kNotFound;
 
 }  // namespace
 
-RegistryClient::RegistryClient(const std::shared_ptr<RegistryContext>& context,
-                               const Options& options)
-    : RegistryClient(context, options, OnlyTheRegistry(*context, options)) {}
-
 RegistryClient::RegistryClient(std::shared_ptr<RegistryContext> context, Options options,
                                std::shared_ptr<RegistryMembers> members)
-    : context_(std::move(context)),
-      host_(context_->HostFor(options.registry)),
-      options_(std::move(options)),
-      members_(std::move(members)) {}
+    : context_(std::move(context)), options_(std::move(options)), members_(std::move(members)) {}
 
 RegistryCall RegistryClient::Call(const std::string& method, const std::string& path) const {
-  RegistryCall call;
-  call.method = method;
-  call.url = host_.UrlOf(options_.repository, path);
-  call.repository = options_.repository;
-  call.scopes = {options_.push ? PushScope(options_.repository) : PullScope(options_.repository)};
-  return call;
+  return CallTo(Registry(), method, path);
+}
+
+size_t RegistryClient::Registry() const {
+  if (const size_t known = registry_; known != kUnknown) return known;
+  std::vector<size_t> ways;
+  for (size_t member = 0; member < members_->size(); ++member) {
+    if (members_->takes_pushes(member)) ways.push_back(member);
+  }
+  for (const size_t way : ways) {
+    RegistryCall ping = CallTo(way, "GET", "");
+    ping.url = members_->host(way).BaseUrl();
+    const bool answers =
+        ways.size() == 1 || DoOnceAt(members_->host(way), std::move(ping), kMaxPingBytes,
+                                     std::min(kDocumentTimeout, context_->options().timeout))
+                                    .status != 0;
+    if (!answers) continue;
+    registry_ = way;
+    return way;
+  }
+  return ways.front();
 }
 
 Backoff RegistryClient::NewBackoff() const {
@@ -101,19 +99,19 @@ std::shared_ptr<BlobSource> RegistryClient::MakeBlobSource() const {
                                               options_.registry + "/" + options_.repository);
 }
 
-RegistryCall RegistryClient::CallTo(size_t member, const RegistryCall& call,
+RegistryCall RegistryClient::CallTo(size_t member, const std::string& method,
                                     const std::string& path) const {
-  const std::string& repository = members_->repository(member);
-  RegistryCall sent = call;
-  sent.url = members_->host(member).UrlOf(repository, path);
-  sent.repository = repository;
-  // A mirror has its own names for what may be read; the registry was asked for already.
-  if (&members_->host(member) != &host_) sent.scopes = {PullScope(repository)};
-  return sent;
+  RegistryCall call;
+  call.method = method;
+  call.repository = members_->repository(member);
+  call.url = members_->host(member).UrlOf(call.repository, path);
+  // Mirrors have nothing to be pushed to.
+  const bool push = options_.push && members_->takes_pushes(member);
+  call.scopes = {push ? PushScope(call.repository) : PullScope(call.repository)};
+  return call;
 }
 
 Result<RegistryClient::Answer> RegistryClient::Read(RegistryMembers::Purpose purpose,
-                                                    const RegistryCall& call,
                                                     const std::string& path,
                                                     const std::string& what, const Accept& accept) {
   Backoff backoff = NewBackoff();
@@ -126,8 +124,10 @@ Result<RegistryClient::Answer> RegistryClient::Read(RegistryMembers::Purpose pur
       // Who does not answer leaves time for those behind it.
       const auto left_to_ask = static_cast<int64_t>(order.size() - asked);
       const auto share = backoff.left() / left_to_ask + std::chrono::milliseconds(1);
-      Attempt attempt = DoOnceAt(members_->host(member), CallTo(member, call, path),
-                                 kMaxManifestBytes, std::min(kDocumentTimeout, share));
+      RegistryCall call = CallTo(member, "GET", path);
+      call.headers.emplace_back("Accept", kAcceptedManifests);
+      Attempt attempt = DoOnceAt(members_->host(member), std::move(call), kMaxManifestBytes,
+                                 std::min(kDocumentTimeout, share));
       Status accepted =
           attempt.answer.has_value() ? accept(*attempt.answer) : Fail(attempt.answer.error());
       if (accepted.has_value()) {
@@ -212,12 +212,10 @@ Result<RegistryClient::Answer> RegistryClient::Do(const RegistryCall& call, uint
 Result<RawDocument> RegistryClient::GetManifest(const std::string& name,
                                                 const std::optional<Digest>& pin) {
   const std::string what = "manifest " + name;
-  RegistryCall call = Call("GET", "manifests/" + name);
-  call.headers.emplace_back("Accept", kAcceptedManifests);
   Result<RawDocument> document = Fail(ErrorCode::kNotFound, "");
   LAYERFS_CHECK_OK(
       Read(pin.has_value() ? RegistryMembers::Purpose::kDigest : RegistryMembers::Purpose::kTag,
-           call, "manifests/" + name, what, [&](const Answer& answer) -> Status {
+           "manifests/" + name, what, [&](const Answer& answer) -> Status {
              Bytes raw(answer.body.begin(), answer.body.end());
              document = MakeDocument(std::move(raw), answer.head.headers.Get("Content-Type"), pin);
              if (!document.has_value()) return Fail(document.error());
@@ -298,7 +296,7 @@ Status RegistryClient::ReadBlob(const Descriptor& descriptor,
     const size_t member =
         members_->Order(RegistryMembers::Purpose::kDigest, context_->clock().Now()).front();
     RegistryHost& host = members_->host(member);
-    RegistryCall call = CallTo(member, Call("GET", path), path);
+    RegistryCall call = CallTo(member, "GET", path);
     call.fetch_class = FetchClass::kFill;
     call.redirect_key = members_->repository(member) + "@" + descriptor.digest.ToString();
     RangeFilter filter(received, descriptor.size - received, descriptor.size);

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -26,8 +27,7 @@ class RegistryClient {
     std::string repository;
     bool push = false;  // whether tokens must allow it
   };
-  RegistryClient(const std::shared_ptr<RegistryContext>& context, const Options& options);
-  // As above, reading from mirrors too, where `members` has them.
+  // `members`: at least the registry; what can be read from them is read from the others too.
   RegistryClient(std::shared_ptr<RegistryContext> context, Options options,
                  std::shared_ptr<RegistryMembers> members);
 
@@ -46,7 +46,7 @@ class RegistryClient {
   };
   Attempt DoOnce(RegistryCall call, uint64_t max_body, std::chrono::milliseconds timeout,
                  const std::function<void(uint64_t)>& on_sent = nullptr) {
-    return DoOnceAt(host_, std::move(call), max_body, timeout, on_sent);
+    return DoOnceAt(members_->host(Registry()), std::move(call), max_body, timeout, on_sent);
   }
   static Attempt DoOnceAt(RegistryHost& host, RegistryCall call, uint64_t max_body,
                           std::chrono::milliseconds timeout,
@@ -67,7 +67,7 @@ class RegistryClient {
   Status PutReferrer(const RawDocument& document, const Descriptor& entry, const Digest& subject);
   Result<std::vector<std::string>> ListTags(size_t limit);
 
-  // A call of this repository, at `path` below it ("manifests/v1").
+  // A call of this repository, at `path` below it ("manifests/v1"), to the registry itself.
   RegistryCall Call(const std::string& method, const std::string& path) const;
   Backoff NewBackoff() const;
   // As backoff.WaitAfter. A user who waits for more than a moment is told why, once a client.
@@ -78,16 +78,19 @@ class RegistryClient {
   std::shared_ptr<BlobSource> MakeBlobSource() const;
 
  private:
+  static constexpr size_t kUnknown = SIZE_MAX;
   const std::shared_ptr<RegistryContext> context_;
-  // What is read in one answer, from the members in turn; `accept` says whether it is right.
+  // A manifest, from the members in turn; `accept` says whether it is right.
   using Accept = std::function<Status(const Answer&)>;
-  Result<Answer> Read(RegistryMembers::Purpose purpose, const RegistryCall& call,
-                      const std::string& path, const std::string& what, const Accept& accept);
-  RegistryCall CallTo(size_t member, const RegistryCall& call, const std::string& path) const;
+  Result<Answer> Read(RegistryMembers::Purpose purpose, const std::string& path,
+                      const std::string& what, const Accept& accept);
+  RegistryCall CallTo(size_t member, const std::string& method, const std::string& path) const;
+  // The member that is the registry; where there are two ways to it, the first that answers.
+  size_t Registry() const;
 
-  RegistryHost& host_;
   const Options options_;
   const std::shared_ptr<RegistryMembers> members_;  // at least the registry
+  mutable std::atomic<size_t> registry_{kUnknown};
   std::atomic<bool> told_of_waiting_{false};
 };
 

@@ -13,6 +13,12 @@ constexpr char kHub[] = "docker.io";
 constexpr char kHubHost[] = "registry-1.docker.io";
 constexpr std::chrono::milliseconds kLeastStall{1'000};
 
+std::vector<RegistryEndpoint> OnlyTheRegistry(std::vector<RegistryEndpoint> endpoints) {
+  std::erase_if(endpoints,
+                [](const RegistryEndpoint& endpoint) { return !endpoint.takes_pushes(); });
+  return endpoints;
+}
+
 }  // namespace
 
 std::string PullScope(const std::string& repository) {
@@ -116,7 +122,8 @@ RegistryHost& RegistryContext::HostFor(const std::string& registry) {
 }
 
 Result<std::vector<RegistryEndpoint>> RegistryContext::EndpointsOf(const std::string& registry,
-                                                                   const std::string& repository) {
+                                                                   const std::string& repository,
+                                                                   Use use) {
   std::call_once(registries_conf_once_, [&] {
     if (!options_.registries_conf.empty()) {
       registries_conf_ = RegistriesConf::Load(options_.registries_conf);
@@ -124,9 +131,14 @@ Result<std::vector<RegistryEndpoint>> RegistryContext::EndpointsOf(const std::st
   });
   if (!registries_conf_.has_value()) return Fail(registries_conf_.error());
   // First, as what is blocked there is blocked, wherever else it is described.
-  LAYERFS_TRY(endpoints, registries_conf_->EndpointsFor(registry, repository));
+  LAYERFS_TRY(endpoints, use == Use::kPush
+                             ? registries_conf_->PushEndpointsFor(registry, repository)
+                             : registries_conf_->EndpointsFor(registry, repository));
   LAYERFS_TRY(described, FindRegistryHosts(options_.hosts_directories, registry, repository));
-  if (!described.endpoints.empty()) return std::move(described.endpoints);
+  if (!described.endpoints.empty()) {
+    return use == Use::kPush ? OnlyTheRegistry(std::move(described.endpoints))
+                             : std::move(described.endpoints);
+  }
   if (endpoints.empty()) {
     endpoints.emplace_back();
     endpoints.back().host = registry;
@@ -164,8 +176,8 @@ Result<RegistryHost*> RegistryContext::HostAt(const RegistryEndpoint& endpoint) 
 }
 
 Result<std::vector<RegistryContext::Member>> RegistryContext::MembersOf(
-    const std::string& registry, const std::string& repository) {
-  LAYERFS_TRY(endpoints, EndpointsOf(registry, repository));
+    const std::string& registry, const std::string& repository, Use use) {
+  LAYERFS_TRY(endpoints, EndpointsOf(registry, repository, use));
   std::vector<Member> members;
   for (RegistryEndpoint& endpoint : endpoints) {
     LAYERFS_TRY(host, HostAt(endpoint));

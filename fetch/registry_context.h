@@ -42,14 +42,17 @@ class RegistryContext {
   RegistryContext(const RegistryContext&) = delete;
   RegistryContext& operator=(const RegistryContext&) = delete;
 
-  // The registry itself, for what is written. Lives as long as the context, as all hosts do.
-  RegistryHost& HostFor(const std::string& registry);
-  // Where a repository is read from, mirrors first, the registry last; never empty.
+  // Where a repository is read from, mirrors first, the registry last, or written to: the registry
+  // alone; never empty. A registry that may be spoken to in the clear is in it twice, over TLS
+  // first, and so may be one that a hosts.toml has among its hosts. Hosts live as long as the
+  // context.
   struct Member {
     RegistryHost* host;
     RegistryEndpoint endpoint;
   };
-  Result<std::vector<Member>> MembersOf(const std::string& registry, const std::string& repository);
+  enum class Use { kRead, kPush };
+  Result<std::vector<Member>> MembersOf(const std::string& registry, const std::string& repository,
+                                        Use use);
   const StoreOptions& options() const { return options_; }
   Clock& clock() const { return *tuning_.clock; }
   // Runs `task` on the thread that all calls' callbacks run on; false after Shutdown.
@@ -65,7 +68,8 @@ class RegistryContext {
   Result<std::shared_ptr<const HttpTls>> TlsOf(const RegistryEndpoint& endpoint) const;
   std::string DefaultApiRoot(const std::string& registry) const;
   Result<std::vector<RegistryEndpoint>> EndpointsOf(const std::string& registry,
-                                                    const std::string& repository);
+                                                    const std::string& repository, Use use);
+  RegistryHost& HostFor(const std::string& registry);
   Result<RegistryHost*> HostAt(const RegistryEndpoint& endpoint);
   RegistryHost& MakeHost(const std::string& key, RegistryHost::Options options);
 

@@ -38,6 +38,9 @@ struct RegistryEndpoint {
   bool resolves_tags = true;
   bool serves_digests = true;
   bool is_registry = false;  // not a mirror: asked last, and pushed to
+  bool is_own_host = false;  // the registry's own name, with the right to push, among the hosts
+  // What no mirror is asked for goes here: pushes, referrers, lists of tags.
+  bool takes_pushes() const { return is_registry || is_own_host; }
   EndpointTls tls;
   std::vector<std::pair<std::string, std::string>> headers;
   std::chrono::milliseconds dial_timeout{0};  // 0: the usual

@@ -79,6 +79,8 @@ class RegistryHost {
   void CancelAll();
 
   const std::string& registry() const { return options_.registry; }
+  // Where the API begins.
+  std::string BaseUrl() const { return options_.api_root + "/"; }
   // Where `path` of a repository is ("manifests/v1").
   std::string UrlOf(const std::string& repository, const std::string& path) const;
   // Whether it is worth asking.

@@ -54,11 +54,13 @@ class RegistryReader : public ImageReader {
 
 class RegistryWriter : public ImageWriter {
  public:
-  RegistryWriter(const std::shared_ptr<RegistryContext>& context, ImageReference reference)
+  RegistryWriter(const std::shared_ptr<RegistryContext>& context,
+                 std::shared_ptr<RegistryMembers> members, ImageReference reference)
       : reference_(std::move(reference)),
         client_(
             context,
-            {.registry = reference_.registry, .repository = reference_.repository, .push = true}) {}
+            {.registry = reference_.registry, .repository = reference_.repository, .push = true},
+            std::move(members)) {}
 
   Status CheckAccess() override { return CheckUpload(client_); }
   Result<bool> HasBlob(const Digest& digest, uint64_t size) override {
@@ -98,13 +100,18 @@ class RegistryWriter : public ImageWriter {
 
 Result<std::shared_ptr<ImageReader>> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
                                                         const ImageReference& reference) {
-  LAYERFS_TRY(members, context->MembersOf(reference.registry, reference.repository));
+  LAYERFS_TRY(members, context->MembersOf(reference.registry, reference.repository,
+                                          RegistryContext::Use::kRead));
   return std::shared_ptr<ImageReader>(std::make_shared<RegistryReader>(
       std::move(context), std::make_shared<RegistryMembers>(std::move(members)), reference));
 }
-std::shared_ptr<ImageWriter> MakeRegistryWriter(const std::shared_ptr<RegistryContext>& context,
-                                                const ImageReference& reference) {
-  return std::make_shared<RegistryWriter>(context, reference);
+
+Result<std::shared_ptr<ImageWriter>> MakeRegistryWriter(
+    const std::shared_ptr<RegistryContext>& context, const ImageReference& reference) {
+  LAYERFS_TRY(members, context->MembersOf(reference.registry, reference.repository,
+                                          RegistryContext::Use::kPush));
+  return std::shared_ptr<ImageWriter>(std::make_shared<RegistryWriter>(
+      context, std::make_shared<RegistryMembers>(std::move(members)), reference));
 }
 
 }  // namespace layerfs

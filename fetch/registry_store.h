@@ -13,7 +13,7 @@ namespace layerfs {
 // An error where the configuration of mirrors forbids the registry or cannot be read.
 Result<std::shared_ptr<ImageReader>> MakeRegistryReader(std::shared_ptr<RegistryContext> context,
                                                         const ImageReference& reference);
-std::shared_ptr<ImageWriter> MakeRegistryWriter(const std::shared_ptr<RegistryContext>& context,
-                                                const ImageReference& reference);
+Result<std::shared_ptr<ImageWriter>> MakeRegistryWriter(
+    const std::shared_ptr<RegistryContext>& context, const ImageReference& reference);
 
 }  // namespace layerfs

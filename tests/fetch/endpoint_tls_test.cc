@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // With which TLS settings registries and mirrors are spoken to: those of the options, of
 // hosts.toml, of certificate directories and of registries.conf.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
 #include "fetch/registry_store.h"
+#include "index/base/file.h"
 #include "tests/fetch/registry_testing.h"
 #include "tests/fetch/test_tls.h"
 
@@ -35,6 +39,23 @@ class EndpointTlsTest : public testing::Test {
                 MakeRegistryReader(
                     context_, ImageReference::Parse("docker://" + registry + "/app:1").value()));
     LAYERFS_CHECK_OK(reader->ReadRoot());
+    return {};
+  }
+  // Pushes a blob, and looks for it and what refers to it.
+  Status Push(const std::string& registry) {
+    Context();
+    const Digest digest = Digest::Of(AsBytes("blob"));
+    const UniqueFd fd = *OpenFile(directory_.Write("blob", "blob"), O_RDONLY);
+    LAYERFS_TRY(writer,
+                MakeRegistryWriter(
+                    context_, ImageReference::Parse("docker://" + registry + "/app:1").value()));
+    LAYERFS_CHECK_OK(writer->WriteBlob(digest, 4, fd.get(), nullptr));
+    LAYERFS_TRY(there, writer->HasBlob(digest, 4));
+    EXPECT_TRUE(there);
+    LAYERFS_TRY(reader,
+                MakeRegistryReader(
+                    context_, ImageReference::Parse("docker://" + registry + "/app:1").value()));
+    LAYERFS_CHECK_OK(reader->ReadReferrers(digest, ""));
     return {};
   }
   void WriteHosts(const std::string& registry, const std::string& text) {
@@ -72,6 +93,48 @@ TEST_F(EndpointTlsTest, LoopbackWithoutASchemeIsHttpsOnceSomethingIsSaidOfItsTls
   options_.tls.ca_file = tls_.ca_file();
   WriteHosts("127.0.0.5:1", "[host.\"" + secure_.authority() + "\"]\n");
   EXPECT_TRUE(Read("127.0.0.5:1").has_value());
+}
+
+TEST_F(EndpointTlsTest, PushGoesToTheRegistryWithTheRegistrysOwnTls) {
+  struct Case {
+    const char* name;
+    std::string file;
+    std::string text;
+  };
+  const std::string host = secure_.authority();
+  const std::string ca = "ca = \"" + tls_.ca_file() + "\"\n";
+  const std::string mirror = "[host.\"" + plain_.server().url() + "\"]\n";
+  for (const Case& c : {
+           Case{"server of a hosts.toml", "certs.d/" + host + "/hosts.toml", ca + mirror},
+           Case{"server without verification", "certs.d/" + host + "/hosts.toml",
+                "server = \"https://" + host + "\"\nskip_verify = true\n" + mirror},
+           Case{"host of the registry's own name", "certs.d/" + host + "/hosts.toml",
+                mirror + "[host.\"https://" + host + "\"]\n" + ca},
+           Case{"certificates", "certs.d/" + host + "/ca.crt",
+                std::string(AsText(ReadFile(tls_.ca_file(), 1 << 20).value()))},
+       }) {
+    directory_.Write(c.file, c.text);
+    const Status pushed = Push(host);
+    EXPECT_TRUE(pushed.has_value()) << c.name << ": " << pushed.error().context;
+    std::filesystem::remove_all(directory_ / "certs.d");
+  }
+  EXPECT_EQ(plain_.server().Count("POST", ""), 0U);
+}
+
+TEST_F(EndpointTlsTest, PushFollowsTheServerOfAHostsTomlAlsoInTheClear) {
+  WriteHosts("127.0.0.2:1", "server = \"" + plain_.server().url() + "\"\n");
+  options_.tls.ca_file = tls_.ca_file();
+  const Status pushed = Push("127.0.0.2:1");
+  EXPECT_TRUE(pushed.has_value()) << pushed.error().context;
+}
+
+TEST_F(EndpointTlsTest, WhatIsBlockedIsNotPushedTo) {
+  options_.registries_conf =
+      directory_.Write("registries.conf",
+                       "[[registry]]\nlocation = \"" + plain_.authority() + "\"\nblocked = true\n");
+  const Status pushed = Push(plain_.authority());
+  ASSERT_FALSE(pushed.has_value());
+  EXPECT_EQ(pushed.error().code, ErrorCode::kPermission);
 }
 
 }  // namespace

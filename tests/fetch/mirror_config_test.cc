@@ -168,6 +168,20 @@ TEST_F(RegistriesConfTest, LongestPrefixCountsAndIsRewritten) {
   EXPECT_TRUE(endpoints[2].is_registry);
 }
 
+TEST_F(RegistriesConfTest, PushGoesToTheNamedRegistryInsecureOrNot) {
+  const auto moved = Load(kConf).PushEndpointsFor("docker.io", "library/debian").value();
+  ASSERT_EQ(moved.size(), 1U);
+  EXPECT_EQ(moved[0].host, "docker.io");
+  EXPECT_EQ(moved[0].repository, "library/debian");
+  EXPECT_FALSE(Load(kConf).PushEndpointsFor("docker.io", "other/app").has_value());
+  const auto insecure = Load("[[registry]]\nlocation=\"r.example.com\"\ninsecure=true\n")
+                            .PushEndpointsFor("r.example.com", "app")
+                            .value();
+  ASSERT_EQ(insecure.size(), 2U);
+  EXPECT_TRUE(insecure[0].tls.skip_verify);
+  EXPECT_EQ(insecure[1].api_root, "http://r.example.com/v2");
+}
+
 TEST_F(RegistriesConfTest, BlockedRegistryIsAnError) {
   const auto endpoints = Load(kConf).EndpointsFor("docker.io", "other/app");
   ASSERT_FALSE(endpoints.has_value());

@@ -8,6 +8,7 @@
 
 #include "fetch/image_store.h"
 #include "fetch/registry_client.h"
+#include "tests/fetch/registry_testing.h"
 #include "tests/fetch/transfer_log.h"
 
 namespace layerfs {
@@ -137,7 +138,8 @@ TEST_P(RealRegistryTest, TagsAreListedAndReferrersFallBackToTheTag) {
   ASSERT_TRUE(writer->WriteRoot(image).has_value());
   ASSERT_TRUE(Writer("app:v2")->WriteRoot(image).has_value());
   const auto context = *RegistryContext::Create(options_);
-  RegistryClient client(context, {.registry = registry_->authority(), .repository = "app"});
+  RegistryClient client(context, {.registry = registry_->authority(), .repository = "app"},
+                        RegistryAlone(*context, registry_->authority(), "app"));
   EXPECT_THAT(*client.ListTags(10), testing::UnorderedElementsAre("v1", "v2"));
   EXPECT_EQ(client.ListTags(1)->size(), 1U);
   const auto none = client.Referrers(image.digest, "");

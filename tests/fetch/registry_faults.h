@@ -19,6 +19,7 @@
 #include "index/base/log.h"
 #include "tests/fetch/fake_registry.h"
 #include "tests/fetch/fake_source.h"
+#include "tests/fetch/registry_testing.h"
 #include "tests/fetch/temp_dir.h"
 
 namespace layerfs {
@@ -107,7 +108,8 @@ class RegistryFaultTest : public testing::Test {
         "{\"auths\": {\"" + authority + R"(": {"username": "me", "password": "hush-password"}}})";
     options.auth_file = directory_.Write("auth.json", login);
     context_ = *RegistryContext::Create(options, {.stall_timeout = kStall});
-    RegistryClient client(context_, {.registry = authority, .repository = "app"});
+    RegistryClient client(context_, {.registry = authority, .repository = "app"},
+                          RegistryAlone(*context_, authority, "app"));
     const Digest digest = Digest::Of(Blob().bytes);
     blob_ = std::make_shared<SourceBlob>(
         SourceBlob{client.MakeBlobSource(), digest, Blob().bytes.size(), "example/app:1"});

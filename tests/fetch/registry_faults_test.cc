@@ -342,7 +342,8 @@ TEST_F(RegistryFaultTest, ManifestIsWhatTheRegistrySaysItIs) {
   const std::string type = "application/vnd.oci.image.index.v1+json";
   registry.AddManifest("v1", raw, type);
   Connect(registry.authority());
-  RegistryClient client(context_, {.registry = registry.authority(), .repository = "app"});
+  RegistryClient client(context_, {.registry = registry.authority(), .repository = "app"},
+                        RegistryAlone(*context_, registry.authority(), "app"));
   EXPECT_TRUE(client.GetManifest("v1", {}).has_value()) << "without the header";
   const auto with = [&](const std::string& digest) {
     registry.Script(

@@ -39,6 +39,15 @@ class JumpingClock final : public Clock {
   TimePoint now_ = TimePoint() + std::chrono::hours(1);
 };
 
+// The registry itself, as pushes go to it.
+inline std::shared_ptr<RegistryMembers> RegistryAlone(RegistryContext& context,
+                                                      const std::string& registry,
+                                                      const std::string& repository) {
+  auto members = context.MembersOf(registry, repository, RegistryContext::Use::kPush);
+  EXPECT_TRUE(members.has_value()) << members.error().context;
+  return std::make_shared<RegistryMembers>(*std::move(members));
+}
+
 class RegistryTest : public testing::Test {
  protected:
   void TearDown() override {
@@ -58,7 +67,9 @@ class RegistryTest : public testing::Test {
   }
   RegistryClient Client(bool push = false, const std::string& repository = "app") {
     context();
-    return {context_, {.registry = registry_.authority(), .repository = repository, .push = push}};
+    return {context_,
+            {.registry = registry_.authority(), .repository = repository, .push = push},
+            RegistryAlone(*context_, registry_.authority(), repository)};
   }
   std::shared_ptr<BlobSource> Source() { return Client().MakeBlobSource(); }
   // For the registry of the test.
