@@ -93,9 +93,9 @@ struct StoreOptions {
   TlsOptions tls;
   bool offline = false;  // registries are not asked; what is not in the cache is an error
   // Where mirrors are described: containerd's certs.d directories, the first that knows a registry
-  // counts; and Podman's registries.conf. Empty: no mirrors.
+  // counts; and Podman's registries.conf, as RegistriesConf::Load takes it. Empty: no mirrors.
   std::vector<std::string> hosts_directories;
-  std::string registries_conf;
+  std::vector<std::string> registries_conf;
   std::string auth_file;  // empty: $REGISTRY_AUTH_FILE, then containers' and docker's own places
   // Per call, retries included; of a blob's transfer, the time without progress.
   std::chrono::milliseconds timeout{60'000};

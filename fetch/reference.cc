@@ -201,6 +201,10 @@ std::string ImageReference::ToString() const {
   return "";
 }
 
+std::string ServerOfRegistry(const std::string& registry) {
+  return registry == "docker.io" ? "registry-1.docker.io" : registry;
+}
+
 bool ImageReference::is_loopback() const {
   return transport == ImageTransport::kRegistry && IsLoopbackHost(HostOf(registry));
 }

@@ -12,6 +12,10 @@
 
 namespace layerfs {
 
+// Which host serves a registry: for "docker.io", not the one that its name says
+// (distribution/reference).
+std::string ServerOfRegistry(const std::string& registry);
+
 enum class ImageTransport { kRegistry, kOciLayout, kDockerArchive };
 
 struct ImageReference {

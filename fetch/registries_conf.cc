@@ -5,12 +5,47 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <system_error>
 
 #include "fetch/http_message.h"
+#include "fetch/reference.h"
 #include "fetch/toml.h"
 
 namespace layerfs {
 namespace {
+
+// What the key has; nothing, where it is missing.
+Result<std::string> ReadText(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  if (it == table.end()) return std::string();
+  if (it->is_string()) return it->get<std::string>();
+  return Fail(ErrorCode::kInvalidArgument, std::string(key) + ": is not a string");
+}
+Result<bool> ReadTruth(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  if (it == table.end()) return false;
+  if (it->is_boolean()) return it->get<bool>();
+  return Fail(ErrorCode::kInvalidArgument, std::string(key) + ": is neither true nor false");
+}
+Result<Json> ReadTables(const Json& table, const char* key) {
+  const auto it = table.find(key);
+  if (it == table.end()) return Json(Json::array());
+  const auto is_table = [](const Json& entry) { return entry.is_object(); };
+  if (it->is_array() && std::ranges::all_of(*it, is_table)) return Json(*it);
+  return Fail(ErrorCode::kInvalidArgument,
+              std::string(key) + ": is not written as tables, [[" + key + "]]");
+}
+// "HOST[:PORT][/PATH]". A slash at its end is easily written and means nothing.
+Result<std::string> ReadPlace(const Json& table, const char* key) {
+  LAYERFS_TRY(place, ReadText(table, key));
+  if (place.find("://") != std::string::npos) {
+    return Fail(ErrorCode::kInvalidArgument,
+                std::string(key) + " " + UrlForMessages(place) +
+                    ": write it without a scheme; \"insecure = true\" allows http");
+  }
+  while (place.ends_with('/')) place.pop_back();
+  return place;
+}
 
 // The length of `name` that the prefix takes; 0 where it is no prefix of it.
 size_t MatchLength(const std::string& prefix, const std::string& name) {
@@ -43,67 +78,78 @@ void Push(RegistryEndpoint endpoint, bool insecure, std::vector<RegistryEndpoint
   const bool registry = endpoint.is_registry && !insecure;
   if (!registry) {
     endpoint.plain_unless_tls = loopback && !insecure;
-    endpoint.api_root = (loopback ? "http://" : "https://") + endpoint.host + "/v2";
+    endpoint.api_root =
+        (loopback ? "http://" : "https://") + ServerOfRegistry(endpoint.host) + "/v2";
   }
   RegistryEndpoint plain = endpoint;
   endpoints.push_back(std::move(endpoint));
   if (!insecure || loopback) return;
-  plain.api_root = "http://" + plain.host + "/v2";
+  plain.api_root = "http://" + ServerOfRegistry(plain.host) + "/v2";
   endpoints.push_back(std::move(plain));
 }
 
 }  // namespace
 
-Result<RegistriesConf> RegistriesConf::Load(const std::string& path) {
+Result<RegistriesConf> RegistriesConf::Load(const std::vector<std::string>& paths) {
   RegistriesConf conf;
-  if (::access(path.c_str(), F_OK) == 0) LAYERFS_CHECK_OK(conf.Add(path));
-  std::vector<std::string> drop_ins;
-  std::error_code failed;
-  for (std::filesystem::directory_iterator entry(path + ".d", failed), end; !failed && entry != end;
-       entry.increment(failed)) {
-    if (entry->path().extension() == ".conf") drop_ins.push_back(entry->path().string());
+  for (const std::string& path : paths) {
+    std::error_code failed;
+    if (!std::filesystem::is_directory(path, failed)) {
+      if (::access(path.c_str(), F_OK) == 0) LAYERFS_CHECK_OK(conf.Add(path));
+      continue;
+    }
+    std::vector<std::string> drop_ins;
+    for (std::filesystem::directory_iterator entry(path, failed), end; !failed && entry != end;
+         entry.increment(failed)) {
+      if (entry->path().extension() == ".conf") drop_ins.push_back(entry->path().string());
+    }
+    std::sort(drop_ins.begin(), drop_ins.end());
+    for (const std::string& file : drop_ins) LAYERFS_CHECK_OK(conf.Add(file));
   }
-  std::sort(drop_ins.begin(), drop_ins.end());
-  for (const std::string& file : drop_ins) LAYERFS_CHECK_OK(conf.Add(file));
   return conf;
 }
 
 Status RegistriesConf::Add(const std::string& path) {
   LAYERFS_TRY(document, ReadTomlFile(path));
-  const auto tables = document.find("registry");
-  if (tables == document.end() || !tables->is_array()) return {};
-  for (const Json& table : *tables) {
-    if (table.is_object()) LAYERFS_CHECK_OK_IN(AddTable(table), path);
-  }
+  LAYERFS_TRY_IN(tables, ReadTables(document, "registry"), path);
+  for (const Json& table : tables) LAYERFS_CHECK_OK_IN(AddTable(table), path + ": registry");
   return {};
+}
+
+Result<RegistriesConf::Mirror> RegistriesConf::ReadMirror(const Json& json) {
+  Mirror mirror;
+  LAYERFS_TRY(location, ReadPlace(json, "location"));
+  if (location.empty()) return Fail(ErrorCode::kInvalidArgument, "has no location");
+  mirror.location = std::move(location);
+  LAYERFS_TRY(insecure, ReadTruth(json, "insecure"));
+  mirror.insecure = insecure;
+  LAYERFS_TRY(from, ReadText(json, "pull-from-mirror"));
+  if (!from.empty() && from != "all" && from != "digest-only" && from != "tag-only") {
+    return Fail(ErrorCode::kInvalidArgument, "pull-from-mirror: unknown word " + from);
+  }
+  mirror.tags = from != "digest-only";
+  mirror.digests = from != "tag-only";
+  return mirror;
 }
 
 Status RegistriesConf::AddTable(const Json& json) {
   Table table;
-  table.location = TomlText(json, "location");
-  table.prefix = TomlText(json, "prefix");
-  if (table.prefix.empty()) table.prefix = table.location;
+  LAYERFS_TRY(location, ReadPlace(json, "location"));
+  LAYERFS_TRY(prefix, ReadPlace(json, "prefix"));
+  table.prefix = prefix.empty() ? location : std::move(prefix);
+  table.location = std::move(location);
   if (table.prefix.empty()) {
-    return Fail(ErrorCode::kInvalidArgument, "a registry has neither prefix nor location");
+    return Fail(ErrorCode::kInvalidArgument, "has neither prefix nor location");
   }
-  table.insecure = TomlTruth(json, "insecure");
-  table.blocked = TomlTruth(json, "blocked");
-  const bool digests_only = TomlTruth(json, "mirror-by-digest-only");
-  const auto mirrors = json.find("mirror");
-  for (const Json& entry :
-       mirrors != json.end() && mirrors->is_array() ? *mirrors : Json::array()) {
-    Mirror mirror;
-    mirror.location = TomlText(entry, "location");
-    if (mirror.location.empty()) {
-      return Fail(ErrorCode::kInvalidArgument, "a mirror of " + table.prefix + " has no location");
-    }
-    mirror.insecure = TomlTruth(entry, "insecure");
-    const std::string from = TomlText(entry, "pull-from-mirror");
-    if (!from.empty() && from != "all" && from != "digest-only" && from != "tag-only") {
-      return Fail(ErrorCode::kInvalidArgument, "pull-from-mirror: unknown word " + from);
-    }
-    mirror.tags = !digests_only && from != "digest-only";
-    mirror.digests = from != "tag-only";
+  LAYERFS_TRY_IN(insecure, ReadTruth(json, "insecure"), table.prefix);
+  LAYERFS_TRY_IN(blocked, ReadTruth(json, "blocked"), table.prefix);
+  LAYERFS_TRY_IN(digests_only, ReadTruth(json, "mirror-by-digest-only"), table.prefix);
+  LAYERFS_TRY_IN(mirrors, ReadTables(json, "mirror"), table.prefix);
+  table.insecure = insecure;
+  table.blocked = blocked;
+  for (const Json& entry : mirrors) {
+    LAYERFS_TRY_IN(mirror, ReadMirror(entry), table.prefix + ": mirror");
+    mirror.tags = mirror.tags && !digests_only;
     table.mirrors.push_back(std::move(mirror));
   }
   // A later file's table for a prefix takes the place of an earlier one's.

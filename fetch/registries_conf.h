@@ -15,8 +15,10 @@ namespace layerfs {
 
 class RegistriesConf {
  public:
-  // `path` and the files of `path`.d; missing ones are as if empty.
-  static Result<RegistriesConf> Load(const std::string& path);
+  // Files, and directories whose *.conf count in the order of their names. What a later one says
+  // of a prefix takes the place of what an earlier one does; missing ones are as if empty. What
+  // cannot be meant as it is written is kInvalidArgument, which names file and key.
+  static Result<RegistriesConf> Load(const std::vector<std::string>& paths);
 
   // The endpoints of the repository, mirrors first; empty where no table speaks
   // of it. kPermission where it is blocked.
@@ -43,6 +45,7 @@ class RegistriesConf {
   };
   Status Add(const std::string& path);
   Status AddTable(const Json& json);
+  static Result<Mirror> ReadMirror(const Json& json);
   // Null: no table speaks of it.
   Result<const Table*> Find(const std::string& name) const;
 

@@ -8,9 +8,6 @@
 namespace layerfs {
 namespace {
 
-// Docker Hub's registry is not where its name says (distribution/reference).
-constexpr char kHub[] = "docker.io";
-constexpr char kHubHost[] = "registry-1.docker.io";
 constexpr std::chrono::milliseconds kLeastStall{1'000};
 
 std::vector<RegistryEndpoint> OnlyTheRegistry(std::vector<RegistryEndpoint> endpoints) {
@@ -102,7 +99,7 @@ std::string RegistryContext::DefaultApiRoot(const std::string& registry) const {
   ImageReference reference;
   reference.registry = registry;
   const bool plain = options_.plain_http || (reference.is_loopback() && !OptionsSpeakOfTls());
-  return (plain ? "http://" : "https://") + (registry == kHub ? kHubHost : registry) + "/v2";
+  return (plain ? "http://" : "https://") + ServerOfRegistry(registry) + "/v2";
 }
 
 RegistryHost& RegistryContext::MakeHost(const std::string& key, RegistryHost::Options options) {
@@ -124,11 +121,8 @@ RegistryHost& RegistryContext::HostFor(const std::string& registry) {
 Result<std::vector<RegistryEndpoint>> RegistryContext::EndpointsOf(const std::string& registry,
                                                                    const std::string& repository,
                                                                    Use use) {
-  std::call_once(registries_conf_once_, [&] {
-    if (!options_.registries_conf.empty()) {
-      registries_conf_ = RegistriesConf::Load(options_.registries_conf);
-    }
-  });
+  std::call_once(registries_conf_once_,
+                 [&] { registries_conf_ = RegistriesConf::Load(options_.registries_conf); });
   if (!registries_conf_.has_value()) return Fail(registries_conf_.error());
   // First, as what is blocked there is blocked, wherever else it is described.
   LAYERFS_TRY(endpoints, use == Use::kPush

@@ -3,11 +3,13 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
 
+#include "index/base/environment.h"
 #include "tools/run/user_namespace.h"
 #include "tools/state_option.h"
 #include "tools/text.h"
@@ -104,8 +106,8 @@ Status ServiceOptions::MakeAbsolute() {
     *path = absolute;
   }
   // What is read by the environment, and may be read again at any time.
-  for (const char* variable :
-       {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "SSL_CERT_FILE"}) {
+  for (const char* variable : {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME",
+                               "SSL_CERT_FILE", "CONTAINERS_REGISTRIES_CONF"}) {
     const char* path = ::getenv(variable);
     if (path == nullptr || *path == '\0') continue;
     LAYERFS_TRY(absolute, FromHere(path));
@@ -145,14 +147,21 @@ std::string DefaultCacheDirectory() {
   return std::string(home != nullptr ? home : "/tmp") + "/.cache/layerfs";
 }
 
-std::string DefaultRegistriesConf() {
-  const char* named = std::getenv("CONTAINERS_REGISTRIES_CONF");
-  if (named != nullptr && *named != '\0') return named;
-  const char* home = std::getenv("HOME");
-  std::string own =
-      std::string(home != nullptr ? home : "") + "/.config/containers/registries.conf";
-  if (home != nullptr && ::access(own.c_str(), R_OK) == 0) return own;
-  return "/etc/containers/registries.conf";
+Result<std::vector<std::string>> RegistriesConfFiles(const std::string& file) {
+  const std::string named =
+      file.empty() ? Environment("CONTAINERS_REGISTRIES_CONF").value_or("") : file;
+  if (!named.empty()) {
+    if (::access(named.c_str(), F_OK) == 0) return std::vector{named, named + ".d"};
+    return FailErrno((file.empty() ? "CONTAINERS_REGISTRIES_CONF " : "--registries-conf ") + named,
+                     errno);
+  }
+  const std::string system = "/etc/containers/registries.conf";
+  const auto home = Environment("HOME");
+  if (!home.has_value()) return std::vector{system, system + ".d"};
+  // The user's file takes the place of the system's, his drop-ins come on top of the system's.
+  const std::string own = *home + "/.config/containers/registries.conf";
+  const bool has_own = ::access(own.c_str(), R_OK) == 0;
+  return std::vector{has_own ? own : system, system + ".d", own + ".d"};
 }
 
 Result<std::shared_ptr<ObjectCache>> Services::Cache() {
@@ -184,8 +193,8 @@ Result<ImageStores*> Services::Stores() {
     if (store_options.hosts_directories.empty()) {
       store_options.hosts_directories = {"/etc/containerd/certs.d", "/etc/docker/certs.d"};
     }
-    store_options.registries_conf =
-        options_.registries_conf.empty() ? DefaultRegistriesConf() : options_.registries_conf;
+    LAYERFS_TRY(registries_conf, RegistriesConfFiles(options_.registries_conf));
+    store_options.registries_conf = std::move(registries_conf);
     LAYERFS_TRY(timeout, FetchTimeout());
     store_options.timeout = timeout;
     stores_ = std::make_unique<ImageStores>(store_options);

@@ -47,6 +47,10 @@ struct ServiceOptions {
 // /var/cache/layerfs for the machine's root, else $XDG_CACHE_HOME/layerfs or ~/.cache/layerfs.
 std::string DefaultCacheDirectory();
 
+// Of registries.conf, as RegistriesConf::Load takes it: FILE, or what CONTAINERS_REGISTRIES_CONF
+// names, with its FILE.d; or Podman's own places. An error where a file that is named is not there.
+Result<std::vector<std::string>> RegistriesConfFiles(const std::string& file);
+
 class Services {
  public:
   explicit Services(const ServiceOptions& options) : options_(options) {}

@@ -129,9 +129,9 @@ TEST_F(EndpointTlsTest, PushFollowsTheServerOfAHostsTomlAlsoInTheClear) {
 }
 
 TEST_F(EndpointTlsTest, WhatIsBlockedIsNotPushedTo) {
-  options_.registries_conf =
-      directory_.Write("registries.conf",
-                       "[[registry]]\nlocation = \"" + plain_.authority() + "\"\nblocked = true\n");
+  options_.registries_conf = {directory_.Write(
+      "registries.conf",
+      "[[registry]]\nlocation = \"" + plain_.authority() + "\"\nblocked = true\n")};
   const Status pushed = Push(plain_.authority());
   ASSERT_FALSE(pushed.has_value());
   EXPECT_EQ(pushed.error().code, ErrorCode::kPermission);

@@ -127,7 +127,8 @@ TEST_F(HostsTomlTest, BadTimeIsAnErrorThatNamesTheFile) {
 class RegistriesConfTest : public testing::Test {
  protected:
   RegistriesConf Load(const std::string& text) {
-    auto conf = RegistriesConf::Load(directory_.Write("registries.conf", text));
+    const std::string file = directory_.Write("registries.conf", text);
+    auto conf = RegistriesConf::Load({file, file + ".d"});
     EXPECT_TRUE(conf.has_value()) << conf.error().context;
     return conf.value_or(RegistriesConf());
   }
@@ -203,6 +204,53 @@ TEST_F(RegistriesConfTest, PrefixEndsAtASlash) {
                   .EndpointsFor("quay.io", "ab/c")
                   .value()
                   .empty());
+}
+
+TEST_F(RegistriesConfTest, SlashAtTheEndMeansNothing) {
+  const auto endpoints = Load("[[registry]]\nprefix=\"quay.io/a/\"\nlocation=\"b.example.com/\"\n")
+                             .EndpointsFor("quay.io", "a/c")
+                             .value();
+  ASSERT_EQ(endpoints.size(), 1U);
+  EXPECT_EQ(endpoints[0].host, "b.example.com");
+  EXPECT_EQ(endpoints[0].repository, "c");
+}
+
+TEST_F(RegistriesConfTest, MirrorOnDockerHubIsWhereTheHubIs) {
+  const auto endpoints =
+      Load("[[registry]]\nlocation=\"quay.io\"\n[[registry.mirror]]\nlocation=\"docker.io/foo\"\n")
+          .EndpointsFor("quay.io", "a")
+          .value();
+  ASSERT_EQ(endpoints.size(), 2U);
+  EXPECT_EQ(endpoints[0].host, "docker.io");
+  EXPECT_EQ(endpoints[0].api_root, "https://registry-1.docker.io/v2");
+  EXPECT_EQ(endpoints[0].repository, "foo/a");
+}
+
+TEST_F(RegistriesConfTest, WhatCannotBeMeantIsAnErrorThatNamesFileAndKey) {
+  struct Case {
+    const char* text;
+    const char* key;
+  };
+  for (const Case& c : {
+           Case{"[[registry]]\nlocation = 5\n", "location"},
+           Case{"[[registry]]\nlocation = \"http://a.b\"\n", "location"},
+           Case{"[[registry]]\nprefix = \"https://a.b\"\nlocation = \"a.b\"\n", "prefix"},
+           Case{"[[registry]]\nlocation = \"a.b\"\nblocked = \"true\"\n", "blocked"},
+           Case{"[[registry]]\nlocation = \"a.b\"\ninsecure = 1\n", "insecure"},
+           Case{"[[registry]]\nlocation = \"a.b\"\nmirror = \"c.d\"\n", "mirror"},
+           Case{"[[registry]]\nlocation = \"a.b\"\n[[registry.mirror]]\nlocation = "
+                "\"https://c.d\"\n",
+                "mirror: location"},
+           Case{"[registry]\nlocation = \"a.b\"\n", "registry"},
+           Case{"[[registry]]\ninsecure = true\n", "location"},
+       }) {
+    const std::string file = directory_.Write("bad.conf", c.text);
+    const auto conf = RegistriesConf::Load({file});
+    ASSERT_FALSE(conf.has_value()) << c.text;
+    EXPECT_EQ(conf.error().code, ErrorCode::kInvalidArgument);
+    EXPECT_NE(conf.error().context.find(file), std::string::npos) << conf.error().context;
+    EXPECT_NE(conf.error().context.find(c.key), std::string::npos) << conf.error().context;
+  }
 }
 
 TEST_F(RegistriesConfTest, DropInTakesThePlaceOfATable) {

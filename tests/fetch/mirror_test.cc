@@ -57,7 +57,7 @@ class MirrorTest : public testing::Test {
   FakeRegistry origin_;
   std::string address_ = mirror_.server().url();
   std::string host_options_;
-  std::string registries_conf_;
+  std::vector<std::string> registries_conf_;
   JumpingClock clock_;
   std::shared_ptr<RegistryContext> context_;
 };
@@ -241,11 +241,11 @@ TEST_F(MirrorTest, MirrorThatCreepsIsLeftOutOnceAnotherWasFaster) {
 
 TEST_F(MirrorTest, DirectoryWithoutAHostsTomlLeavesRegistriesConfsMirrors) {
   std::filesystem::create_directories(directory_ / ("certs.d/" + origin_.authority()));
-  registries_conf_ =
-      directory_.Write("registries.conf", "[[registry]]\nlocation = \"" + origin_.authority() +
-                                              "\"\n[[registry.mirror]]\n"
-                                              "location = \"" +
-                                              mirror_.authority() + "\"\n");
+  registries_conf_ = {directory_.Write("registries.conf", "[[registry]]\nlocation = \"" +
+                                                              origin_.authority() +
+                                                              "\"\n[[registry.mirror]]\n"
+                                                              "location = \"" +
+                                                              mirror_.authority() + "\"\n")};
   const auto reader = OpenReader();
   ASSERT_TRUE(reader.has_value()) << reader.error().context;
   ASSERT_TRUE((*reader)->ReadRoot().has_value());
@@ -254,9 +254,9 @@ TEST_F(MirrorTest, DirectoryWithoutAHostsTomlLeavesRegistriesConfsMirrors) {
 
 TEST_F(MirrorTest, HostsTomlLiftsNoBlock) {
   directory_.Write("certs.d/_default/hosts.toml", "[host.\"" + address_ + "\"]\n");
-  registries_conf_ =
-      directory_.Write("registries.conf", "[[registry]]\nlocation = \"" + origin_.authority() +
-                                              "\"\nblocked = true\n");
+  registries_conf_ = {directory_.Write(
+      "registries.conf",
+      "[[registry]]\nlocation = \"" + origin_.authority() + "\"\nblocked = true\n")};
   const auto reader = OpenReader();
   ASSERT_FALSE(reader.has_value());
   EXPECT_EQ(reader.error().code, ErrorCode::kPermission);

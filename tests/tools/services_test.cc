@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace layerfs {
 namespace {
@@ -36,6 +37,29 @@ TEST(ServiceOptions, EveryPathCanBeMadeAbsolute) {
        {"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
     unsetenv(name);
   }
+}
+
+TEST(RegistriesConfFiles, DropInsOfTheUserCountWithoutAFileOfHis) {
+  unsetenv("CONTAINERS_REGISTRIES_CONF");
+  const char* const before = getenv("HOME");
+  const std::string home = before != nullptr ? before : "";
+  ASSERT_EQ(setenv("HOME", "/nonexistent", 1), 0);
+  EXPECT_EQ(RegistriesConfFiles("").value(),
+            (std::vector<std::string>{"/etc/containers/registries.conf",
+                                      "/etc/containers/registries.conf.d",
+                                      "/nonexistent/.config/containers/registries.conf.d"}));
+  if (before != nullptr) setenv("HOME", home.c_str(), 1);
+}
+
+TEST(RegistriesConfFiles, NamedFileMustBeThere) {
+  const auto option = RegistriesConfFiles("/nonexistent/a.conf");
+  ASSERT_FALSE(option.has_value());
+  EXPECT_NE(option.error().context.find("--registries-conf /nonexistent/a.conf"),
+            std::string::npos);
+  ASSERT_EQ(setenv("CONTAINERS_REGISTRIES_CONF", "/nonexistent/b.conf", 1), 0);
+  EXPECT_FALSE(RegistriesConfFiles("").has_value());
+  EXPECT_EQ(RegistriesConfFiles("/dev/null").value().front(), "/dev/null");
+  unsetenv("CONTAINERS_REGISTRIES_CONF");
 }
 
 }  // namespace
