@@ -4,7 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
+#include <iterator>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "fetch/http_message.h"
 #include "fetch/toml.h"
@@ -28,28 +34,46 @@ std::string Under(const std::string& directory, const std::string& path) {
   return path.empty() || path.front() == '/' ? path : directory + "/" + path;
 }
 
-// "5s", "500ms", or a number of seconds; nothing where it is neither.
+// Longer than anybody waits for a connection; and far below where numbers end.
+constexpr double kMaxDialSeconds = 24 * 3600;
+
+std::optional<std::chrono::milliseconds> FromSeconds(double seconds) {
+  if (!(seconds >= 0 && seconds <= kMaxDialSeconds)) return std::nullopt;
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+// As Go's time.ParseDuration takes it: "1m30s", "1.5h", "300ms"; or a number of seconds.
+std::optional<std::chrono::milliseconds> ParseGoDuration(std::string_view text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}};
+  if (const auto seconds = ParseDecimal(text)) return FromSeconds(static_cast<double>(*seconds));
+  if (text.empty()) return std::nullopt;
+  double total = 0;
+  while (!text.empty()) {
+    // from_chars takes "nan" and a sign as well.
+    const size_t digits = text.find_first_not_of("0123456789.");
+    if (digits == std::string_view::npos) return std::nullopt;
+    double number = 0;
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + digits, number, std::chars_format::fixed);
+    if (error != std::errc() || end != text.data() + digits) return std::nullopt;
+    text.remove_prefix(digits);
+    const auto unit = std::ranges::find_if(
+        kUnits, [&](const auto& known) { return text.starts_with(known.first); });
+    if (unit == std::end(kUnits)) return std::nullopt;
+    text.remove_prefix(unit->first.size());
+    total += number * unit->second;
+  }
+  return FromSeconds(total);
+}
+
+// Nothing where it is no time that can be meant.
 std::optional<std::chrono::milliseconds> DialTimeout(const Json& table) {
   const auto it = table.find("dial_timeout");
   if (it == table.end()) return std::chrono::milliseconds(0);
-  if (it->is_number()) {
-    return std::chrono::milliseconds(static_cast<int64_t>(it->get<double>() * 1000));
-  }
+  if (it->is_number()) return FromSeconds(it->get<double>());
   if (!it->is_string()) return std::nullopt;
-  std::string word = it->get<std::string>();
-  int64_t unit = 1000;
-  if (word.ends_with("ms")) {
-    unit = 1;
-    word.resize(word.size() - 2);
-  } else if (word.ends_with('s')) {
-    word.pop_back();
-  } else if (word.ends_with('m')) {
-    unit = 60'000;
-    word.pop_back();
-  }
-  const auto number = ParseDecimal(word);
-  if (!number.has_value() || *number > 3600) return std::nullopt;
-  return std::chrono::milliseconds(static_cast<int64_t>(*number) * unit);
+  return ParseGoDuration(it->get<std::string>());
 }
 
 // client = "both.pem" | ["a.pem", …] | [["cert", "key"], …]; the first pair

@@ -117,6 +117,22 @@ TEST_F(HostsTomlTest, UnknownRegistryIsNothing) {
   EXPECT_EQ(found.certificates, EndpointTls());
 }
 
+TEST_F(HostsTomlTest, DialTimeoutIsWhatGoTakesForATime) {
+  const std::pair<const char*, int64_t> cases[] = {
+      {"\"1m30s\"", 90'000}, {"\"1.5s\"", 1500}, {"\"2h\"", 7'200'000}, {"\"300ms\"", 300},
+      {"\"5\"", 5000},       {"2.5", 2500},      {"\"0s\"", 0}};
+  for (const auto& [text, wanted_ms] : cases) {
+    const auto endpoints = Read("docker.io", std::string("dial_timeout = ") + text + "\n");
+    ASSERT_EQ(endpoints.size(), 1U) << text;
+    EXPECT_EQ(endpoints[0].dial_timeout, milliseconds(wanted_ms)) << text;
+  }
+  for (const char* text : {"nan", "inf", "-1", "1e300", "\"-5s\"", "\"nan\"", "\"nans\"", "\"inf\"",
+                           "\"\"", "\"s\"", "\".\"", "\"1s5\"", "\"99999999h\"", "true"}) {
+    directory_.Write("quay.io/hosts.toml", std::string("dial_timeout = ") + text + "\n");
+    EXPECT_FALSE(FindRegistryHosts({directory_.path()}, "quay.io", "a").has_value()) << text;
+  }
+}
+
 TEST_F(HostsTomlTest, BadTimeIsAnErrorThatNamesTheFile) {
   directory_.Write("quay.io/hosts.toml", "[host.\"https://m\"]\ndial_timeout = \"soon\"\n");
   const auto found = FindRegistryHosts({directory_.path()}, "quay.io", "a");
