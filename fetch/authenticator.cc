@@ -81,9 +81,16 @@ void Authenticator::AnswerChallenge(const AuthScopes& scopes, const std::string&
   const auto find = [&](std::string_view scheme) {
     return std::ranges::find(challenges, scheme, &AuthChallenge::scheme);
   };
-  const auto bearer = find("bearer");
+  // Without a realm it says nothing of where tokens are to be had.
+  const auto bearer = std::ranges::find_if(challenges, [](const AuthChallenge& challenge) {
+    return challenge.scheme == "bearer" && !challenge.Parameter("realm").empty();
+  });
   if (bearer == challenges.end()) {
     if (find("basic") == challenges.end()) {
+      if (find("bearer") != challenges.end()) {
+        return done(Fail(ErrorCode::kUnauthorized,
+                         "HTTP 401: its Bearer challenge names no token server (realm)"));
+      }
       return done(Fail(WithHint(
           {ErrorCode::kUnauthorized, "HTTP 401 without a challenge that layerfs can answer"})));
     }

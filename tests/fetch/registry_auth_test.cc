@@ -45,6 +45,28 @@ TEST_F(RegistryAuth, BasicIsAnsweredOnceAndThenSentAtOnce) {
   EXPECT_EQ(registry_.server().requests().size(), 3U);
 }
 
+TEST_F(RegistryAuth, ABearerChallengeWithoutARealmLeavesBasic) {
+  LogIn("user", "secret");
+  registry_.RequireBasic("user", "secret");
+  registry_.Script(
+      "GET", "/v2/app/manifests/",
+      {{.status = 401,
+        .headers = {{"WWW-Authenticate", "Bearer service=\"fake\", Basic realm=\"fake\""}}}});
+  RegistryClient client = Client();
+  const Status got = Get(client);
+  EXPECT_TRUE(got.has_value()) << got.error().context;
+}
+
+TEST_F(RegistryAuth, ABearerChallengeWithoutARealmAloneSaysSo) {
+  registry_.Script("GET", "/v2/app/manifests/",
+                   {{.status = 401, .headers = {{"WWW-Authenticate", "Bearer service=\"x\""}}}});
+  RegistryClient client = Client();
+  const Status got = Get(client);
+  ASSERT_FALSE(got.has_value());
+  EXPECT_EQ(got.error().code, ErrorCode::kUnauthorized);
+  EXPECT_THAT(got.error().context, HasSubstr("names no token server"));
+}
+
 TEST_F(RegistryAuth, AnAnonymousTokenIsFetchedAndKept) {
   registry_.RequireBearer({});
   RegistryClient client = Client();
