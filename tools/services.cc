@@ -45,8 +45,11 @@ void ServiceOptions::DeclareRegistry(CLI::App& app) {
   app.add_flag("--plain-http", plain_http,
                "Talk http to registries that are not on the loopback (there it is the default)");
   app.add_option("--ca", ca_file, "Certificates to trust besides the system's")->type_name("FILE");
-  app.add_option("--cert", client_cert, "Client certificate, PEM")->type_name("FILE");
-  app.add_option("--key", client_key, "The client certificate's key, PEM")->type_name("FILE");
+  CLI::Option* const cert =
+      app.add_option("--cert", client_cert, "Client certificate, PEM")->type_name("FILE");
+  app.add_option("--key", client_key, "The client certificate's key, PEM")
+      ->type_name("FILE")
+      ->needs(cert);
   app.add_option("--authfile", auth_file, "Credentials, as skopeo and docker login write them")
       ->type_name("FILE");
   app.add_option("--hosts-dir", hosts_directories,

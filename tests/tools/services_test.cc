@@ -39,6 +39,14 @@ TEST(ServiceOptions, EveryPathCanBeMadeAbsolute) {
   }
 }
 
+TEST(ServiceOptions, KeyWithoutItsCertificateIsRefused) {
+  ServiceOptions options;
+  CLI::App app;
+  options.DeclareRegistry(app);
+  EXPECT_THROW(app.parse("--key k.pem"), CLI::RequiresError);
+  EXPECT_NO_THROW(app.parse("--key k.pem --cert c.pem"));
+}
+
 TEST(RegistriesConfFiles, DropInsOfTheUserCountWithoutAFileOfHis) {
   unsetenv("CONTAINERS_REGISTRIES_CONF");
   const char* const before = getenv("HOME");
