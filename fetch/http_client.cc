@@ -43,8 +43,7 @@ Error TransferError(CURLcode code, const std::string& url, const char* detail) {
     case CURLE_OPERATION_TIMEDOUT:
       return {ErrorCode::kTimeout, where + what, true};
     case CURLE_PEER_FAILED_VERIFICATION:
-      return {ErrorCode::kNetwork,
-              where + what + "; name the authority that signed the certificate with --ca FILE"};
+      return {ErrorCode::kNetwork, where + what + CertificateRemedy(what)};
     case CURLE_SSL_CONNECT_ERROR:
       return {ErrorCode::kNetwork, where + what + "; a registry without TLS wants --plain-http",
               true};

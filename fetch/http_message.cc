@@ -173,6 +173,15 @@ std::string TextForMessages(std::string_view text) {
   return shown;
 }
 
+std::string CertificateRemedy(std::string_view text) {
+  for (const std::string_view unknown : {"issuer", "self-signed", "self signed"}) {
+    if (text.find(unknown) != std::string_view::npos) {
+      return "; name the authority that signed the certificate with --ca FILE";
+    }
+  }
+  return "";
+}
+
 std::string UrlEncode(std::string_view text) {
   static constexpr char kDigits[] = "0123456789ABCDEF";
   std::string encoded;

@@ -62,6 +62,9 @@ Result<std::string> ResolveLocation(std::string_view base, std::string_view loca
 std::string UrlForMessages(std::string_view url);
 // A sentence of a library's, which may quote a URL: without user names, and so without passwords.
 std::string TextForMessages(std::string_view text);
+// What to say behind a TLS library's sentence on a certificate that it does not accept: another
+// authority helps where none is known, not where a name or a time is wrong.
+std::string CertificateRemedy(std::string_view text);
 // Percent-encodes everything but RFC 3986's unreserved letters.
 std::string UrlEncode(std::string_view text);
 // Adds "key=VALUE" to the URL's query, VALUE encoded.

@@ -12,9 +12,10 @@ struct HttpProxy {
   bool none = false;  // straight, whatever the environment says
   std::string url;    // empty: what the environment says to libcurl
 
-  // Straight to loopback addresses. HTTP_PROXY in capitals, which libcurl leaves out, counts where
-  // there is no http_proxy, as it does for the other tools that pull images (Go's net/http): but
-  // not in a CGI's environment, where a client's "Proxy:" header arrives under that name.
+  // Straight to loopback addresses, and to what no_proxy excepts in a form of Go's. HTTP_PROXY in
+  // capitals, which libcurl leaves out, counts where there is no http_proxy, as it does for the
+  // other tools that pull images (Go's net/http): but not in a CGI's environment, where a client's
+  // "Proxy:" header arrives under that name.
   static HttpProxy For(const std::string& url);
 };
 

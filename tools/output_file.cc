@@ -12,7 +12,7 @@
 namespace layerfs {
 
 Status WriteOutputFile(const std::string& path, ByteSpan data) {
-  struct stat there {};
+  struct stat there{};
   if (::lstat(path.c_str(), &there) != 0) return WriteFileAtomically(path, data);
   std::error_code dangling;
   const std::filesystem::path target = std::filesystem::canonical(path, dangling);

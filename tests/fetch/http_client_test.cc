@@ -7,6 +7,7 @@
 
 #include <future>
 
+#include "fetch/http_proxy.h"
 #include "index/base/synchronized.h"
 #include "tests/fetch/fake_server.h"
 #include "tests/fetch/test_tls.h"
@@ -361,6 +362,27 @@ TEST_F(HttpClientTest, AProxyOfTheEnvironmentCarriesWhatIsNotLoopback) {
     EXPECT_EQ(proxy.lines(), std::vector<std::string>{"GET http://registry.invalid/v2/"});
     EXPECT_EQ(server.lines(), std::vector<std::string>{"GET /near"});
   }
+}
+
+TEST(HttpProxyTest, NoProxyTakesTheFormsOfOtherTools) {
+  const auto is_straight = [](const char* list, const std::string& url) {
+    setenv("no_proxy", list, 1);
+    const bool none = HttpProxy::For(url).none;
+    unsetenv("no_proxy");
+    return none;
+  };
+  const std::string url = "https://Registry.example.com:5000/v2/";
+  for (const char* list : {"registry.example.com:5000", "a, *.example.com", "*.EXAMPLE.com:5000",
+                           "example.com:5000", "*.com"}) {
+    EXPECT_TRUE(is_straight(list, url)) << list;
+  }
+  for (const char* list : {"registry.example.com:443", "*.registry.example.com", "*.ample.com",
+                           "ample.com:5000", ":5000", "*", "", ","}) {
+    EXPECT_FALSE(is_straight(list, url)) << list;
+  }
+  EXPECT_TRUE(is_straight("10.9.9.1:80", "http://10.9.9.1/"));
+  EXPECT_TRUE(is_straight("[2001:db8::1]:5000", "http://[2001:db8::1]:5000/"));
+  EXPECT_FALSE(is_straight("2001:db8::1", "http://[2001:db8::1]:5000/"));
 }
 
 TEST_F(HttpClientTest, ACapitalHttpProxyGivesWay) {

@@ -123,5 +123,17 @@ TEST(NextLink, FindsTheNextOneOnly) {
   EXPECT_EQ(NextLink("<a"), "");
 }
 
+TEST(CertificateRemedyTest, AnAuthorityHelpsWhereNoneIsKnown) {
+  for (const char* text : {"SSL certificate problem: unable to get local issuer certificate",
+                           "SSL certificate problem: self-signed certificate"}) {
+    EXPECT_NE(CertificateRemedy(text).find("--ca FILE"), std::string::npos) << text;
+  }
+  for (const char* text :
+       {"SSL certificate problem: certificate has expired",
+        "SSL: no alternative certificate subject name matches target host name"}) {
+    EXPECT_EQ(CertificateRemedy(text), "") << text;
+  }
+}
+
 }  // namespace
 }  // namespace layerfs
