@@ -27,8 +27,7 @@ ExitStatus ForEachContainer(const std::vector<std::string>& names, const std::st
   for (const std::string& name : names) {
     const Result<bool> done = act(name);
     if (!done.has_value()) {
-      std::fprintf(io.err, "%s: %s\n", title.c_str(),
-                   EscapeMessage(done.error().context).c_str());
+      std::fprintf(io.err, "%s: %s\n", title.c_str(), EscapeMessage(done.error().context).c_str());
       status = ExitStatusOf(done.error().code);
     } else if (*done) {
       std::fprintf(io.out, "%s\n", name.c_str());

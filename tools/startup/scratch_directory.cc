@@ -21,11 +21,11 @@ constexpr int kAttempts = 100;
 // The directory where it is ours, and nobody uses it.
 Result<UniqueFd> Lock(int parent, const std::string& name) {
   LAYERFS_TRY(directory, OpenFileAt(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  struct stat opened {};
+  struct stat opened{};
   if (::fstat(directory.get(), &opened) != 0) return FailErrno(name, errno);
   if (opened.st_uid != ::geteuid()) return Fail(ErrorCode::kPermission, name + ": not ours");
   if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) return FailErrno(name, errno);
-  struct stat named {};
+  struct stat named{};
   if (::fstatat(parent, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0 ||
       named.st_ino != opened.st_ino || named.st_dev != opened.st_dev) {
     return Fail(ErrorCode::kNotFound, name + ": was removed");
