@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,6 +34,17 @@ Result<std::vector<std::string>> NamesIn(int directory_fd) {
 
 Result<UniqueFd> OpenDirectoryAt(int directory_fd, const std::string& name) {
   return OpenFileAt(directory_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+// Not what is mounted there: that is not ours to look into.
+Result<UniqueFd> OpenOnSameMount(int directory_fd, const std::string& name) {
+  open_how how{};
+  how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV;
+  UniqueFd fd(
+      static_cast<int>(::syscall(SYS_openat2, directory_fd, name.c_str(), &how, sizeof how)));
+  if (!fd.valid()) return FailErrno(name, errno);
+  return fd;
 }
 
 Result<UniqueFd> MakeAndOpen(int directory_fd, const std::string& name, mode_t mode) {
@@ -163,7 +176,7 @@ Status RemoveTree(int directory_fd, const std::string& name) {
   std::vector<std::string> left = {name};
   for (uint64_t moved = 0; !left.empty();) {
     const std::string current = left.back();
-    LAYERFS_TRY(child, OpenDirectoryAt(directory_fd, current));
+    LAYERFS_TRY(child, OpenOnSameMount(directory_fd, current));
     LAYERFS_TRY_IN(names, NamesIn(child.get()), current);
     for (const std::string& inner : names) {
       if (::unlinkat(child.get(), inner.c_str(), 0) == 0) continue;

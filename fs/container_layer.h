@@ -79,7 +79,8 @@ class ContainerLayer {
 // Without "." and "..".
 Result<std::vector<std::string>> NamesInDirectory(UniqueFd directory);
 
-// Removes the name, and all below it where it is a directory. Never follows a symlink.
+// Removes the name, and all below it where it is a directory. Follows no symlink and looks into no
+// mount (an error).
 Status RemoveTree(int directory_fd, const std::string& name);
 
 }  // namespace layerfs

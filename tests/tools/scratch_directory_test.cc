@@ -2,6 +2,8 @@
 #include "tools/startup/scratch_directory.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,6 +52,30 @@ TEST(ScratchDirectory, GoesWithTheObjectAndAllThatIsInIt) {
     Fill(made->path());
   }
   EXPECT_TRUE(fs::is_empty(temp.path()));
+}
+
+TEST(ScratchDirectory, WhatIsMountedInItIsNotTouched) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting takes root";
+  const TempDir temp;
+  Fill(temp.path() + "/elsewhere");
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const bool alone = ::unshare(CLONE_NEWNS) == 0 &&
+                       ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    auto made = ScratchDirectory::Make("test", temp.path());
+    Fill(made->path());
+    const std::string point = made->path() + "/a";
+    const bool mounted = alone && ::mount((temp.path() + "/elsewhere/a/b").c_str(), point.c_str(),
+                                          nullptr, MS_BIND, nullptr) == 0;
+    {
+      const ScratchDirectory goes(std::move(*made));
+    }
+    std::_Exit(mounted ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  ASSERT_EQ(status, 0);
+  EXPECT_TRUE(fs::exists(temp.path() + "/elsewhere/a/b/file"));
 }
 
 TEST(ScratchDirectory, TheNextOneRemovesWhatAKilledProcessHasLeft) {
