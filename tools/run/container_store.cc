@@ -310,7 +310,7 @@ Status ContainerStore::Stop(const std::string& name, std::chrono::milliseconds p
 }
 
 Result<std::string> ContainerStore::LogOf(const std::string& name) const {
-  const std::string log = ContainerDirectory(name) + "/log";
+  std::string log = ContainerDirectory(name) + "/log";
   if (!IsGoodName(name) || !Exists(ContainerDirectory(name))) {
     return Fail(ErrorCode::kNotFound,
                 "container " + name + ": there is none; layerfs ps -a lists them");
