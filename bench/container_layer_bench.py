@@ -3,8 +3,9 @@
 """container_layer_bench.py LAYERFS [WORK]: changes of names in a writable mount of directories, beside
 fuse-overlayfs and the kernel's overlayfs over the same directories, in one run: extracting a tar of
 10,000 files, making 10,000 small files, `git clone` of as many, a tree made as `npm ci` makes one (a
-directory for each package, files that get their name by rename, links to programs), and `rm -rf` of a
-directory of 10,000 files from below. Each is measured ROUNDS times in turn; the median counts, and the
+directory for each package, files that get their name by rename, links to programs), `rm -rf` of a
+directory of 10,000 files from below, listing a new directory of as many ten times, each time after a
+change in it, and removing 1,000 of 3,000 names while somebody lists the directory over and over. Each is measured ROUNDS times in turn; the median counts, and the
 ratio to each of the others. Needs root, git, fuse-overlayfs and a disk (not a tmpfs, not an overlayfs)."""
 import os
 import shutil
@@ -12,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -85,6 +87,40 @@ def remove(mounted, _):
     subprocess.run(["rm", "-rf", f"{mounted.at}/below"], check=True)
 
 
+def fill(at, count):
+    os.mkdir(at)
+    for i in range(count):
+        os.close(os.open(f"{at}/{i}", os.O_CREAT | os.O_WRONLY))
+
+
+def list_changed(mounted, _):
+    for i in range(10):
+        os.close(os.open(f"{mounted.at}/listed/new-{i}", os.O_CREAT | os.O_WRONLY))
+        if len(os.listdir(f"{mounted.at}/listed")) != DIRECTORIES * FILES + i + 1:
+            sys.exit("a name is missing")
+
+
+def remove_beside_lister(mounted, _):
+    at = f"{mounted.at}/shrinking"
+    ended = threading.Event()
+
+    def look():
+        while not ended.is_set():
+            os.listdir(at)
+    lister = threading.Thread(target=look)
+    lister.start()
+    for i in range(1000):
+        os.unlink(f"{at}/{i}")
+    ended.set()
+    lister.join()
+
+
+# What is timed, and what is made for it before.
+CASES = {"tar x": (extract, None), "create": (create, None), "clone": (clone, None), "npm ci": (packages, None),
+         "rm -rf": (remove, None), "list": (list_changed, lambda mounted: fill(f"{mounted.at}/listed", DIRECTORIES * FILES)),
+         "rm, list": (remove_beside_lister, lambda mounted: fill(f"{mounted.at}/shrinking", 3000))}
+
+
 def main(layerfs, work=None):
     work = work or tempfile.mkdtemp(prefix="layerfs-bench-", dir="/var/tmp")
     make_tree(f"{work}/lower/below")
@@ -92,11 +128,13 @@ def main(layerfs, work=None):
     make_repository(work)
     kinds = ["layerfs", "fuse-overlayfs", "overlayfs"]
     print(f"{ROUNDS} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, kernel {os.uname().release}")
-    for name, call in (("tar x", extract), ("create", create), ("clone", clone), ("npm ci", packages), ("rm -rf", remove)):
+    for name, (call, prepare) in CASES.items():
         times = {kind: [] for kind in kinds}
         for _ in range(ROUNDS):
             for kind in kinds:
                 mounted = Mounted(kind, layerfs, work)
+                if prepare is not None:
+                    prepare(mounted)
                 begin = time.monotonic()
                 call(mounted, work)
                 times[kind].append(time.monotonic() - begin)
