@@ -47,9 +47,12 @@ stop_registry() { kill "$REGISTRY_PID"; wait "$REGISTRY_PID" || true; }
 # requests METHOD PATTERN: the answers so far to requests whose path matches, one a line:
 # "PATH STATUS BYTES".
 requests() {
+  await_log
   sed -nE 's/^.*"([A-Z]+) ([^ "]+) HTTP[^"]*" ([0-9]+) ([0-9]+) .*$/\1 \2 \3 \4/p' "$REGISTRY_LOG" |
     awk -v method="$1" -v pattern="$2" '$1 == method && $2 ~ pattern { print $2, $3, $4 }'
 }
-forget_requests() { : >"$REGISTRY_LOG"; }
+forget_requests() { await_log && : >"$REGISTRY_LOG"; }
+# The registry logs an answer when its last byte has gone: a moment after its client went on.
+await_log() { sleep 0.1; }
 # bytes_sent [PATTERN]: in answers to GET requests, of blobs unless another path is named.
 bytes_sent() { requests GET "${1:-/blobs/}" | awk '{ sum += $3 } END { printf "%.0f\n", sum }'; }

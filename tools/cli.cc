@@ -139,14 +139,14 @@ int RunCommand(Entry& entry, const LogOptions& log, CommandIo& io) {
   if (!started.has_value()) return report(started.error());
   const Result<ExitStatus> ended = entry.command->Run(io);
   if (!ended.has_value()) return report(ended.error());
-  if (std::fflush(io.out) != 0) return report(ErrnoError("standard output", errno));
+  if (std::fflush(io.out) != 0) return report(FailOutput().error());
   return static_cast<int>(*ended);
 }
 
 int Print(const std::string& text, CommandIo& io) {
   std::fputs(text.c_str(), io.out);
   if (std::fflush(io.out) == 0) return 0;
-  const Error error = ErrnoError("standard output", errno);
+  const Error error = FailOutput().error();
   std::fprintf(io.err, "layerfs: %s\n", error.context.c_str());
   return static_cast<int>(ExitStatusOf(error.code));
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/command.h"
 
+#include <cerrno>
+#include <csignal>
 #include <map>
 
 namespace layerfs {
@@ -55,6 +57,15 @@ ExitStatus ExitStatusOf(ErrorCode code) {
       return ExitStatus::kFailure;
   }
   return ExitStatus::kFailure;
+}
+
+std::unexpected<Error> FailOutput() {
+  const int cause = errno;
+  if (cause == EPIPE) {
+    std::signal(SIGPIPE, SIG_DFL);
+    std::raise(SIGPIPE);
+  }
+  return FailErrno("standard output", cause);
 }
 
 }  // namespace layerfs

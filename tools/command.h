@@ -34,6 +34,9 @@ enum class ExitStatus : int {
   kPermission = 7,   // credentials or rights
 };
 ExitStatus ExitStatusOf(ErrorCode code);
+// Writing to a command's output has failed with errno. Where the reader of a pipe has gone, as
+// in `layerfs ls … | head`, the process ends by SIGPIPE and says nothing, as filters do.
+std::unexpected<Error> FailOutput();
 
 // "layerfs cache prune": the words that lead to `app`.
 std::string CommandName(const CLI::App* app);

@@ -17,6 +17,15 @@ expect_error '[1-9][0-9]*' "convert" "$LAYERFS" conver
 expect_error '[1-9][0-9]*' "" "$LAYERFS"
 "$LAYERFS" --version >/dev/null
 
+fact "whose reader has gone ends without a word, as filters do; a full disk is an error"
+{ "$LAYERFS" cat "$IMAGE" /app/data/noise.bin 2>"$WORK/gone.err" || echo "$?" >"$WORK/gone.status"; } | head -c 1 >/dev/null
+expect_equal "status" $((128 + $(kill -l PIPE))) "$(cat "$WORK/gone.status")"
+expect_equal "words" "" "$(cat "$WORK/gone.err")"
+full=0
+"$LAYERFS" mount --help >/dev/full 2>"$WORK/full.err" || full=$?
+expect_equal "status on a full disk" 1 "$full"
+expect_contains "what it says" "$(cat "$WORK/full.err")" "No space left"
+
 fact "convert and what reads share one cache that was not there before"
 LAYERFS_CACHE=$WORK/cache-fresh "$LAYERFS" convert -q "oci:$IMAGES/hardlinks:latest" "oci:$WORK/fresh:latest"
 LAYERFS_CACHE=$WORK/cache-fresh "$LAYERFS" ls "oci:$WORK/fresh:latest" >/dev/null

@@ -31,11 +31,9 @@ make_image() {
   push "oci:$WORK/lazy:latest" lazy:latest
 }
 # Without what streams in behind: each request is to be one that something here has asked for.
-FILL=()
-if "$LAYERFS" mount --help | grep -q -- --fill; then FILL=(--fill=off); fi
-mount_layer() { mount_image "docker://$REGISTRY/lazy:latest" "$M" "${FILL[@]}" --container-layer "$LAYER"; }
+mount_layer() { mount_image "docker://$REGISTRY/lazy:latest" "$M" --fill=off --container-layer "$LAYER"; }
 # Range requests for blobs so far: what was fetched.
-blob_requests() { grep -c "GET /v2/${1:-lazy}/blobs/sha256" "$REGISTRY_LOG" || true; }
+blob_requests() { requests GET "/v2/${1:-lazy}/blobs/sha256" | wc -l; }
 
 start_registry
 make_image
@@ -70,7 +68,7 @@ fact "after a remount it is the same"
 convert "oci:$IMAGES/huge:latest" huge
 push "oci:$WORK/huge:latest" huge:latest
 HUGE=$WORK/huge-mnt/huge.bin
-mount_image "docker://$REGISTRY/huge:latest" "$WORK/huge-mnt" "${FILL[@]}" --container-layer "$WORK/huge-container"
+mount_image "docker://$REGISTRY/huge:latest" "$WORK/huge-mnt" --fill=off --container-layer "$WORK/huge-container"
 before=$(blob_requests huge)
 chmod 0640 "$HUGE"
 printf 'the last line\n' >>"$HUGE"
