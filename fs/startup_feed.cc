@@ -7,6 +7,39 @@
 #include "fetch/backoff.h"
 
 namespace layerfs {
+namespace {
+
+constexpr size_t kBlockBytes = size_t{2} << 20;
+
+}  // namespace
+
+void StartupFeed::Store::Add(ByteSpan data) {
+  size_ += data.size();
+  while (!data.empty()) {
+    if (blocks_.empty() || back_filled_ == kBlockBytes) {
+      blocks_.push_back(spare_.data() != nullptr ? std::move(spare_) : LargeBuffer(kBlockBytes));
+      back_filled_ = 0;
+    }
+    const size_t part = std::min(data.size(), kBlockBytes - back_filled_);
+    std::ranges::copy(data.first(part), blocks_.back().data() + back_filled_);
+    back_filled_ += part;
+    data = data.subspan(part);
+  }
+}
+
+void StartupFeed::Store::Take(MutableByteSpan out) {
+  size_ -= out.size();
+  while (!out.empty()) {
+    const size_t part = std::min(out.size(), kBlockBytes - front_used_);
+    std::copy_n(blocks_.front().data() + front_used_, part, out.begin());
+    front_used_ += part;
+    out = out.subspan(part);
+    if (front_used_ < kBlockBytes) continue;
+    if (spare_.data() == nullptr) spare_ = std::move(blocks_.front());
+    blocks_.pop_front();
+    front_used_ = 0;
+  }
+}
 
 void StartupFeed::Start() {
   state_.With([](State& state) { state.started = SteadyClock().Now(); });
@@ -26,8 +59,7 @@ void StartupFeed::StartTransfer() {
     uint64_t received = 0;
     const bool wanted = self->state_.WithNotify([&](State& state) {
       if (state.received == 0) state.first_byte = SteadyClock().Now() - state.started;
-      state.pieces.emplace_back(data.begin(), data.end());
-      state.waiting_bytes += data.size();
+      state.store.Add(data);
       state.received += data.size();
       received = state.received;
       observer = state.observer;
@@ -53,26 +85,17 @@ Result<Bytes> StartupFeed::Take(uint64_t size) {
     std::optional<TransferResult> broken;
     auto taken = state_.WaitThen(
         [&](State& state) {
-          return state.cancelled || state.waiting_bytes >= size || state.ended.has_value();
+          return state.cancelled || state.store.size() >= size || state.ended.has_value();
         },
         [&](State& state) -> std::optional<Bytes> {
           if (state.cancelled) return std::nullopt;
-          if (state.waiting_bytes < size) {
+          if (state.store.size() < size) {
             broken = state.ended;
             return std::nullopt;
           }
-          Bytes bytes;
-          bytes.reserve(size);
-          while (bytes.size() < size) {
-            const ByteSpan front = ByteSpan(state.pieces.front()).subspan(state.front_used);
-            const size_t take = std::min<size_t>(front.size(), size - bytes.size());
-            bytes.insert(bytes.end(), front.begin(), front.begin() + static_cast<ptrdiff_t>(take));
-            state.front_used += take;
-            if (take < front.size()) break;
-            state.pieces.pop_front();
-            state.front_used = 0;
-          }
-          state.waiting_bytes -= size;
+          Bytes bytes(size);
+          state.store.Take(bytes);
+          if (state.received == blob_size_ && state.store.size() == 0) state.store = {};
           return bytes;
         });
     if (taken.has_value()) return std::move(*taken);

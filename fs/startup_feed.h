@@ -12,6 +12,7 @@
 
 #include "fetch/blob_source.h"
 #include "fetch/clock.h"
+#include "index/base/large_buffer.h"
 #include "index/base/synchronized.h"
 
 namespace layerfs {
@@ -33,10 +34,23 @@ class StartupFeed : public std::enable_shared_from_this<StartupFeed> {
   Duration first_byte() const;  // of the first transfer; zero before its first byte
 
  private:
+  // What has come and is not taken, in blocks that are filled again and again.
+  class Store {
+   public:
+    void Add(ByteSpan data);
+    // As many as `out` takes, which are there.
+    void Take(MutableByteSpan out);
+    uint64_t size() const { return size_; }
+
+   private:
+    std::deque<LargeBuffer> blocks_;
+    LargeBuffer spare_;
+    size_t front_used_ = 0;
+    size_t back_filled_ = 0;
+    uint64_t size_ = 0;
+  };
   struct State {
-    std::deque<Bytes> pieces;
-    size_t front_used = 0;
-    uint64_t waiting_bytes = 0;  // in pieces, not taken
+    Store store;
     uint64_t received = 0;
     std::optional<TransferResult> ended;
     BlobSource::TransferId transfer = 0;

@@ -23,8 +23,8 @@ std::string StartupDocument(const StartupReference& reference) {
   return "startup-v1-" + reference.head.Hex();
 }
 
-Result<Bytes> Decompressed(const PackPart& part, ByteSpan stored) {
-  Bytes bytes(part.size);
+Result<LargeBuffer> Decompressed(const PackPart& part, ByteSpan stored) {
+  LargeBuffer bytes(part.size);
   LAYERFS_CHECK_OK_IN(ZstdDecompressor().Decompress(stored, bytes), "startup pack");
   return bytes;
 }
@@ -159,12 +159,13 @@ Result<Bytes> StartupLoader::TakePart(const PackPart& part) {
 
 Status StartupLoader::OpenTree(const PackPart& part, ByteSpan stored) {
   LAYERFS_TRY(arranged, Decompressed(part, stored));
-  LAYERFS_TRY_IN(bytes, DecodeIndex(arranged), "startup pack: tree");
+  LargeBuffer bytes(arranged.size());
+  LAYERFS_CHECK_OK_IN(DecodeIndex(arranged, bytes), "startup pack: tree");
   const Status kept = parts_.cache->WriteDocument(TreeDocument(parts_.reference), bytes);
   // Mapped, the tree costs no private memory.
   auto mapped = kept.has_value() ? MapTree(parts_) : Fail(kept.error());
   if (!mapped.has_value()) {
-    mapped = Index::Open(std::move(bytes));
+    mapped = Index::Open(Bytes(bytes.data(), bytes.data() + bytes.size()));
     if (mapped.has_value()) LAYERFS_CHECK_OK_IN(parts_.check_tree(*mapped), "startup pack");
   }
   if (!mapped.has_value()) return Fail(std::move(mapped).error().In("startup pack: tree"));
@@ -234,7 +235,8 @@ Status StartupLoader::KeepSegments(const PackPart& part, ByteSpan stored) {
 
 void StartupLoader::Remember() {
   Bytes document = head_bytes_;
-  document.insert(document.end(), runs_bytes_.begin(), runs_bytes_.end());
+  const ByteSpan runs = runs_bytes_;
+  document.insert(document.end(), runs.begin(), runs.end());
   const Status kept = parts_.cache->WriteDocument(StartupDocument(parts_.reference), document);
   if (!kept.has_value()) LogDebug("cache: " + kept.error().context);
 }

@@ -18,6 +18,7 @@
 #include "fs/startup_artifact.h"
 #include "fs/startup_feed.h"
 #include "fs/startup_pack.h"
+#include "index/base/large_buffer.h"
 #include "index/base/synchronized.h"
 #include "index/base/zstd_codec.h"
 #include "index/index.h"
@@ -74,7 +75,7 @@ class StartupLoader {
   const std::shared_ptr<StartupFeed> feed_;
   // The thread's own.
   Bytes head_bytes_;
-  Bytes runs_bytes_;
+  LargeBuffer runs_bytes_;
   std::optional<Index> tree_;
   std::shared_ptr<StartupPack> pack_;
   bool delivered_ = false;

@@ -126,9 +126,8 @@ void ArrangeBack(ByteSpan planes, MutableByteSpan records) {
 }
 
 // The part of `to` that lies where `section`, a part of `from`, lies in it.
-MutableByteSpan Counterpart(ByteSpan section, ByteSpan from, Bytes& to) {
-  return MutableByteSpan(to).subspan(static_cast<size_t>(section.data() - from.data()),
-                                     section.size());
+MutableByteSpan Counterpart(ByteSpan section, ByteSpan from, MutableByteSpan to) {
+  return to.subspan(static_cast<size_t>(section.data() - from.data()), section.size());
 }
 
 }  // namespace
@@ -148,14 +147,20 @@ Result<Bytes> EncodeIndex(Bytes index) {
 Result<Bytes> EncodeIndex(ByteSpan index) { return EncodeIndex(Bytes(index.begin(), index.end())); }
 
 Result<Bytes> DecodeIndex(ByteSpan arranged) {
+  Bytes index(arranged.size());
+  LAYERFS_CHECK_OK(DecodeIndex(arranged, index));
+  return index;
+}
+
+Status DecodeIndex(ByteSpan arranged, MutableByteSpan index) {
   LAYERFS_TRY(parsed, ParseSections(arranged));
   const layout::Sections& sections = parsed.sections;
-  Bytes index(arranged.begin(), arranged.end());
+  std::ranges::copy(arranged, index.begin());
   ArrangeBack<InodeRecord, InodePredictor>(sections.inodes,
                                            Counterpart(sections.inodes, arranged, index));
   ArrangeBack<DirentRecord, DirentPredictor>(sections.dirents,
                                              Counterpart(sections.dirents, arranged, index));
-  return index;
+  return {};
 }
 
 }  // namespace layerfs

@@ -18,5 +18,7 @@ Result<Bytes> EncodeIndex(ByteSpan index);
 // The inverse, over any bytes: EncodeIndex of the result gives `arranged` again. What the sections
 // hold is Index::Open's to judge.
 Result<Bytes> DecodeIndex(ByteSpan arranged);
+// The same, into `index`, which is as long as `arranged`.
+Status DecodeIndex(ByteSpan arranged, MutableByteSpan index);
 
 }  // namespace layerfs

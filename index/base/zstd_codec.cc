@@ -1,22 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "index/base/zstd_codec.h"
 
+#define ZSTD_STATIC_LINKING_ONLY  // ZSTD_customMem
 #include <zstd.h>
 #include <zstd_errors.h>
 
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <new>
 #include <string>
+#include <vector>
+
+#include "index/base/large_buffer.h"
 
 namespace layerfs {
+namespace {
+
+// A context's memory: tens of megabytes for a long window or a high level's tables, made for one
+// use.
+class ContextMemory {
+ public:
+  ZSTD_customMem functions() { return {Allocate, Free, this}; }
+
+ private:
+  // zstd knows no exceptions: it makes an error of its own of null.
+  static void* Allocate(void* self, size_t size) try {
+    return static_cast<ContextMemory*>(self)->buffers_.emplace_back(size).data();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+  static void Free(void* self, void* memory) {
+    std::erase_if(static_cast<ContextMemory*>(self)->buffers_,
+                  [memory](const LargeBuffer& buffer) { return buffer.data() == memory; });
+  }
+  std::vector<LargeBuffer> buffers_;
+};
+
+struct CompressionContext {
+  ~CompressionContext() { ZSTD_freeCCtx(zstd); }
+  ContextMemory memory;
+  ZSTD_CCtx* zstd = ZSTD_createCCtx_advanced(memory.functions());
+};
+
+}  // namespace
 
 std::string ZstdVersion() { return ZSTD_versionString(); }
 
-struct ZstdCompressor::Context {
-  ~Context() { ZSTD_freeCCtx(zstd); }
-  ZSTD_CCtx* zstd = ZSTD_createCCtx();
-};
+struct ZstdCompressor::Context : CompressionContext {};
 
 ZstdCompressor::ZstdCompressor(int level) : context_(std::make_unique<Context>()) {
   ZSTD_CCtx_setParameter(context_->zstd, ZSTD_c_compressionLevel, level);
@@ -45,10 +76,7 @@ Result<size_t> ZstdCompressor::CompressInto(ByteSpan data, MutableByteSpan room)
 
 size_t ZstdCompressor::Bound(size_t data_size) { return ZSTD_compressBound(data_size); }
 
-struct ZstdStreamCompressor::Context {
-  ~Context() { ZSTD_freeCCtx(zstd); }
-  ZSTD_CCtx* zstd = ZSTD_createCCtx();
-};
+struct ZstdStreamCompressor::Context : CompressionContext {};
 
 ZstdStreamCompressor::ZstdStreamCompressor(int level, uint64_t size)
     : context_(std::make_unique<Context>()) {
@@ -127,7 +155,8 @@ struct ZstdStreamDecoder::Context {
     ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, max_window_log);
   }
   ~Context() { ZSTD_freeDCtx(zstd); }
-  ZSTD_DCtx* zstd = ZSTD_createDCtx();
+  ContextMemory memory;
+  ZSTD_DCtx* zstd = ZSTD_createDCtx_advanced(memory.functions());
   const int max_window_log;
   bool at_frame_end = true;
   bool refused_window = false;

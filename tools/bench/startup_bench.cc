@@ -77,7 +77,9 @@ Result<std::unique_ptr<StartupBench>> StartupBench::Start(const StartupBenchOpti
   LAYERFS_TRY(program, OwnProgram());
   bench->program_ = program;
   LAYERFS_CHECK_OK(bench->tools_.AddOwnProgram());
-  for (const char* tool : {"crun", "runc", "ctr", "containerd-shim-runc-v2", "podman", "conmon"}) {
+  // docker-registry stands for another machine's program.
+  for (const char* tool :
+       {"crun", "runc", "ctr", "containerd-shim-runc-v2", "podman", "conmon", "docker-registry"}) {
     if (const auto path = FindProgram(tool)) LAYERFS_CHECK_OK(bench->tools_.Add(*path));
   }
   LAYERFS_CHECK_OK(bench->StartRegistry());

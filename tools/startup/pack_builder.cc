@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fs/chunk_wait.h"
+#include "index/base/large_buffer.h"
 #include "index/base/synchronized.h"
 #include "index/base/zstd_codec.h"
 #include "index/index_codec.h"
@@ -126,7 +127,7 @@ class PageStream {
       : reader_(reader), runs_(runs), left_(total), coming_(StartNext()) {}
 
   bool AtEnd() const { return coming_ == nullptr; }
-  Result<Bytes> Next() {
+  Result<LargeBuffer> Next() {
     const std::unique_ptr<Piece> piece = std::exchange(coming_, StartNext());
     LAYERFS_CHECK_OK(piece->reads.Wait());
     return std::move(piece->bytes);
@@ -135,7 +136,7 @@ class PageStream {
  private:
   struct Piece {
     Piece(FileReader& reader, uint64_t size) : bytes(size), reads(reader) {}
-    Bytes bytes;
+    LargeBuffer bytes;
     PageReads reads;  // into `bytes`
   };
 
