@@ -36,7 +36,7 @@ Synchronized<FuseMessages>& LastFuseMessage() {
   return messages;
 }
 
-void OnFuseLog(fuse_log_level level, const char* format, va_list arguments) {
+void OnFuseLog(fuse_log_level /*level*/, const char* format, va_list arguments) {
   char text[1024];
   std::vsnprintf(text, sizeof text, format, arguments);
   std::string line = LastFuseMessage().With([&](FuseMessages& messages) -> std::string {
@@ -48,7 +48,7 @@ void OnFuseLog(fuse_log_level level, const char* format, va_list arguments) {
     return messages.last;
   });
   if (line.empty()) return;
-  Log(level <= FUSE_LOG_WARNING ? LogLevel::kDebug : LogLevel::kTrace, "libfuse: " + line);
+  LogDebug("libfuse: " + line);
 }
 
 bool IoUringIsEnabled() {

@@ -33,7 +33,7 @@ class MountCommand final : public Command {
     app->add_flag("--no-passthrough", options_.no_passthrough,
                   "Read whole cached files through the daemon as well");
     app->add_flag("--fuse-debug", words_.fuse_debug,
-                  "Trace the kernel's requests (with --foreground)");
+                  "Log each of the kernel's requests and its answer (with --debug)");
     app->add_flag("--no-startup", options_.no_startup, "Leave the image's startup pack alone");
     app->add_flag(
         "--referrers", options_.referrers,

@@ -15,7 +15,7 @@
 
 namespace layerfs {
 
-enum class LogLevel { kTrace, kDebug, kInfo, kWarning, kError, kOff };
+enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
 
 enum class LogFormat { kText, kJson };
 

@@ -43,6 +43,12 @@ mount_image "$IMAGE" "$M"
 is_mounted "$M" || fail "both mounts are gone"
 unmount_image "$M"
 
+fact "--fuse-debug logs the kernel's requests"
+mount_image "$IMAGE" "$M" --debug --fuse-debug --log "$WORK/requests.log"
+ls "$M/" >/dev/null
+unmount_image "$M"
+grep -q "LOOKUP\|READDIRPLUS\|GETATTR" "$WORK/requests.log" || fail "no request in the log"
+
 fact "options go to the kernel"
 mount_image "$IMAGE" "$M" -o nosuid,nodev,noatime
 options=$(grep -F " $M fuse" /proc/self/mounts)
