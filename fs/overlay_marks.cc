@@ -17,6 +17,8 @@ constexpr std::string_view kTrustedOverlay = "trusted.overlay.";
 constexpr std::string_view kUserOverlay = "user.overlay.";
 constexpr std::string_view kTrustedOwn = "trusted.layerfs.";
 constexpr std::string_view kUserOwn = "user.layerfs.";
+// What begins with one of these is a mark, or with kEscape behind it what a user calls so.
+constexpr std::string_view kMarkPrefixes[] = {kTrustedOverlay, kUserOverlay, kTrustedOwn, kUserOwn};
 constexpr std::string_view kEscape = "overlay.";
 // Most values are short; longer ones are asked for again with their size.
 constexpr size_t kFirstTryBytes = 256;
@@ -107,13 +109,12 @@ std::string MarkForm::Own(std::string_view mark) const {
 }
 
 bool IsPrivateXattr(std::string_view name) {
-  constexpr std::string_view kPrefixes[] = {kTrustedOverlay, kUserOverlay, kTrustedOwn, kUserOwn};
   return name == kOverrideStatXattr ||
-         std::ranges::any_of(kPrefixes, [&](auto prefix) { return name.starts_with(prefix); });
+         std::ranges::any_of(kMarkPrefixes, [&](auto prefix) { return name.starts_with(prefix); });
 }
 
 std::optional<std::string> StoredXattrName(std::string_view shown) {
-  for (const std::string_view prefix : {kTrustedOverlay, kUserOverlay}) {
+  for (const std::string_view prefix : kMarkPrefixes) {
     if (!shown.starts_with(prefix)) continue;
     return std::string(prefix).append(kEscape).append(shown.substr(prefix.size()));
   }
@@ -122,7 +123,7 @@ std::optional<std::string> StoredXattrName(std::string_view shown) {
 }
 
 std::optional<std::string> ShownXattrName(std::string_view stored) {
-  for (const std::string_view prefix : {kTrustedOverlay, kUserOverlay}) {
+  for (const std::string_view prefix : kMarkPrefixes) {
     if (!stored.starts_with(prefix)) continue;
     const std::string_view rest = stored.substr(prefix.size());
     if (!rest.starts_with(kEscape)) return std::nullopt;
@@ -241,7 +242,7 @@ Result<bool> HasWhiteoutXattr(const ObjectPath& file) {
 }
 
 Status RefuseMetacopy(int file) {
-  for (const std::string_view prefix : {kTrustedOverlay, kUserOverlay}) {
+  for (const std::string_view prefix : kMarkPrefixes) {
     const std::string name = std::string(prefix).append("metacopy");
     if (::fgetxattr(file, name.c_str(), nullptr, 0) >= 0) {
       return Fail(ErrorCode::kIo,

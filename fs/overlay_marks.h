@@ -29,9 +29,10 @@ struct MarkForm {
 
 // Whether this attribute of an object on disk is a mark, or another's attribute that is escaped.
 bool IsPrivateXattr(std::string_view name);
-// How an attribute is stored that a user of the mount calls `shown`: overlayfs's names are escaped
-// as overlayfs does it ("trusted.overlay.overlay.…"; Documentation/filesystems/overlayfs.rst,
-// "Nesting overlayfs mounts"). Nothing for our own: they cannot be had.
+// How an attribute is stored that a user of the mount calls `shown`: overlayfs's names and our own
+// are escaped as overlayfs does it ("trusted.overlay.overlay.…";
+// Documentation/filesystems/overlayfs.rst, "Nesting overlayfs mounts"), so that layers can lie
+// inside of the mount. Nothing for kOverrideStatXattr, which cannot be had.
 std::optional<std::string> StoredXattrName(std::string_view shown);
 // The reverse; nothing for marks.
 std::optional<std::string> ShownXattrName(std::string_view stored);

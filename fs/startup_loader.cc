@@ -234,9 +234,9 @@ Status StartupLoader::KeepSegments(const PackPart& part, ByteSpan stored) {
 }
 
 void StartupLoader::Remember() {
-  Bytes document = head_bytes_;
-  const ByteSpan runs = runs_bytes_;
-  document.insert(document.end(), runs.begin(), runs.end());
+  Bytes document = std::exchange(head_bytes_, {});
+  const LargeBuffer runs = std::exchange(runs_bytes_, {});
+  document.insert(document.end(), runs.data(), runs.data() + runs.size());
   const Status kept = parts_.cache->WriteDocument(StartupDocument(parts_.reference), document);
   if (!kept.has_value()) LogDebug("cache: " + kept.error().context);
 }

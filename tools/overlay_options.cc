@@ -38,6 +38,7 @@ std::string Unescaped(std::string_view text) { return SplitEscaped(text, '\0').f
 Result<IdMap> ParseIdMap(std::string_view word, std::string_view text) {
   std::vector<uint32_t> numbers;
   for (const std::string& part : SplitEscaped(text, ':')) {
+    if (part.empty()) continue;  // Podman begins with a colon; fuse-overlayfs passes them over.
     LAYERFS_TRY(number, ParseNumber<uint32_t>(word, part));
     numbers.push_back(number);
   }

@@ -128,12 +128,27 @@ setfattr -n trusted.overlay.opaque -v y mnt/file
 setfattr -n trusted.mine -v z mnt/file
 expect_equal "the attributes" "trusted.mine trusted.overlay.below trusted.overlay.opaque" "$(getfattr -m - mnt/file | grep -v '^#' | sort | xargs)"
 setfattr -x trusted.overlay.below mnt/file
-expect_error 1 "not permitted" setfattr -n trusted.layerfs.origin -v 1 mnt/file
+expect_error 1 "not permitted" setfattr -n user.containers.override_stat -v 0:0:0644 mnt/file
 end
 expect_equal "the attribute on disk" y "$(getfattr --only-values -n trusted.overlay.overlay.opaque escape/u/file)"
 mount -t overlay overlay -o lowerdir=escape/a,upperdir=escape/u,workdir=escape/w2 merged
 expect_equal "the attribute in the kernel's mount" y "$(getfattr --only-values -n trusted.overlay.opaque merged/file)"
 umount merged
+
+fact "an upper directory may lie in a mount of ours, which keeps its marks"
+mkdir -p nest/{low/d,a,u,w,outer,inner}
+touch nest/low/d/{kept,gone}
+"$LAYERFS" mount -o lowerdir=nest/a,upperdir=nest/u,workdir=nest/w nest/outer
+mkdir nest/outer/{u,w}
+"$LAYERFS" mount -o lowerdir=nest/low,upperdir=nest/outer/u,workdir=nest/outer/w nest/inner
+rm nest/inner/d/gone
+chmod 0600 nest/inner/d/kept
+expect_equal "what is left" kept "$(ls nest/inner/d)"
+"$LAYERFS" umount nest/inner
+"$LAYERFS" mount -o lowerdir=nest/low,upperdir=nest/outer/u,workdir=nest/outer/w nest/inner
+expect_equal "what is left after a remount" "kept 600" "$(ls nest/inner/d) $(stat -c %a nest/inner/d/kept)"
+"$LAYERFS" umount nest/inner
+"$LAYERFS" umount nest/outer
 
 fact "all calls on directories as on a disk, and the kernel sees the same tree"
 for round in table 1 2 ${SEEDS:-}; do
@@ -203,7 +218,7 @@ end
 ours lowerdir=own/a,squash_to_root
 expect_equal "owners" "0:0 0:0" "$(stat -c %u:%g mnt/root mnt/one | xargs)"
 end
-ours lowerdir=own/a,upperdir=own/u,workdir=own/w,uidmapping=0:100000:65536,gidmapping=0:200000:65536
+ours lowerdir=own/a,upperdir=own/u,workdir=own/w,uidmapping=:0:100000:65536,gidmapping=0:200000:65536
 expect_equal "owners" "100000:200000 100001:200001" "$(stat -c %u:%g mnt/root mnt/one | xargs)"
 chown 100005:200006 mnt/one
 expect_equal "owner on disk" 5:6 "$(stat -c %u:%g own/u/one)"

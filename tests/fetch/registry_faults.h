@@ -84,7 +84,7 @@ class FaultyRegistry {
 class RegistryFaultTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(ConfigureLog({.level = LogLevel::kTrace, .path = LogPath()}).has_value());
+    ASSERT_TRUE(ConfigureLog({.level = LogLevel::kDebug, .path = LogPath()}).has_value());
     MakeRegistry({});
   }
   void TearDown() override {

@@ -56,18 +56,17 @@ INSTANTIATE_TEST_SUITE_P(
                     EscapeCase{"User", "user.overlay.redirect", "user.overlay.overlay.redirect"},
                     EscapeCase{"Twice", "trusted.overlay.overlay.opaque",
                                "trusted.overlay.overlay.overlay.opaque"},
+                    EscapeCase{"Own", "trusted.layerfs.origin", "trusted.layerfs.overlay.origin"},
+                    EscapeCase{"UsersOwn", "user.layerfs.partial", "user.layerfs.overlay.partial"},
                     EscapeCase{"Longer", "trusted.overlayfs", "trusted.overlayfs"}),
     [](const auto& info) { return info.param.name; });
 
-TEST(EscapedXattrTest, MarksDoNotShowAndOursCannotBeHad) {
+TEST(EscapedXattrTest, MarksDoNotShowAndOwnersCannotBeOverridden) {
   for (const char* name : {"trusted.overlay.opaque", "user.overlay.whiteout",
                            "trusted.layerfs.origin", "user.containers.override_stat"}) {
     EXPECT_EQ(ShownXattrName(name), std::nullopt) << name;
   }
-  for (const char* name :
-       {"trusted.layerfs.origin", "user.layerfs.x", "user.containers.override_stat"}) {
-    EXPECT_EQ(StoredXattrName(name), std::nullopt) << name;
-  }
+  EXPECT_EQ(StoredXattrName("user.containers.override_stat"), std::nullopt);
 }
 
 TEST(WhiteoutFileTest, NamesWhatIsNotThere) {
