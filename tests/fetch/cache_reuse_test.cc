@@ -44,21 +44,27 @@ class DamagedCacheTest : public ObjectCacheTest {
 
 TEST_F(DamagedCacheTest, SmallObjectIsCheckedAsItIsOpenedAndDroppedWhenItIsWrong) {
   const Bytes content = PatternBytes(10 * kPage, 60);
+  ObjectId file = IdOf(content);
+  file.scope = Digest::Of(PatternBytes(1, 1));
   struct Row {
     const char* name;
+    ObjectId id;
     VerifyCache verify;
     bool crash;
     bool found_out;
   };
-  for (const Row& row : {Row{"always", VerifyCache::kAlways, false, true},
-                         Row{"unclean, after a crash", VerifyCache::kUnclean, true, true},
-                         Row{"unclean, without one", VerifyCache::kUnclean, false, false},
-                         Row{"never, after a crash", VerifyCache::kNever, true, false}}) {
+  for (const Row& row :
+       {Row{"always", file, VerifyCache::kAlways, false, true},
+        Row{"unclean, after a crash", file, VerifyCache::kUnclean, true, true},
+        Row{"unclean, without one", file, VerifyCache::kUnclean, false, false},
+        Row{"unclean, without one, a chunk", IdOf(content), VerifyCache::kUnclean, false, true},
+        Row{"never, after a crash", file, VerifyCache::kNever, true, false},
+        Row{"never, a chunk", IdOf(content), VerifyCache::kNever, false, false}}) {
     Keep(content);
     FlipByte(Whole(IdOf(content)), 5 * kPage);
     if (row.crash) PretendCrashOfTheMachine(CachePath());
     const auto cache = Open(row.verify);
-    const auto object = OpenObject(*cache, IdOf(content));
+    const auto object = OpenObject(*cache, row.id);
     EXPECT_EQ(!row.found_out, object->whole()) << row.name;
     EXPECT_EQ(!row.found_out, std::filesystem::exists(Whole(IdOf(content)))) << row.name;
     std::filesystem::remove(Whole(IdOf(content)));
