@@ -38,10 +38,14 @@ std::unexpected<Error> Bad(std::string why) {
   return Fail(ErrorCode::kInvalidArgument, std::move(why));
 }
 
+// What Docker takes for a check's times (moby api/types/container, MinimumDuration).
+constexpr int64_t kLeastHealthTime = 1000000;
+
 // "1m30s", as Go's time.ParseDuration reads it; nanoseconds. Nothing where it is none.
 std::optional<int64_t> ParseGoDuration(std::string_view text) {
-  constexpr std::pair<std::string_view, double> kUnits[] = {{"ns", 1},  {"us", 1e3}, {"ms", 1e6},
-                                                            {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"ns", 1},   {"us", 1e3}, {"\u00b5s", 1e3}, {"\u03bcs", 1e3},
+      {"ms", 1e6}, {"s", 1e9},  {"m", 60e9},      {"h", 3600e9}};
   constexpr double kMost = 9.2e18;
   if (text == "0") return 0;
   double sum = 0;
@@ -260,6 +264,12 @@ class ConfigChange {
     return {};
   }
 
+  // Zero is the default of whoever runs the check: such a member is not written.
+  static void SetUnlessZero(Json& health, const char* member, int64_t value) {
+    health.erase(member);
+    if (value != 0) health[member] = value;
+  }
+
   // "--interval=30s" and its like, in nanoseconds.
   Status SetHealthOption(std::string_view option, Json& health) {
     const size_t equals = option.find('=');
@@ -272,7 +282,7 @@ class ConfigChange {
       if (error != std::errc() || end != value.data() + value.size()) {
         return Bad(Quoted(value) + " is no number of retries");
       }
-      health["Retries"] = retries;
+      SetUnlessZero(health, "Retries", retries);
       return {};
     }
     constexpr std::pair<std::string_view, const char*> kTimes[] = {
@@ -285,7 +295,10 @@ class ConfigChange {
       const auto nanoseconds = ParseGoDuration(value);
       if (!nanoseconds.has_value())
         return Bad(Quoted(value) + " is no time such as 1m30s or 500ms");
-      health[member] = *nanoseconds;
+      if (*nanoseconds != 0 && *nanoseconds < kLeastHealthTime) {
+        return Bad(Quoted(option) + " cannot be less than 1ms");
+      }
+      SetUnlessZero(health, member, *nanoseconds);
       return {};
     }
     return Bad(Quoted(name) + " is not known");
@@ -334,9 +347,13 @@ class ConfigChange {
 Status ApplyConfigChanges(std::span<const std::string> instructions, Json& config) {
   if (!config.is_object()) config = Json::object();
   ConfigChange change(config);
-  for (const std::string& instruction : instructions) {
-    const auto [word, rest] = TakeWord(instruction);
-    LAYERFS_CHECK_OK_IN(change.Apply(word, rest), "--change " + Quoted(Trim(instruction)));
+  for (const std::string& text : instructions) {
+    std::vector<std::string> lines = SplitDockerfileLines(text);
+    if (lines.empty()) lines.emplace_back();
+    for (const std::string& instruction : lines) {
+      const auto [word, rest] = TakeWord(instruction);
+      LAYERFS_CHECK_OK_IN(change.Apply(word, rest), "--change " + Quoted(Trim(instruction)));
+    }
   }
   return {};
 }

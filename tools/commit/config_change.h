@@ -14,8 +14,8 @@ namespace layerfs {
 
 // `config`: the document's member of that name. CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
 // ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR; others are kInvalidArgument, as is what they
-// cannot read, with the instruction. ENTRYPOINT drops the command that the image had, not one that
-// these give.
+// cannot read, with the instruction. Each may be several lines, as a Dockerfile has them.
+// ENTRYPOINT drops the command that the image had, not one that these give.
 Status ApplyConfigChanges(std::span<const std::string> instructions, Json& config);
 
 }  // namespace layerfs

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/commit/dockerfile_words.h"
 
+#include <algorithm>
+
 #include "index/base/json.h"
 
 namespace layerfs {
@@ -12,6 +14,16 @@ constexpr uint64_t kMaxInstructionBytes = uint64_t{1} << 20;
 bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 bool IsNameChar(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+// Takes the backslash at a line's end away, and white space behind it; whether there was one. Two
+// of them are no such end (buildkit frontend/dockerfile/parser, "lineContinuationRegex").
+bool TakeContinuation(std::string_view& line) {
+  const size_t last = line.find_last_not_of(" \t");
+  if (last == std::string_view::npos || line[last] != '\\') return false;
+  if (last > 0 && line[last - 1] == '\\') return false;
+  line = line.substr(0, last);
+  return true;
 }
 
 class WordSplitter {
@@ -127,6 +139,23 @@ class WordSplitter {
 };
 
 }  // namespace
+
+std::vector<std::string> SplitDockerfileLines(std::string_view text) {
+  std::vector<std::string> instructions;
+  bool goes_on = false;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const size_t begin = line.find_first_not_of(" \t\r");
+    if (begin == std::string_view::npos || line[begin] == '#') continue;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!goes_on) instructions.emplace_back();
+    goes_on = TakeContinuation(line);
+    instructions.back() += line;
+  }
+  return instructions;
+}
 
 Result<std::vector<std::string>> SplitDockerfileWords(std::string_view text,
                                                       const GetVariable& get) {

@@ -17,6 +17,10 @@ namespace layerfs {
 // The value of a variable; empty where it is not set.
 using GetVariable = std::function<std::string(std::string_view name)>;
 
+// The instructions of a text, one a line: a line that ends in one backslash goes on in the next.
+// Lines of white space alone and comments are none, wherever they are.
+std::vector<std::string> SplitDockerfileLines(std::string_view text);
+
 // Split at white space outside quotes; quotes are taken away, $NAME, ${NAME}, ${NAME:-WORD} and
 // ${NAME:+WORD} replaced outside single quotes. kInvalidArgument for a quote or a brace that does
 // not end.
