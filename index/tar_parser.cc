@@ -202,7 +202,7 @@ Status TarParser::Impl::TakeHeader(ByteSpan block) {
 
 Status TarParser::Impl::BeginExtension(const TarHeader& header) {
   LAYERFS_TRY(size, header.Size());
-  // A global header belongs to no entry: it is read for its form only.
+  // A global header belongs to no entry (tar_parser.h): it is read for its form only.
   const bool is_global = header.typeflag() == 'g';
   const uint64_t before = is_global ? 0 : extension_sum_;
   if (size > limits_.extension_bytes || before + size > limits_.extension_bytes) {

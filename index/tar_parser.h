@@ -3,6 +3,9 @@
 // linkpath, size, uid, gid, mtime, SCHILY.xattr.*, LIBARCHIVE.xattr.*, SCHILY.acl.*, GNU.sparse
 // 0.0, 0.1 and 1.0). It tells where each payload lies in the stream to the byte, which the index is
 // made of; libarchive does not say that for sparse files and PAX extensions, and translates names.
+// Global PAX headers say nothing about any entry, as for Docker, containerd and Podman: Go's
+// archive/tar hands them on by themselves, and their unpackers pass over them, as libarchive does.
+// GNU tar takes them for defaults of what follows, and umoci refuses them.
 // Facts: POSIX.1-2017 pax; GNU tar manual, "Tar Internals"; oci-image-spec layer.md.
 // One thread at a time.
 #pragma once

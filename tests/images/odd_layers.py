@@ -155,6 +155,14 @@ IMAGES = {
         directory(b"./", mode=0o751) + directory(b"./a/") + file(b"./a/one") + file(b"a/two") + file(b"a//three")
         + directory(b"b") + file(b"b/./four") + directory(b"c///", mode=0o700) + header(b"old-style-dir/", b"0", mode=0o711)
         + header(b"old-file", b"\0", size=3) + padded(b"abc") + file(b"no/parent/at/all"), file(b"a/./two", b"second\n") + file(b"./b//five")],
+    "link-spellings": [
+        directory(b"./") + directory(b"a") + file(b"a/one") + file(b"a/two") + directory(b"b/") + file(b"b//gone") + file(b"./b/./stays")
+        + directory(b"c/./") + file(b"c/gone") + directory(b"//d//") + file(b"/d/./absolute")
+        + header(b"./1", b"1", link=b"./a/one") + header(b"2/", b"1", link=b"/a//one") + header(b"a/./3", b"1", link=b"a/./one")
+        + header(b".//4", b"1", link=b".//a/.//one") + header(b"5", b"1", link=b"a/one/")
+        + header(b"symlink/", b"2", link=b"./a//one/", mode=0o777) + header(b"d/./fifo/", b"6"),
+        header(b"6", b"1", link=b".//a/./two") + header(b"d//7", b"1", link=b"/a/two")
+        + directory(b"b/.") + file(b"./b/./.wh.gone", b"") + directory(b"./c//") + file(b"c//.wh..wh..opq", b"") + file(b".//c/./new")],
     "duplicates": [
         file(b"file", b"first\n") + file(b"file", b"second, longer\n", mode=0o600) + directory(b"x") + file(b"x/in")
         + header(b"x", b"2", link=b"file", mode=0o777) + header(b"y", b"2", link=b"file", mode=0o777) + directory(b"y")
