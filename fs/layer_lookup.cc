@@ -122,6 +122,18 @@ Result<bool> LayerTree::ShowsBelow(const LayerNode& parent, std::string_view nam
   return !found.empty();
 }
 
+// The node that the kernel knows for the upper object of that name. A known node is where its name
+// says (only this tree changes names while it is mounted), so its marks, and what tells it from
+// others of its number, were read when it was made. Null where that has to be seen: an object that
+// came from below has the number of another.
+NodePtr LayerTree::KnownUpper(const NodePtr& parent, std::string_view name,
+                              const struct stat& attributes) const {
+  NodePtr node = nodes_->Find(IdOf(UpperKey(attributes)));
+  const bool is_it = node != nullptr && node->has_upper && !node->dead && !node->indexed &&
+                     node->parent == parent && node->name == name;
+  return is_it ? node : nullptr;
+}
+
 Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) const {
   Child child;
   if (parent->dead || (!image_below() && name.starts_with(kWhiteoutPrefix))) return child;
@@ -130,6 +142,12 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
     struct stat attributes{};
     const std::string terminated(name);
     if (::fstatat(directory->get(), terminated.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) == 0) {
+      child.made = KnownUpper(parent, name, attributes);
+      child.exists = child.made != nullptr;
+      if (child.exists) {
+        child.upper = attributes;
+        return child;
+      }
       const ObjectPath object = PathOfName(directory->get(), terminated);
       LAYERFS_TRY(marked, HasMarks(object));
       LAYERFS_TRY(whiteout, IsUpperWhiteout(object, marked, attributes));

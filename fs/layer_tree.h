@@ -45,7 +45,7 @@ struct Child {
   bool exists = false;
   bool whiteout = false;  // an upper object of that name says that it does not exist
   bool hides = false;     // so does a file beside it (overlay_marks.h)
-  NodePtr made;           // exists: a new node, not in the table
+  NodePtr made;           // exists: the node that the table has for it, or a new one
   std::optional<struct stat> upper;
 };
 
@@ -180,6 +180,8 @@ class LayerTree {
   Result<std::optional<uint64_t>> OriginOf(const LayerNode& parent, std::string_view name,
                                            const ObjectPath& object) const;
   Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
+  NodePtr KnownUpper(const NodePtr& parent, std::string_view name,
+                     const struct stat& attributes) const;
   Status FillUpper(const LayerNode& parent, const std::string& name, const SharedFd& directory,
                    bool marked, Child& child) const;
   Status FillLower(const NodePtr& parent, std::string_view name, Child& child) const;
