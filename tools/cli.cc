@@ -139,16 +139,17 @@ int RunCommand(Entry& entry, const LogOptions& log, CommandIo& io) {
   if (!started.has_value()) return report(started.error());
   const Result<ExitStatus> ended = entry.command->Run(io);
   if (!ended.has_value()) return report(ended.error());
-  if (std::fflush(io.out) != 0) return report(FailOutput().error());
+  const Status written = FlushOutput(io);
+  if (!written.has_value()) return report(written.error());
   return static_cast<int>(*ended);
 }
 
 int Print(const std::string& text, CommandIo& io) {
   std::fputs(text.c_str(), io.out);
-  if (std::fflush(io.out) == 0) return 0;
-  const Error error = FailOutput().error();
-  std::fprintf(io.err, "layerfs: %s\n", error.context.c_str());
-  return static_cast<int>(ExitStatusOf(error.code));
+  const Status written = FlushOutput(io);
+  if (written.has_value()) return 0;
+  std::fprintf(io.err, "layerfs: %s\n", written.error().context.c_str());
+  return static_cast<int>(ExitStatusOf(written.error().code));
 }
 
 }  // namespace

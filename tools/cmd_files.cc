@@ -185,7 +185,7 @@ class CatCommand final : public Command {
     for (uint64_t offset = 0; offset < inode.size;) {
       LAYERFS_TRY(bytes, reader.ReadAndWait(number, offset, kCopyBytes));
       if (std::fwrite(bytes.data(), 1, bytes.size(), io.out) != bytes.size()) {
-        return FailOutput();
+        return FlushOutput(io);
       }
       offset += bytes.size();
     }
@@ -264,7 +264,7 @@ class StatCommand final : public Command {
         PrintMountStatus(status, io.out);
       }
       if (watch_->count() == 0) return ExitStatus::kSuccess;
-      if (std::fflush(io.out) != 0) return FailOutput();
+      LAYERFS_CHECK_OK(FlushOutput(io));
       std::this_thread::sleep_for(std::chrono::duration<double>(watch_seconds_));
       if (!json_) std::fputs("\n", io.out);
     }

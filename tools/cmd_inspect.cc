@@ -109,7 +109,7 @@ class InspectCommand final : public Command {
           std::fputc('\n', io.out) != EOF) {
         return {};
       }
-      return FailOutput();
+      return FlushOutput(io);
     };
     LAYERFS_TRY(layer, WantedLayer(layers));
     LAYERFS_TRY(scheduler, image_.services().Fetcher());

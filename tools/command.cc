@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/command.h"
 
+#include <poll.h>
+
 #include <cerrno>
 #include <csignal>
 #include <map>
@@ -59,13 +61,18 @@ ExitStatus ExitStatusOf(ErrorCode code) {
   return ExitStatus::kFailure;
 }
 
-std::unexpected<Error> FailOutput() {
+Status FlushOutput(const CommandIo& io) {
+  errno = 0;
+  if (std::fflush(io.out) == 0 && std::ferror(io.out) == 0) return {};
   const int cause = errno;
-  if (cause == EPIPE) {
+  pollfd reader{::fileno(io.out), POLLOUT, 0};
+  const bool gone = ::poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR) != 0;
+  if (cause == EPIPE || gone) {
     std::signal(SIGPIPE, SIG_DFL);
     std::raise(SIGPIPE);
   }
-  return FailErrno("standard output", cause);
+  if (cause != 0) return FailErrno("standard output", cause);
+  return Fail(ErrorCode::kIo, "standard output: not all of it could be written");
 }
 
 }  // namespace layerfs

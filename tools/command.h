@@ -34,9 +34,10 @@ enum class ExitStatus : int {
   kPermission = 7,   // credentials or rights
 };
 ExitStatus ExitStatusOf(ErrorCode code);
-// Writing to a command's output has failed with errno. Where the reader of a pipe has gone, as
-// in `layerfs ls … | head`, the process ends by SIGPIPE and says nothing, as filters do.
-std::unexpected<Error> FailOutput();
+// Brings out what is buffered, and tells whether all that was written so far has been taken. Where
+// the reader of a pipe has gone, as in `layerfs ls … | head`, the process ends by SIGPIPE and says
+// nothing, as filters do.
+Status FlushOutput(const CommandIo& io);
 
 // "layerfs cache prune": the words that lead to `app`.
 std::string CommandName(const CLI::App* app);
