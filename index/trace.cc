@@ -95,7 +95,7 @@ std::optional<Range> ParseRange(std::string_view text) {
   if (!first.has_value()) return std::nullopt;
   if (dash == std::string_view::npos) return Range{*first, *first};
   const auto last = ParseNumber(text.substr(dash + 1));
-  if (!last.has_value() || *last <= *first) return std::nullopt;
+  if (!last.has_value() || *last < *first) return std::nullopt;
   return Range{*first, *last};
 }
 
@@ -134,7 +134,7 @@ class Parser {
     if (++lines_ > kMaxTraceLines) return Refuse("too many lines", ErrorCode::kTooLarge);
     if (word == "stat") {
       if (!line.empty()) return Refuse("something behind the path");
-      builder_.Stat(*path);
+      if (!builder_.Stat(*path)) return RefusePath();
       return {};
     }
     if (line.empty()) return Refuse("no pages");
@@ -144,9 +144,15 @@ class Parser {
       const uint64_t pages = uint64_t{range->last} - range->first + 1;
       pages_ += pages;
       if (pages_ > kMaxTracePages) return Refuse("too many pages", ErrorCode::kTooLarge);
-      builder_.Read(*path, range->first, pages);
+      if (!builder_.Read(*path, range->first, pages)) return RefusePath();
     }
     return {};
+  }
+
+  // The pages have been counted: it is the path that the builder has no room for.
+  std::unexpected<Error> RefusePath() const {
+    return Refuse("more than " + std::to_string(kMaxTracePaths) + " different paths",
+                  ErrorCode::kTooLarge);
   }
 
   Status FirstLine(std::string_view line) const {
@@ -208,11 +214,11 @@ TraceBuilder::Seen* TraceBuilder::Find(std::string_view path) {
   return &seen_[std::string(path)];
 }
 
-void TraceBuilder::Read(std::string_view path, uint64_t first_page, uint64_t pages) {
+bool TraceBuilder::Read(std::string_view path, uint64_t first_page, uint64_t pages) {
   Seen* const seen = Find(path);
-  if (seen == nullptr) return;
-  for (uint64_t page = first_page; page < first_page + pages && page <= UINT32_MAX; ++page) {
-    if (full()) return;
+  if (seen == nullptr) return false;
+  for (uint64_t page = first_page; page < first_page + pages; ++page) {
+    if (page > UINT32_MAX || full()) return false;
     const auto number = static_cast<uint32_t>(page);
     if (!seen->pages.insert(number).second) continue;
     ++page_count_;
@@ -224,13 +230,16 @@ void TraceBuilder::Read(std::string_view path, uint64_t first_page, uint64_t pag
       entries_.push_back({std::string(path), number, 1});
     }
   }
+  return true;
 }
 
-void TraceBuilder::Stat(std::string_view path) {
+bool TraceBuilder::Stat(std::string_view path) {
   Seen* const seen = Find(path);
-  if (seen == nullptr || seen->stat) return;
+  if (seen == nullptr) return false;
+  if (seen->stat) return true;
   seen->stat = true;
   entries_.push_back({std::string(path), 0, 0});
+  return true;
 }
 
 Trace TraceBuilder::Finish() && {

@@ -20,7 +20,7 @@ namespace layerfs {
 inline constexpr uint64_t kTracePageBytes = 4096;
 inline constexpr uint64_t kMaxTraceBytes = uint64_t{64} << 20;
 inline constexpr size_t kMaxTracePages = size_t{1} << 22;
-inline constexpr size_t kMaxTracePaths = size_t{1} << 20;  // that a recording takes in
+inline constexpr size_t kMaxTracePaths = size_t{1} << 20;  // different ones
 // A line has a page at least, or a path that was only looked at.
 inline constexpr size_t kMaxTraceLines = kMaxTracePages + kMaxTracePaths;
 
@@ -45,8 +45,10 @@ struct Trace {
 // Collects pages in any order with repetitions; only the first counts.
 class TraceBuilder {
  public:
-  void Read(std::string_view path, uint64_t first_page, uint64_t pages);
-  void Stat(std::string_view path);
+  // False where a limit leaves something of it out: which a recording passes over, and a reader of
+  // files must not.
+  bool Read(std::string_view path, uint64_t first_page, uint64_t pages);
+  bool Stat(std::string_view path);
   bool full() const { return page_count_ >= kMaxTracePages; }
   Trace Finish() &&;
 

@@ -68,7 +68,6 @@ INSTANTIATE_TEST_SUITE_P(
                     BadTrace{"NeedlessEscape", "layerfs trace 1\nread /\\x61 0\n"},
                     BadTrace{"UpperCaseEscape", "layerfs trace 1\nread /\\xE9 0\n"},
                     BadTrace{"RangeBackwards", "layerfs trace 1\nread /a 3-2\n"},
-                    BadTrace{"RangeOfOne", "layerfs trace 1\nread /a 3-3\n"},
                     BadTrace{"PageTooLarge", "layerfs trace 1\nread /a 4294967296\n"},
                     BadTrace{"NegativePage", "layerfs trace 1\nread /a -1\n"},
                     BadTrace{"LeadingZero", "layerfs trace 1\nread /a 01\n"},
@@ -76,6 +75,20 @@ INSTANTIATE_TEST_SUITE_P(
                     BadTrace{"TooManyPages", "layerfs trace 1\nread /a 0-4294967295\n",
                              ErrorCode::kTooLarge}),
     [](const auto& info) { return info.param.name; });
+
+TEST(Trace, ARangeMayBeOnePage) {
+  const Trace trace = ParseOrDie("layerfs trace 1\nread /a 3-3 5\n");
+  EXPECT_EQ(trace.Encode(), "layerfs trace 1\nread /a 3 5\n");
+}
+
+TEST(Trace, IsRefusedAtTheFirstPathTooMany) {
+  std::string text = "layerfs trace 1\n";
+  for (size_t i = 0; i < kMaxTracePaths; ++i) text += "stat /" + std::to_string(i) + "\n";
+  const auto trace = Trace::Parse(text + "read /0 0\nread /more 0\n");
+  ASSERT_FALSE(trace.has_value());
+  EXPECT_EQ(trace.error().code, ErrorCode::kTooLarge);
+  EXPECT_EQ(trace.error().context, "trace: line 1048579: more than 1048576 different paths");
+}
 
 TEST(Trace, OnlyTheFirstReadOfAPageCounts) {
   TraceBuilder builder;
