@@ -165,7 +165,15 @@ Result<std::unique_ptr<CacheDirectory>> CacheDirectory::Open(Options options) {
   cache->root_ = std::move(root);
   LAYERFS_CHECK_OK_IN(cache->CheckOwner(), object);
   if (::faccessat(cache->fd(), ".", W_OK, AT_EACCESS) != 0) cache->read_only_ = true;
-  LAYERFS_CHECK_OK_IN(cache->Prepare(), object);
+  Status prepared = cache->Prepare();
+  // A file system whose disk has failed may look writable until the first try (ext4 that has
+  // aborted).
+  if (!prepared.has_value() && prepared.error().system_errno == EROFS && !cache->read_only_) {
+    cache->read_only_ = true;
+    cache->lock_ = UniqueFd();
+    prepared = cache->Prepare();
+  }
+  LAYERFS_CHECK_OK_IN(prepared, object);
   return cache;
 }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is no file where the cache has its files: nobody waits for it, and it does not stay.
+// What is no file where the cache has its files: nobody waits for it, and it does not stay. And a
+// disk that turns out to take no writes.
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -198,6 +201,27 @@ INSTANTIATE_TEST_SUITE_P(
                     InTheWay{"LinkToFile", Kind::kLinkToFile}, InTheWay{"Loop", Kind::kLoop},
                     InTheWay{"Socket", Kind::kSocket}),
     [](const auto& info) { return info.param.name; });
+
+// As ext4 does once it has aborted: access(2) says that the directory can be written to, open(2)
+// that it cannot.
+TEST_F(ObjectCacheTest, ADiskThatTurnsOutReadOnlyIsRead) {
+  if (::geteuid() != 0) GTEST_SKIP() << "mounting takes root";
+  const Bytes content = PatternBytes(kPage, 1);
+  const ObjectId id = IdOf(content);
+  ASSERT_TRUE(OpenObject(*OpenCache(CachePath()), id)->Write(0, content).has_value());
+  const std::string lock = CachePath() + "/lock";
+  ASSERT_EQ(0, ::unshare(CLONE_NEWNS));
+  ASSERT_EQ(0, ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
+  ASSERT_EQ(0, ::mount(lock.c_str(), lock.c_str(), nullptr, MS_BIND, nullptr));
+  ASSERT_EQ(0, ::mount(nullptr, lock.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr));
+  {
+    const auto cache = OpenCache(CachePath());
+    ASSERT_NE(nullptr, cache);
+    EXPECT_TRUE(cache->read_only());
+    EXPECT_EQ(content, ReadRange(*OpenObject(*cache, id), 0, content.size()));
+  }
+  EXPECT_EQ(0, ::umount(lock.c_str()));
+}
 
 }  // namespace
 }  // namespace layerfs
