@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/commit/config_change.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cctype>
 #include <charconv>
@@ -72,28 +74,28 @@ class ConfigChange {
   explicit ConfigChange(Json& config) : config_(config) {}
 
   Status Apply(const std::string& instruction, std::string_view rest) {
+    using Change = Status (ConfigChange::*)(std::string_view);
+    constexpr std::pair<std::string_view, Change> kChanges[] = {
+        {"CMD", &ConfigChange::SetCmd},
+        {"ENTRYPOINT", &ConfigChange::SetEntrypoint},
+        {"ENV", &ConfigChange::SetEnvironment},
+        {"EXPOSE", &ConfigChange::Expose},
+        {"HEALTHCHECK", &ConfigChange::SetHealthcheck},
+        {"LABEL", &ConfigChange::SetLabels},
+        {"ONBUILD", &ConfigChange::AddOnBuild},
+        {"STOPSIGNAL", &ConfigChange::SetStopSignal},
+        {"USER", &ConfigChange::SetUser},
+        {"VOLUME", &ConfigChange::AddVolumes},
+        {"WORKDIR", &ConfigChange::SetWorkingDirectory}};
+    const auto known =
+        std::ranges::find(kChanges, instruction, &std::pair<std::string_view, Change>::first);
+    if (known == std::end(kChanges)) {
+      return Bad(
+          "is none of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, "
+          "VOLUME and WORKDIR");
+    }
     if (rest.empty()) return Bad("says nothing behind " + instruction);
-    if (instruction == "CMD") {
-      has_command_ = true;
-      return SetCommand("Cmd", rest);
-    }
-    if (instruction == "ENTRYPOINT") {
-      // The image's command was for the image's entry point.
-      if (!has_command_) config_.erase("Cmd");
-      return SetCommand("Entrypoint", rest);
-    }
-    if (instruction == "ENV") return SetEnvironment(rest);
-    if (instruction == "LABEL") return SetLabels(rest);
-    if (instruction == "EXPOSE") return Expose(rest);
-    if (instruction == "VOLUME") return AddVolumes(rest);
-    if (instruction == "USER") return SetWord("User", rest);
-    if (instruction == "WORKDIR") return SetWorkingDirectory(rest);
-    if (instruction == "STOPSIGNAL") return SetStopSignal(rest);
-    if (instruction == "HEALTHCHECK") return SetHealthcheck(rest);
-    if (instruction == "ONBUILD") return AddOnBuild(rest);
-    return Bad(
-        "is none of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, "
-        "VOLUME and WORKDIR");
+    return (this->*known->second)(rest);
   }
 
  private:
@@ -129,10 +131,21 @@ class ConfigChange {
     return words[0];
   }
 
-  Status SetWord(const char* member, std::string_view rest) {
+  Status SetUser(std::string_view rest) {
     LAYERFS_TRY(word, OneWord(rest));
-    config_[member] = word;
+    config_["User"] = word;
     return {};
+  }
+
+  Status SetCmd(std::string_view rest) {
+    has_command_ = true;
+    return SetCommand("Cmd", rest);
+  }
+
+  // The image's command was for the image's entry point.
+  Status SetEntrypoint(std::string_view rest) {
+    if (!has_command_) config_.erase("Cmd");
+    return SetCommand("Entrypoint", rest);
   }
 
   // The exec form as it is, anything else through the image's shell.
@@ -199,32 +212,73 @@ class ConfigChange {
     return {};
   }
 
-  static Result<unsigned> Port(std::string_view text) {
+  struct PortRange {
+    unsigned first = 0;
+    unsigned last = 0;
+    unsigned size() const { return last - first + 1; }
+  };
+
+  static Result<unsigned> Port(std::string_view text, unsigned least) {
     unsigned port = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-    if (error != std::errc() || end != text.data() + text.size() || port == 0 || port > 65535) {
+    if (error != std::errc() || end != text.data() + text.size() || port < least || port > 65535) {
       return Bad(Quoted(text) + " is no port");
     }
     return port;
   }
 
+  // "80" or "80-89".
+  static Result<PortRange> Ports(std::string_view text, unsigned least) {
+    const size_t dash = text.find('-');
+    LAYERFS_TRY(first, Port(text.substr(0, dash), least));
+    if (dash == std::string_view::npos) return PortRange{first, first};
+    LAYERFS_TRY(last, Port(text.substr(dash + 1), least));
+    if (last < first) return Bad(Quoted(text) + " is no range of ports");
+    return PortRange{first, last};
+  }
+
+  // "[[ADDRESS:]HOST-PORTS:]", which an image does not keep; for `ports` of the container's.
+  static Status CheckHostSide(std::string_view text, PortRange ports) {
+    if (text.empty()) return {};
+    text.remove_suffix(1);
+    const size_t colon = text.rfind(':');
+    const std::string_view host = colon == std::string_view::npos ? text : text.substr(colon + 1);
+    if (!host.empty()) {
+      LAYERFS_TRY(host_ports, Ports(host, 0));  // 0: any
+      if (ports.size() > 1 && host_ports.size() != ports.size()) {
+        return Bad(Quoted(host) + " are not as many ports as the container's");
+      }
+    }
+    std::string address(text.substr(0, colon == std::string_view::npos ? 0 : colon));
+    if (address.starts_with('[') && address.ends_with(']')) {
+      address = address.substr(1, address.size() - 2);
+    }
+    in6_addr parsed;
+    if (address.empty() || ::inet_pton(AF_INET, address.c_str(), &parsed) == 1 ||
+        ::inet_pton(AF_INET6, address.c_str(), &parsed) == 1) {
+      return {};
+    }
+    return Bad(Quoted(address) + " is no IP address");
+  }
+
+  // Each as `docker run -p` has them too: "127.0.0.1:8080:80/tcp" (go-connections,
+  // nat.ParsePortSpec).
   Status Expose(std::string_view rest) {
     LAYERFS_TRY(words, Words(rest));
-    Json& ports = Member("ExposedPorts", Json::object());
-    for (const std::string& word : words) {
-      const size_t slash = word.find('/');
-      std::string protocol = slash == std::string::npos ? "tcp" : word.substr(slash + 1);
+    Json& exposed = Member("ExposedPorts", Json::object());
+    for (const std::string_view word : words) {
+      const size_t own = word.rfind(':') + 1;
+      const size_t slash = std::min(word.find('/', own), word.size());
+      std::string protocol(word.substr(std::min(slash + 1, word.size())));
       for (char& c : protocol) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+      if (protocol.empty()) protocol = "tcp";
       if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") {
         return Bad(Quoted(word) + ": the protocol is none of tcp, udp and sctp");
       }
-      const std::string range = word.substr(0, slash);
-      const size_t dash = range.find('-');
-      LAYERFS_TRY(first, Port(range.substr(0, dash)));
-      LAYERFS_TRY(last, Port(dash == std::string::npos ? range : range.substr(dash + 1)));
-      if (last < first) return Bad(Quoted(word) + " is no range of ports");
-      for (unsigned port = first; port <= last; ++port) {
-        ports[std::to_string(port) + "/" + protocol] = Json::object();
+      LAYERFS_TRY(ports, Ports(word.substr(own, slash - own), 1));
+      LAYERFS_CHECK_OK(CheckHostSide(word.substr(0, own), ports));
+      for (unsigned port = ports.first; port <= ports.last; ++port) {
+        exposed[std::to_string(port) + "/" + protocol] = Json::object();
       }
     }
     return {};

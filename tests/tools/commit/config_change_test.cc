@@ -57,6 +57,11 @@ INSTANTIATE_TEST_SUITE_P(
              R"({"ExposedPorts": {"22/tcp": {}, "80/tcp": {}, "53/udp": {}, "1/sctp": {},
                  "2/sctp": {}}})"},
         Case{"ExposeInCapitals", "EXPOSE 80/TCP", "{}", R"({"ExposedPorts": {"80/tcp": {}}})"},
+        Case{"ExposeWithTheHostsPorts",
+             "EXPOSE 8080:80 127.0.0.1:1:81 [::1]::82/udp ::1:0:83 9000-9001:84-85 1-2:86 87/",
+             "{}",
+             R"({"ExposedPorts": {"80/tcp": {}, "81/tcp": {}, "82/udp": {}, "83/tcp": {},
+                 "84/tcp": {}, "85/tcp": {}, "86/tcp": {}, "87/tcp": {}}})"},
         Case{"Label", R"(LABEL a=b "c d"='e f')", R"({"Labels": {"a": "old"}})",
              R"({"Labels": {"a": "b", "c d": "e f"}})"},
         Case{"OnBuild", "ONBUILD RUN make x", R"({"OnBuild": ["RUN a"]})",
@@ -117,6 +122,13 @@ TEST(ApplyConfigChanges, RefusesWhatItCannotRead) {
                           "EXPOSE 65536",
                           "EXPOSE 80/icmp",
                           "EXPOSE 9-8",
+                          "EXPOSE 80:",
+                          "EXPOSE x:80",
+                          "EXPOSE 65536:80",
+                          "EXPOSE 1.2.3:80:80",
+                          "EXPOSE localhost:80:80",
+                          "EXPOSE 1-3:80-81",
+                          "EXPOSE /tcp",
                           "USER a b",
                           "VOLUME relative",
                           "STOPSIGNAL NOPE",
@@ -138,6 +150,14 @@ TEST(ApplyConfigChanges, RefusesWhatItCannotRead) {
     EXPECT_EQ(applied.error().code, ErrorCode::kInvalidArgument) << bad;
     EXPECT_TRUE(applied.error().context.starts_with("--change")) << applied.error().context;
   }
+}
+
+TEST(ApplyConfigChanges, SaysWhatItDoesNotKnowAsItIsWritten) {
+  Json config = Json::object();
+  const Status applied = ApplyConfigChanges({{R"(CMD=["x"])"}}, config);
+  ASSERT_FALSE(applied.has_value());
+  EXPECT_TRUE(applied.error().context.starts_with(R"(--change 'CMD=["x"]': is none of CMD, )"))
+      << applied.error().context;
 }
 
 }  // namespace
