@@ -88,6 +88,13 @@ run -v store:/var/lib/dpkg "$I" sh -c 'echo kept >/var/lib/dpkg/kept'
 expect_equal "named volume" kept "$(run -v store:/v "$I" cat /v/kept)"
 [[ -e $WORK/state/volumes/store/status ]] || fail "a new volume does not begin with the image's files"
 expect_contains "tmpfs" "$(run --tmpfs /scratch:size=1m "$I" grep ' /scratch ' /proc/mounts)" "size=1024k"
+tmpfs_mode() { run "${@:2}" --tmpfs "$1" "$I" stat -c %a "${1%%:*}"; }
+expect_equal "mode of a tmpfs on nothing" 1777 "$(tmpfs_mode /scratch)"
+expect_equal "where the root is read-only" 1777 "$(tmpfs_mode /scratch --read-only)"
+expect_equal "in a directory that is missing too" 1777 "$(tmpfs_mode /scratch/deep)"
+expect_equal "the caller's mode" 700 "$(tmpfs_mode /scratch:mode=700,size=1m)"
+expect_equal "everybody's, whatever the umask" 777 "$(umask 077 && tmpfs_mode /scratch:mode=0777)"
+expect_status "a file of another user's in it" 0 run -u nobody --tmpfs /scratch "$I" touch /scratch/x
 expect_status "two things in one place" 125 run -v /a:/x -v /b:/x "$I" true
 
 fact "limits, privileges and system calls"
@@ -120,6 +127,8 @@ if command -v crun >/dev/null; then
   expect_status "no such command" 127 run --runtime crun "$I" no-such-command
   expect_status "not executable" 126 run --runtime crun "$I" /etc/passwd
   expect_equal "filter" "Seccomp: 2" "$(of_status Seccomp --runtime crun)"
+  expect_equal "mode of a tmpfs" "1777 700" \
+    "$(tmpfs_mode /scratch --runtime crun) $(tmpfs_mode /scratch:mode=700 --runtime crun)"
   expect_nothing_left "crun"
 fi
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <set>
 
 #include "fetch/manifest.h"
@@ -60,6 +61,20 @@ bool HasFileSystem(std::string_view name) {
   const auto bytes = ReadFile("/proc/filesystems", kMaxHostFileBytes);
   return bytes.has_value() &&
          AsText(*bytes).find("\t" + std::string(name) + "\n") != std::string_view::npos;
+}
+
+// What the kernel and Docker give a tmpfs of which nothing else is said.
+constexpr mode_t kTmpfsMode = 01777;
+
+// The last `mode=` counts; one that is no number is refused by whoever mounts.
+mode_t ModeOf(const TmpfsOption& tmpfs) {
+  constexpr std::string_view kWord = "mode=";
+  mode_t mode = kTmpfsMode;
+  for (const std::string& option : tmpfs.options) {
+    if (!option.starts_with(kWord)) continue;
+    std::from_chars(option.data() + kWord.size(), option.data() + option.size(), mode, 8);
+  }
+  return mode & 07777;
 }
 
 PlatformFacts DetectPlatform() {
@@ -173,7 +188,10 @@ class ContainerPreparation {
 
   Status AddMounts() {
     for (const VolumeOption& volume : options_.volumes) LAYERFS_CHECK_OK(AddVolume(volume));
-    for (const TmpfsOption& tmpfs : options_.tmpfs) LAYERFS_CHECK_OK(Add(TmpfsMount(tmpfs), true));
+    // Runtimes give a tmpfs the mode of the directory below: one that is made for it has its own.
+    for (const TmpfsOption& tmpfs : options_.tmpfs) {
+      LAYERFS_CHECK_OK(Add(TmpfsMount(tmpfs), {.mode = ModeOf(tmpfs)}));
+    }
     for (const std::string& word : image_.volumes) {
       LAYERFS_TRY_IN(destination, CleanAbsolutePath(word), "volume of the image");
       if (destination == "/" || taken_.contains(destination)) continue;
@@ -193,7 +211,7 @@ class ContainerPreparation {
     if (taken_.contains(destination) || taken_.contains("/etc")) return {};
     const std::string file = place_.directory + "/" + name;
     LAYERFS_CHECK_OK(WriteFileAtomically(file, AsBytes(contents)));
-    const Status added = Add(BindMount(file, destination, false), false);
+    const Status added = Add(BindMount(file, destination, false), {.directory = false});
     // An image without the file, mounted without a layer, has to do without it.
     if (!added.has_value() && added.error().system_errno == EROFS) return {};
     return added;
@@ -219,7 +237,7 @@ class ContainerPreparation {
       source = made;
     }
     return Add(BindMount(source, volume.destination, volume.read_only, volume.propagation),
-               directory);
+               {.directory = directory});
   }
 
   // A new one begins with what the image has at its place.
@@ -239,14 +257,14 @@ class ContainerPreparation {
     return path;
   }
 
-  Status Add(BundleMount mount, bool directory) {
+  Status Add(BundleMount mount, RootDirectory::MountPoint point) {
     // What lies in a file system of the container's own is made by the runtime.
     const auto above = [&](const std::string& path) {
       return mount.destination.starts_with(path + "/");
     };
     const bool inside =
         std::ranges::any_of(taken_, above) || std::ranges::any_of(kRuntimeMounts, above);
-    if (!inside) LAYERFS_CHECK_OK(root_.MakeMountPoint(mount.destination, directory));
+    if (!inside) LAYERFS_CHECK_OK(root_.MakeMountPoint(mount.destination, point));
     taken_.insert(mount.destination);
     spec_.mounts.push_back(std::move(mount));
     return {};
@@ -254,7 +272,7 @@ class ContainerPreparation {
 
   Status MakeDefaultMountPoints() {
     for (const char* path : kRuntimeMounts) {
-      LAYERFS_CHECK_OK(root_.MakeMountPoint(path, true));
+      LAYERFS_CHECK_OK(root_.MakeMountPoint(path, {}));
     }
     return {};
   }

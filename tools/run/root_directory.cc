@@ -17,7 +17,6 @@ namespace {
 // Far beyond any real /etc/passwd; a bound for what is read into memory.
 constexpr uint64_t kMaxAccountFileBytes = uint64_t{16} << 20;
 
-constexpr mode_t kDirectoryMode = 0755;
 constexpr mode_t kFileMode = 0644;
 
 bool operator==(const timespec& a, const timespec& b) {
@@ -101,28 +100,29 @@ Status RootDirectory::MakeDirectories(const std::string& path) const {
   return {};
 }
 
-Status RootDirectory::MakeMountPoint(const std::string& path, bool directory) {
+Status RootDirectory::MakeMountPoint(const std::string& path, MountPoint wanted) {
   for (const std::string& prefix : Prefixes(path)) {
-    const bool wants_directory = directory || prefix != path;
+    const MountPoint one = prefix == path ? wanted : MountPoint{};
     const auto there = OpenAt(prefix, O_PATH);
     if (there.has_value()) {
       struct stat attributes;
       if (::fstat(there->get(), &attributes) != 0) return FailErrno("container's " + prefix, errno);
-      if (S_ISDIR(attributes.st_mode) == wants_directory) continue;
+      if (S_ISDIR(attributes.st_mode) == one.directory) continue;
       return FailErrno("container's " + prefix + ": cannot be a mount point",
-                       wants_directory ? ENOTDIR : EISDIR);
+                       one.directory ? ENOTDIR : EISDIR);
     }
-    LAYERFS_CHECK_OK(MakeOne(ParentOf(prefix), NameOf(prefix), wants_directory));
+    LAYERFS_CHECK_OK(MakeOne(ParentOf(prefix), NameOf(prefix), one));
   }
   return {};
 }
 
-Status RootDirectory::MakeOne(const std::string& parent, const std::string& name, bool directory) {
+Status RootDirectory::MakeOne(const std::string& parent, const std::string& name,
+                              MountPoint wanted) {
   const std::string path = (parent == "/" ? "" : parent) + "/" + name;
   LAYERFS_TRY(parent_fd, OpenAt(parent, O_RDONLY | O_DIRECTORY));
   struct stat before;
   if (::fstat(parent_fd.get(), &before) != 0) return FailErrno("container's " + parent, errno);
-  if (directory) {
+  if (wanted.directory) {
     if (::mkdirat(parent_fd.get(), name.c_str(), kDirectoryMode) != 0) {
       return FailErrno("mount point " + path + " in the container", errno);
     }
@@ -131,7 +131,14 @@ Status RootDirectory::MakeOne(const std::string& parent, const std::string& name
                                  O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, kFileMode));
     if (!file.valid()) return FailErrno("mount point " + path + " in the container", errno);
   }
-  made_.push_back({path, directory});
+  made_.push_back({path, wanted.directory});
+  if (wanted.directory) {
+    const UniqueFd made(
+        ::openat(parent_fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!made.valid() || ::fchmod(made.get(), wanted.mode) != 0) {
+      return FailErrno("mount point " + path + " in the container", errno);
+    }
+  }
   struct stat after;
   if (::fstat(parent_fd.get(), &after) != 0) return FailErrno("container's " + parent, errno);
   const auto known = std::ranges::find(parents_, parent, &Parent::path);

@@ -4,6 +4,8 @@
 // One thread at a time.
 #pragma once
 
+#include <sys/types.h>
+
 #include <ctime>
 #include <optional>
 #include <string>
@@ -32,9 +34,14 @@ class RootDirectory {
   // mkdir -p, for good: a missing working directory becomes part of the container.
   Status MakeDirectories(const std::string& path) const;
 
+  static constexpr mode_t kDirectoryMode = 0755;
+  struct MountPoint {
+    bool directory = true;         // or a file
+    mode_t mode = kDirectoryMode;  // of a directory that is made, whatever the umask
+  };
   // Sees to it that something lies at `path` on which a directory or a file can be mounted. What is
   // made for it is remembered.
-  Status MakeMountPoint(const std::string& path, bool directory);
+  Status MakeMountPoint(const std::string& path, MountPoint wanted);
   // Removes what MakeMountPoint made and nobody has filled since, and gives its directories their
   // times back where nobody else has changed them: so a container's layer holds what the container
   // did, not how it was started. Errors are passed over: what is in use stays.
@@ -53,7 +60,7 @@ class RootDirectory {
   explicit RootDirectory(UniqueFd fd, std::string path)
       : fd_(std::move(fd)), path_(std::move(path)) {}
 
-  Status MakeOne(const std::string& parent, const std::string& name, bool directory);
+  Status MakeOne(const std::string& parent, const std::string& name, MountPoint wanted);
 
   UniqueFd fd_;
   std::string path_;
