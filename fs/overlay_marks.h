@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "index/base/error.h"
+#include "index/path.h"
 
 namespace layerfs {
 
@@ -40,8 +41,8 @@ std::optional<std::string> ShownXattrName(std::string_view stored);
 bool IsWhiteoutDevice(const struct stat& attributes);
 
 // Whiteouts and the opaque mark as files, as AUFS and fuse-overlayfs leave them in directories
-// where they could make no device: ".wh.NAME" and ".wh..wh..opq". They are read, never written.
-inline constexpr std::string_view kWhiteoutPrefix = ".wh.";
+// where they could make no device: ".wh.NAME" (kWhiteoutPrefix) and ".wh..wh..opq". They are read,
+// never written.
 inline constexpr char kOpaqueFile[] = ".wh..wh..opq";
 // What such a file says is not there: empty for another name, and for what AUFS keeps for itself.
 std::string_view NameOfWhiteoutFile(std::string_view name);

@@ -15,7 +15,6 @@
 namespace layerfs {
 namespace {
 
-constexpr std::string_view kWhiteoutPrefix = ".wh.";
 // AUFS's own files; of these only the opaque marker means anything to OCI.
 constexpr std::string_view kAufsPrefix = ".wh..wh.";
 constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";

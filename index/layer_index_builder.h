@@ -23,8 +23,8 @@ class LayerIndexBuilder {
   LayerIndexBuilder();
   ~LayerIndexBuilder();
 
-  // Errors name the entry and its tar offset: a path with "..", NUL or a component over 255 bytes,
-  // a hard link to itself or to a directory, a bare ".wh.", a non-directory root, an ACL or
+  // Errors name the entry and its tar offset: a path with "..", NUL or a name over 255 bytes, a
+  // hard link to itself or to a directory, a bare ".wh.", a non-directory root, an ACL or
   // capability that Linux does not take.
   Status Add(const TarEntry& entry);
 

@@ -6,15 +6,10 @@
 namespace layerfs {
 namespace {
 
-Status CheckComponent(std::string_view component) {
-  if (component.contains('\0')) {
-    return Fail(ErrorCode::kCorrupt, "NUL in the component " + Quoted(component));
-  }
-  if (component.size() > kMaxNameBytes) {
-    return Fail(ErrorCode::kCorrupt, "a component has " + std::to_string(component.size()) +
-                                         " bytes, more than " + std::to_string(kMaxNameBytes));
-  }
-  return {};
+Status CheckSize(std::string_view name) {
+  if (name.size() <= kMaxNameBytes) return {};
+  return Fail(ErrorCode::kCorrupt, "a component has " + std::to_string(name.size()) +
+                                       " bytes, more than " + std::to_string(kMaxNameBytes));
 }
 
 // Calls `take` with each component but empty ones and ".".
@@ -25,7 +20,9 @@ Status ForEachComponent(std::string_view path, Take take) {
     const std::string_view component = path.substr(0, end);
     path.remove_prefix(std::min(end + 1, path.size()));
     if (component.empty() || component == ".") continue;
-    LAYERFS_CHECK_OK(CheckComponent(component));
+    if (component.contains('\0')) {
+      return Fail(ErrorCode::kCorrupt, "NUL in the component " + Quoted(component));
+    }
     LAYERFS_CHECK_OK(take(component));
   }
   return {};
@@ -37,15 +34,22 @@ Result<std::vector<std::string_view>> SplitEntryPath(std::string_view path) {
   std::vector<std::string_view> components;
   LAYERFS_CHECK_OK(ForEachComponent(path, [&](std::string_view component) -> Status {
     if (component == "..") return Fail(ErrorCode::kCorrupt, "the path contains \"..\"");
+    // What follows shows that the one before is a directory.
+    if (!components.empty()) LAYERFS_CHECK_OK(CheckSize(components.back()));
     components.push_back(component);
     return {};
   }));
+  if (components.empty()) return components;
+  std::string_view name = components.back();
+  if (name.starts_with(kWhiteoutPrefix)) name.remove_prefix(kWhiteoutPrefix.size());
+  LAYERFS_CHECK_OK(CheckSize(name));
   return components;
 }
 
 Result<std::vector<std::string_view>> SplitLinkTarget(std::string_view target) {
   std::vector<std::string_view> components;
   LAYERFS_CHECK_OK(ForEachComponent(target, [&](std::string_view component) -> Status {
+    LAYERFS_CHECK_OK(CheckSize(component));
     if (component != "..") {
       components.push_back(component);
     } else if (!components.empty()) {

@@ -119,6 +119,26 @@ mount_image "oci:$WORK/links-image:latest" "$M"
 expect_same_tree "$WORK/links-seen" "$M"
 unmount_image "$M"
 
+fact "the longest names can be deleted: a whiteout is longer than any name, and umoci takes it"
+longest=$(printf 'n%.0s' {1..255}) spare=$(printf 's%.0s' {1..252})
+convert "oci:$IMAGES/app:latest" longest
+mount_image "oci:$WORK/longest:latest" "$M" --container-layer "$WORK/longest-layer"
+echo x | tee "$M/$longest" >"$M/$spare"
+unmount_image "$M"
+"$LAYERFS" commit -q "$WORK/longest-layer" "oci:$WORK/longest:made" >/dev/null
+mount_image "oci:$WORK/longest:made" "$M" --container-layer "$WORK/longest-removed"
+rm "$M/$longest" "$M/$spare"
+unmount_image "$M"
+"$LAYERFS" commit -q "$WORK/longest-removed" "oci:$WORK/longest:removed" >/dev/null
+skopeo copy -q --dest-compress --dest-compress-format gzip "oci:$WORK/longest:removed" "oci:$WORK/longest-gzip:latest"
+umoci unpack --image "$WORK/longest-gzip:latest" "$WORK/longest-bundle"
+[[ -d $WORK/longest-bundle/rootfs/etc && ! -e $WORK/longest-bundle/rootfs/$longest ]] || fail "umoci reads the whiteout differently"
+convert "oci:$WORK/longest-gzip:latest" longest-again
+mount_image "oci:$WORK/longest-again:latest" "$M"
+[[ -e $M/etc && ! -e $M/$longest && ! -e $M/$spare ]] || fail "a whiteout of a long name hides nothing"
+expect_same_tree "$WORK/longest-bundle/rootfs" "$M" --ignore-directory-times
+unmount_image "$M"
+
 fact "a layout that has the base gets the new layer only; a container's name will do"
 "$LAYERFS" convert -q "oci:$IMAGES/app:latest" "oci:$WORK/layout:base"
 before=$(find "$WORK/layout/blobs" -type f | wc -l)

@@ -164,6 +164,15 @@ const LayerCase kWhiteoutCases[] = {
      "/ (implicit)\n.wh.d/ (implicit)\n.wh.d/x = \n"},
     {"WhiteoutOfANameThatBeginsWithDots", TarWriter().File(".wh...."),
      "/ (implicit)\n... whiteout\n"},
+    {"WhiteoutOfTheLongestName", TarWriter().File(".wh." + std::string(255, 'n')),
+     "/ (implicit)\n" + std::string(255, 'n') + " whiteout\n"},
+    {"WhiteoutOfALongerNameIsRefused", TarWriter().File(".wh." + std::string(256, 'n')),
+     "error: entry '.wh." + std::string(256, 'n') +
+         "' at tar offset 0: a component has 256 bytes, more than 255"},
+    {"WhiteoutPrefixOfADirectoryCountsAsItsName",
+     TarWriter().File(".wh." + std::string(252, 'n') + "/x"),
+     "error: entry '.wh." + std::string(252, 'n') +
+         "/x' at tar offset 0: a component has 256 bytes, more than 255"},
     {"BareWhiteoutIsRefused", TarWriter().File("a/.wh."),
      "error: entry 'a/.wh.' at tar offset 0: a whiteout that names nothing inside its directory"},
 };

@@ -19,7 +19,6 @@ constexpr size_t kNameBytes = 100;
 constexpr size_t kPrefixBytes = 155;
 constexpr uint64_t kMaxOctal7 = 07777777;       // the fields of modes, owners and devices
 constexpr uint64_t kMaxOctal11 = 077777777777;  // those of sizes and times
-constexpr std::string_view kWhiteoutPrefix = ".wh.";
 constexpr std::string_view kOpaqueName = ".wh..wh..opq";
 
 // A block of a header. Field positions: POSIX.1-2017, pax, "ustar Interchange Format".
