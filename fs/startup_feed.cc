@@ -9,7 +9,7 @@
 namespace layerfs {
 namespace {
 
-constexpr size_t kBlockBytes = size_t{2} << 20;
+constexpr size_t kBlockBytes = size_t{2} << 20;  // a huge page
 
 }  // namespace
 
