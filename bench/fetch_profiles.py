@@ -406,7 +406,7 @@ class Bed:
         reader = None
         if not self.can_fill:
             reader = subprocess.Popen(["cat", str(mount.root / "large")], stdout=subprocess.DEVNULL)
-        time.sleep(0.2 if self.quick else 2)  # until it runs at full rate
+        time.sleep(0.8 if self.quick else 3)  # until it runs at full rate; it begins half a second after the mount's last use
         wanted, waits = self.case_random4k(mount, budget)
         if reader is not None:
             reader.kill()

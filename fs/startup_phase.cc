@@ -5,25 +5,28 @@
 
 #include <chrono>
 
+#include "fetch/clock.h"
 #include "index/base/log.h"
 
 namespace layerfs {
 namespace {
 
 constexpr std::chrono::milliseconds kLookAgain{50};
+// A start that computes without a request to the mount, or waits for another program, goes on after
+// less than this, mostly.
+constexpr std::chrono::milliseconds kQuiet{500};
 // From the pack's end on. A start-up that takes longer is slower for it, and no more.
-constexpr std::chrono::seconds kSettle{5};
+constexpr std::chrono::seconds kLongestWait{10};
+constexpr std::chrono::seconds kWindowClosed{5};
 
 }  // namespace
 
 StartupPhase::StartupPhase(std::shared_ptr<StartupPack> pack, FileReader& reader,
-                           const std::string& mount_point, std::function<void()> on_through)
-    : pack_(std::move(pack)), reader_(reader), on_through_(std::move(on_through)) {
-  if (pack_ == nullptr || pack_->runs().empty()) {
-    if (on_through_) on_through_();
-    return;
-  }
-  CloseWindow(mount_point);
+                           const std::string& mount_point, Hooks hooks)
+    : pack_(pack != nullptr && !pack->runs().empty() ? std::move(pack) : nullptr),
+      reader_(reader),
+      hooks_(std::move(hooks)) {
+  if (pack_ != nullptr) CloseWindow(mount_point);
   thread_ = std::jthread([this] {
     ::pthread_setname_np(::pthread_self(), "lf-phase");
     Run();
@@ -52,19 +55,41 @@ void StartupPhase::CloseWindow(const std::string& mount_point) {
 
 void StartupPhase::Run() {
   std::unique_lock lock(mutex_);
-  while (!stop_ && !pack_->ended()) changed_.wait_for(lock, kLookAgain);
+  while (!stop_ && pack_ != nullptr && !pack_->ended()) changed_.wait_for(lock, kLookAgain);
   if (stop_) return;
   lock.unlock();
+  const TimePoint through = SteadyClock().Now();
   PrefetchBareRuns();
-  if (on_through_) on_through_();
   lock.lock();
-  changed_.wait_for(lock, kSettle, [this] { return stop_; });
-  if (stop_ || !window_.has_value()) return;
+  WaitForQuiet(lock);
+  if (stop_) return;
+  lock.unlock();
+  hooks_.on_settled();
+  lock.lock();
+  if (!window_.has_value()) return;
+  changed_.wait_until(lock, through + kWindowClosed, [this] { return stop_; });
+  if (stop_) return;
   const Status opened = window_->Set(usual_kib_);
   if (!opened.has_value()) LogDebug("readahead stays closed: " + opened.error().context);
 }
 
+// A read that waits for the network is not quiet, however long it waits.
+void StartupPhase::WaitForQuiet(std::unique_lock<std::mutex>& lock) {
+  const TimePoint began = SteadyClock().Now();
+  TimePoint last_use = began;
+  uint64_t seen = hooks_.uses();
+  while (!stop_) {
+    changed_.wait_for(lock, kLookAgain);
+    const TimePoint now = SteadyClock().Now();
+    const uint64_t uses = hooks_.uses();
+    if (uses != seen || reader_.waiting_reads() > 0) last_use = now;
+    seen = uses;
+    if (now - last_use >= kQuiet || now - began >= kLongestWait) return;
+  }
+}
+
 void StartupPhase::PrefetchBareRuns() {
+  if (pack_ == nullptr) return;
   const auto& runs = pack_->runs();
   for (size_t i = pack_->head().run_count; i < runs.size(); ++i) {
     reader_.Prefetch(runs[i].inode, runs[i].first_page * kPackPageBytes,

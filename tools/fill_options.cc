@@ -6,9 +6,11 @@
 namespace layerfs {
 
 void FillWords::Declare(CLI::App& app) {
-  app.add_option("--fill", mode,
-                 "Fetch the rest of the image behind what is read: at the speed of the link, only "
-                 "while nobody waits for data, not at all")
+  app.add_option(
+         "--fill", mode,
+         "Fetch the rest of the image behind what is read, from the first quiet moment on or "
+         "ten seconds after the mount: at the speed of the link, only while nobody waits for "
+         "data, not at all")
       ->check(CLI::IsMember({"full", "idle", "off"}))
       ->capture_default_str();
   app.add_option("--fill-rate", rate, "At most so many bytes a second for that; 0: no limit")

@@ -187,7 +187,8 @@ Status MountServer::RunSession(FileSystem& file_system, const ImageSession& imag
   std::optional<StartupPhase> startup;
   if (image.reader != nullptr) {
     startup.emplace(image.reader->image().startup(), *image.reader, target_.mount_point,
-                    [&image] { image.watch->StartFill(); });
+                    StartupPhase::Hooks{.uses = [&image] { return image.watch->uses(); },
+                                        .on_settled = [&image] { image.watch->StartFill(); }});
   }
   std::jthread answering;
   if (daemon_ != nullptr) {

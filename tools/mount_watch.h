@@ -35,10 +35,11 @@ class MountWatch {
                                                    const std::shared_ptr<Image>& image,
                                                    const ImageContext& context, FileReader& reader,
                                                    bool fill_allowed);
-  // Once start-up has what it needs. No-op where there is no fill.
+  // Once start-up is through. No-op where there is no fill.
   void StartFill();
   // Somebody uses the mount: what that takes is given back when nobody does. Thread-safe, quick.
   void NoteUse();
+  uint64_t uses() const { return uses_.load(std::memory_order_relaxed); }
   MountStatus& status() { return *status_; }
 
  private:

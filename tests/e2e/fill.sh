@@ -16,6 +16,17 @@ readonly PULL=$(manifest_of "$WORK/app" | jq '[.layers[].size] | add')
 complete() { "$LAYERFS" cache stat --json "$@" | jq -e '.images[0].complete' >/dev/null; }
 all_requests() { requests GET /v2/test/ | wc -l; }
 
+fact "while something starts up in the mount, the fill waits"
+mount_image "$SOURCE" "$M" --cache "$WORK/cache-busy"
+(while :; do readlink "$M/none-$RANDOM" || true; sleep 0.05; done) &
+PIDS+=($!)
+sleep 1.5
+expect_equal "bytes that the fill has brought" 0 "$("$LAYERFS" stat --json "$M" | jq .fetch.bytesByClass.fill)"
+kill "${PIDS[-1]}"
+wait "${PIDS[-1]}" || true
+wait_until 60 complete --cache "$WORK/cache-busy" || fail "the fill did not end: $("$LAYERFS" cache stat --cache "$WORK/cache-busy")"
+unmount_image "$M"
+
 fact "the rest of a mounted image comes by itself, each chunk once, in large ranges"
 forget_requests
 mount_image "$SOURCE" "$M"
