@@ -254,6 +254,7 @@ class ConvertCommand final : public Command {
       document["startup"] = {{"artifact", startup->artifact.ToString()},
                              {"packBytes", startup->pack_bytes},
                              {"pageBytes", startup->page_bytes},
+                             {"gapBytes", startup->gap_bytes},
                              {"storedPageBytes", startup->stored_page_bytes},
                              {"storedTreeBytes", startup->stored_tree_bytes},
                              {"runs", startup->runs},

@@ -162,6 +162,17 @@ cmp "$WORK/noise" "$M/app/data/noise.bin"
 expect_equal "size" 7 "$(stat -c %s "$M/app/main.py")"
 unmount_image "$M"
 
+fact "a page between pages that are read comes along, behind them; a start that touches it does not wait"
+printf 'layerfs trace 1\nread /usr/bin/perl 0-39 41-59 65-80\n' >"$WORK/gap.trace"
+expect_equal "bytes of gaps" 4096 "$("$LAYERFS" convert --json --trace "$WORK/gap.trace" "oci:$IMAGES/app:latest" "docker://$REGISTRY/test/gap:latest" | jq .startup.gapBytes)"
+forget_cache
+mount_image "docker://$REGISTRY/test/gap:latest" "$M" --fill off
+sleep 0.3
+forget_requests
+dd if="$M/usr/bin/perl" bs=4096 skip=40 count=1 status=none | cmp - <(dd if="$IMAGES/app-tree/usr/bin/perl" bs=4096 skip=40 count=1 status=none)
+expect_equal "requests" "" "$(requests GET /v2/)"
+unmount_image "$M"
+
 fact "--no-startup mounts the same tree from the layers"
 forget_cache
 mount_image "$SOURCE" "$M" --no-startup --fill off

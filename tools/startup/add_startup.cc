@@ -167,6 +167,7 @@ Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const Imag
                        : Enter(*image, reference, {*reader, *writer}, built.blob, report));
   report.pack_bytes = built.blob.size();
   report.page_bytes = uint64_t{built.head.page_count} * kPackPageBytes;
+  report.gap_bytes = uint64_t{built.gap_pages} * kPackPageBytes;
   report.stored_page_bytes = built.stored_page_bytes;
   report.stored_tree_bytes = built.stored_tree_bytes;
   report.runs = built.head.run_count;

@@ -35,6 +35,7 @@ struct AddStartupReport {
   bool was_there = false;
   uint64_t pack_bytes = 0;
   uint64_t page_bytes = 0;  // of the pages, decompressed
+  uint64_t gap_bytes = 0;   // of these: what the traces do not read
   uint64_t stored_page_bytes = 0;
   uint64_t stored_tree_bytes = 0;
   uint64_t runs = 0;

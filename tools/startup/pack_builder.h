@@ -29,6 +29,7 @@ struct BuiltPack {
   Bytes blob;
   uint64_t stored_page_bytes = 0;  // of the stream of pages
   uint64_t stored_tree_bytes = 0;
+  uint32_t gap_pages = 0;      // between pages that the traces have, at the end of the stream
   uint64_t missing_paths = 0;  // of the traces, that the image does not have as regular files
 };
 
