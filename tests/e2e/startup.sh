@@ -163,7 +163,7 @@ expect_equal "size" 7 "$(stat -c %s "$M/app/main.py")"
 unmount_image "$M"
 
 fact "a page between pages that are read comes along, behind them; a start that touches it does not wait"
-printf 'layerfs trace 1\nread /usr/bin/perl 0-39 41-59 65-80\n' >"$WORK/gap.trace"
+printf 'layerfs trace 1\nread /usr/bin/perl 0-39 41-59 65-300\n' >"$WORK/gap.trace"
 expect_equal "bytes of gaps" 4096 "$("$LAYERFS" convert --json --trace "$WORK/gap.trace" "oci:$IMAGES/app:latest" "docker://$REGISTRY/test/gap:latest" | jq .startup.gapBytes)"
 forget_cache
 mount_image "docker://$REGISTRY/test/gap:latest" "$M" --fill off
