@@ -134,6 +134,15 @@ NodePtr LayerTree::KnownUpper(const NodePtr& parent, std::string_view name,
   return is_it ? node : nullptr;
 }
 
+NodePtr LayerTree::KnownListed(const NodePtr& directory, std::string_view name,
+                               uint64_t number) const {
+  if (!directory->has_upper) return nullptr;
+  struct stat attributes{};
+  attributes.st_dev = upper_device_;
+  attributes.st_ino = number;
+  return KnownUpper(directory, name, attributes);
+}
+
 Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) const {
   Child child;
   if (parent->dead || (!image_below() && name.starts_with(kWhiteoutPrefix))) return child;

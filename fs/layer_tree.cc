@@ -66,6 +66,7 @@ Status LayerTree::Start() {
       return FailErrno(layer_->directory(), errno);
     }
     devices_.With([&](auto& devices) { devices.push_back(attributes.st_dev); });
+    upper_device_ = attributes.st_dev;
     root->st_ino = UpperKey(attributes);
     index_used_ = true;  // until a lookup finds it empty
     if (layer_->partial() >= 0) {

@@ -97,6 +97,9 @@ class LayerTree {
   // Stops when `each` returns false.
   using EachEntry = std::function<bool(const ListedEntry& entry)>;
   Status List(const LayerNode& directory, Listing listing, const EachEntry& each) const;
+  // The node of an entry that List has named, where its object is an upper one with one name and
+  // the kernel knows it; else null. No I/O.
+  NodePtr KnownListed(const NodePtr& directory, std::string_view name, uint64_t number) const;
   Result<UpperPlace> Place(const LayerNode& node) const;
   Result<UniqueFd> OpenUpper(const LayerNode& node, int flags) const;
   Result<std::string> ReadLink(const LayerNode& node) const;
@@ -271,6 +274,7 @@ class LayerTree {
   std::shared_ptr<PartialMaps> maps_;
   std::unique_ptr<NodeTable> nodes_;
   SharedFd upper_fd_;
+  dev_t upper_device_ = 0;
   SharedFd index_fd_;
   bool image_below_ = false;
   mutable std::atomic<bool> index_used_{false};

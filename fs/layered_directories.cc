@@ -77,11 +77,20 @@ void LayeredFileSystem::ReadDirectory(const Caller&, NodeId id, uint64_t handle,
     const NodePtr& parent = directory->parent == nullptr ? directory : directory->parent;
     room = add_plain("..", parent->st_ino, S_IFDIR, kBehindDotDot);
   }
+  const bool kernel_keeps = state_->options.timeout_seconds >= kForeverSeconds;
   auto at =
       std::ranges::upper_bound(snapshot->entries, offset, {}, &DirectorySnapshot::Entry::offset);
   for (; room && at != snapshot->entries.end(); ++at) {
     const DirectorySnapshot::Entry& listed = *at;
     const uint64_t next = listed.offset;
+    // What the kernel knows and keeps, it need not be told again: a system call less for each name.
+    if (kernel_keeps) {
+      const NodePtr known = state_->tree->KnownListed(directory, listed.name, listed.st_ino);
+      if (known != nullptr) {
+        room = add_plain(listed.name, known->st_ino, known->type, next);
+        continue;
+      }
+    }
     const auto child = state_->tree->Lookup(directory, listed.name);
     if (!child.has_value()) {
       room = add_plain(listed.name, listed.st_ino, listed.type, next);
