@@ -5,7 +5,6 @@
 
 #include <chrono>
 
-#include "fetch/clock.h"
 #include "index/base/log.h"
 
 namespace layerfs {
@@ -61,20 +60,25 @@ void StartupPhase::Run() {
   const TimePoint through = SteadyClock().Now();
   PrefetchBareRuns();
   lock.lock();
-  WaitForQuiet(lock);
+  WaitForQuiet(lock, through + kWindowClosed);
   if (stop_) return;
   lock.unlock();
   hooks_.on_settled();
   lock.lock();
   if (!window_.has_value()) return;
   changed_.wait_until(lock, through + kWindowClosed, [this] { return stop_; });
-  if (stop_) return;
-  const Status opened = window_->Set(usual_kib_);
-  if (!opened.has_value()) LogDebug("readahead stays closed: " + opened.error().context);
+  if (!stop_) OpenWindow();
 }
 
-// A read that waits for the network is not quiet, however long it waits.
-void StartupPhase::WaitForQuiet(std::unique_lock<std::mutex>& lock) {
+void StartupPhase::OpenWindow() {
+  if (!window_.has_value()) return;
+  const Status opened = window_->Set(usual_kib_);
+  if (!opened.has_value()) LogDebug("readahead stays closed: " + opened.error().context);
+  window_.reset();
+}
+
+// A read that waits for the network is not quiet; the longest wait holds for it too.
+void StartupPhase::WaitForQuiet(std::unique_lock<std::mutex>& lock, TimePoint open_window_at) {
   const TimePoint began = SteadyClock().Now();
   TimePoint last_use = began;
   uint64_t seen = hooks_.uses();
@@ -84,6 +88,7 @@ void StartupPhase::WaitForQuiet(std::unique_lock<std::mutex>& lock) {
     const uint64_t uses = hooks_.uses();
     if (uses != seen || reader_.waiting_reads() > 0) last_use = now;
     seen = uses;
+    if (now >= open_window_at) OpenWindow();
     if (now - last_use >= kQuiet || now - began >= kLongestWait) return;
   }
 }

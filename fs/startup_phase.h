@@ -17,6 +17,7 @@
 #include <string>
 #include <thread>
 
+#include "fetch/clock.h"
 #include "fs/file_reader.h"
 #include "fs/readahead_window.h"
 #include "fs/startup_pack.h"
@@ -26,7 +27,7 @@ namespace layerfs {
 class StartupPhase {
  public:
   struct Hooks {
-    std::function<uint64_t()> uses;  // grows with each of the kernel's requests
+    std::function<uint64_t()> uses;  // grows with each use of the mount
     // Called once, when the pack is through, or there is none, and the mount has been quiet for a
     // moment or busy for long.
     std::function<void()> on_settled;
@@ -42,7 +43,8 @@ class StartupPhase {
   void CloseWindow(const std::string& mount_point);
   void Run();
   void PrefetchBareRuns();
-  void WaitForQuiet(std::unique_lock<std::mutex>& lock);
+  void WaitForQuiet(std::unique_lock<std::mutex>& lock, TimePoint open_window_at);
+  void OpenWindow();
 
   const std::shared_ptr<StartupPack> pack_;
   FileReader& reader_;

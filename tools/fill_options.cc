@@ -8,8 +8,8 @@ namespace layerfs {
 void FillWords::Declare(CLI::App& app) {
   app.add_option(
          "--fill", mode,
-         "Fetch the rest of the image behind what is read, from the first quiet moment on or "
-         "ten seconds after the mount: at the speed of the link, only while nobody waits for "
+         "Fetch the rest of the image behind what is read, once what starts up in the mount is "
+         "quiet or has been busy for long: at the speed of the link, only while nobody waits for "
          "data, not at all")
       ->check(CLI::IsMember({"full", "idle", "off"}))
       ->capture_default_str();

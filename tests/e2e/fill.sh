@@ -17,18 +17,21 @@ complete() { "$LAYERFS" cache stat --json "$@" | jq -e '.images[0].complete' >/d
 all_requests() { requests GET /v2/test/ | wc -l; }
 
 fact "while something starts up in the mount, the fill waits"
-mount_image "$SOURCE" "$M" --cache "$WORK/cache-busy"
+mkdir -p "$M"
 # One process, which a busy machine does not hold up for long.
 python3 -c '
 import itertools, os, sys, time
 for i in itertools.count():
     os.path.lexists(f"{sys.argv[1]}/none-{i}")
     time.sleep(0.01)' "$M" &
-PIDS+=($!)
+BUSY=$!
+PIDS+=("$BUSY")
+sleep 0.5
+mount_image "$SOURCE" "$M" --cache "$WORK/cache-busy"
 sleep 1.5
 expect_equal "bytes that the fill has brought" 0 "$("$LAYERFS" stat --json "$M" | jq .fetch.bytesByClass.fill)"
-kill "${PIDS[-1]}"
-wait "${PIDS[-1]}" || true
+kill "$BUSY"
+wait "$BUSY" || true
 wait_until 60 complete --cache "$WORK/cache-busy" || fail "the fill did not end: $("$LAYERFS" cache stat --cache "$WORK/cache-busy")"
 unmount_image "$M"
 
