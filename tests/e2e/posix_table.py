@@ -6,6 +6,7 @@ posix_table.py compare EXPECTED ACTUAL: makes every call on every type of object
 as root, their owner and another user, in both trees, and compares result or errno, what becomes of the
 object, and which times of it and of its directory change. Left out: chown(-1, -1), which the kernel does
 not tell from a write that clears setuid. Exit code 1 if anything differs. Needs root."""
+import itertools
 import os
 import stat
 import sys
@@ -135,47 +136,50 @@ def one_case(steps, name, path, call, letters):
 
 
 def cases(kinds, made):
-    """The calls on objects that are there (`made`: or are made first)."""
+    """The calls on objects that are there (`made`: or are made first). One process makes all calls of a user
+    on a kind of object."""
     def run(steps):
         for kind in kinds:
             for user, identity in USERS.items():
-                for name, call in CALLS.items():
-                    where = f"{kind}-{user}-{name}".replace(" ", "_")
-                    if made:
-                        where = "made-" + where
-                        directory_for("/p", where)
-                        make(kind, f"/p/{where}/object")
-                    os.chdir(f"/p/{where}")
-                    title = f"{'new ' if made else ''}{kind}: {name} as {user}"
+                places = {name: f"{'made-' if made else ''}{kind}-{user}-{name}".replace(" ", "_") for name in CALLS}
+                for where in places.values() if made else ():
+                    directory_for("/p", where)
+                    make(kind, f"/p/{where}/object")
 
+                def calls(mine, kind=kind, user=user, places=places):
                     # A copy-up changes ctime, and reading a lower layer leaves no trace in it.
                     letters = "amc" if made else "m"
-
-                    def step(mine, title=title, call=call, letters=letters):
-                        one_case(mine, title, "object", call, letters)
-                    if identity is None:
-                        step(steps)
-                    else:
-                        as_user(steps, *identity, step)
+                    for name, call in CALLS.items():
+                        os.chdir(f"/p/{places[name]}")
+                        one_case(mine, f"{'new ' if made else ''}{kind}: {name} as {user}", "object", call, letters)
+                if identity is None:
+                    calls(steps)
+                else:
+                    as_user(steps, *identity, calls)
     return run
+
+
+STICKY_CALLS = ("unlink", "rmdir", "rename", "rename elsewhere", "rename over", "exchange directory")
 
 
 def sticky(steps):
     """Who may remove and rename what in a directory, by its owner, its mode and the object's owner."""
-    for mode in (0o777, 0o1777, 0o755, 0o1775):
-        for directory_owner in (0, OWNER, OTHER):
-            for kind in ("file", "dir", "full"):
-                for owner in (0, OWNER, OTHER):
-                    for call in ("unlink", "rmdir", "rename", "rename elsewhere", "rename over", "exchange directory"):
-                        where = f"/s/{mode:o}-{directory_owner}-{kind}-{owner}-{call.replace(' ', '_')}"
-                        directory_for("", where[1:])
-                        make(kind, where + "/object")
-                        os.chown(where + "/object", owner, owner)
-                        os.chown(where, directory_owner, directory_owner)
-                        os.chmod(where, mode)
-                        os.chdir(where)
-                        as_user(steps, OWNER, OWNER, [], lambda mine, call=call, where=where: mine.do(
-                            f"{call} in {where}", lambda: CALLS[call]("object")))
+    table = itertools.product((0o777, 0o1777, 0o755, 0o1775), (0, OWNER, OTHER), ("file", "dir", "full"), (0, OWNER, OTHER), STICKY_CALLS)
+    places = []
+    for mode, directory_owner, kind, owner, call in table:
+        where = f"/s/{mode:o}-{directory_owner}-{kind}-{owner}-{call.replace(' ', '_')}"
+        directory_for("", where[1:])
+        make(kind, where + "/object")
+        os.chown(where + "/object", owner, owner)
+        os.chown(where, directory_owner, directory_owner)
+        os.chmod(where, mode)
+        places.append((where, call))
+
+    def calls(mine):
+        for where, call in places:
+            os.chdir(where)
+            mine.do(f"{call} in {where}", lambda call=call: CALLS[call]("object"))
+    as_user(steps, OWNER, OWNER, [], calls)
 
 
 def paths(steps):
