@@ -56,13 +56,15 @@ expect_error 3 "podman.*apt-get install" unshare --mount sh -c "mount --bind /de
 expect_error 2 "overlayfs, podman" bench "$I" --against docker
 expect_error 2 "profile" bench "$I" --profile fast
 
-for signal in INT TERM KILL; do
+# While a copy is unpacked, and while a pull runs.
+for signal_at in "INT unpacking" "TERM run 1: ready" "KILL run 1: ready"; do
+  signal=${signal_at%% *}
   fact "SIG$signal ends all of it"
   code=0
   "$LAYERFS" bench startup "$I" --directory "$WORK/bench" --ready-exit --runs 1 --command /usr/bin/python3 --command /app/main.py \
     --profile 100ms,20Mbit --against overlayfs,podman >/dev/null 2>"$WORK/talk" &
   PIDS+=($!)
-  wait_until 120 grep -q "run 1: ready" "$WORK/talk" || fail "$(cat "$WORK/talk")"
+  wait_until 120 grep -q "${signal_at#* }" "$WORK/talk" || fail "$(cat "$WORK/talk")"
   sleep 2
   kill -"$signal" "${PIDS[-1]}"
   wait "${PIDS[-1]}" || code=$?
