@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "fs/quiet_watch.h"
 #include "index/base/log.h"
 
 namespace layerfs {
@@ -77,19 +78,14 @@ void StartupPhase::OpenWindow() {
   window_.reset();
 }
 
-// A read that waits for the network is not quiet; the longest wait holds for it too.
 void StartupPhase::WaitForQuiet(std::unique_lock<std::mutex>& lock, TimePoint open_window_at) {
-  const TimePoint began = SteadyClock().Now();
-  TimePoint last_use = began;
-  uint64_t seen = hooks_.uses();
+  QuietWatch watch({.quiet = kQuiet, .longest_wait = kLongestWait}, SteadyClock().Now(),
+                   hooks_.uses());
   while (!stop_) {
     changed_.wait_for(lock, kLookAgain);
     const TimePoint now = SteadyClock().Now();
-    const uint64_t uses = hooks_.uses();
-    if (uses != seen || reader_.waiting_reads() > 0) last_use = now;
-    seen = uses;
     if (now >= open_window_at) OpenWindow();
-    if (now - last_use >= kQuiet || now - began >= kLongestWait) return;
+    if (watch.Look(now, hooks_.uses(), reader_.waiting_reads() > 0)) return;
   }
 }
 
