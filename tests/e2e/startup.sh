@@ -167,7 +167,8 @@ printf 'layerfs trace 1\nread /usr/bin/perl 0-39 41-59 65-300\n' >"$WORK/gap.tra
 expect_equal "bytes of gaps" 4096 "$("$LAYERFS" convert --json --trace "$WORK/gap.trace" "oci:$IMAGES/app:latest" "docker://$REGISTRY/test/gap:latest" | jq .startup.gapBytes)"
 forget_cache
 mount_image "docker://$REGISTRY/test/gap:latest" "$M" --fill off
-sleep 0.3
+pack_is_through() { [[ $("$LAYERFS" stat --json "$M" | jq -r .startup.state) == through ]]; }
+wait_until 20 pack_is_through || fail "the pack does not come: $("$LAYERFS" stat --json "$M")"
 forget_requests
 dd if="$M/usr/bin/perl" bs=4096 skip=40 count=1 status=none | cmp - <(dd if="$IMAGES/app-tree/usr/bin/perl" bs=4096 skip=40 count=1 status=none)
 expect_equal "requests" "" "$(requests GET /v2/)"

@@ -41,7 +41,7 @@ struct ImageResult {
   double bytes_per_second = 0;     // 0: not shaped
   uint64_t image_bytes = 0;        // compressed layers of the image as it was
   uint64_t pack_bytes = 0;         // the whole startup blob
-  uint64_t page_stream_bytes = 0;  // S: of it, the stream of pages
+  uint64_t page_stream_bytes = 0;  // S: of it, the pages that the traces read
   uint64_t tree_bytes = 0;
   double run_seconds = 0;  // T_run: the local copy's median
   std::vector<WaySamples> ways;

@@ -2,12 +2,8 @@
 #include "tools/startup/pack_builder.h"
 
 #include <algorithm>
-#include <iterator>
 #include <memory>
 #include <optional>
-#include <set>
-#include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -16,6 +12,7 @@
 #include "index/base/synchronized.h"
 #include "index/base/zstd_codec.h"
 #include "index/index_codec.h"
+#include "tools/startup/pack_run_plan.h"
 
 namespace layerfs {
 namespace {
@@ -25,112 +22,6 @@ namespace {
 constexpr uint64_t kPieceBytes = uint64_t{512} << 10;
 // For the tree and what else has one frame of its own.
 constexpr int kFrameLevel = 12;
-// Pages that are not read, between two that are: another start, with other arguments, addresses or
-// hash seeds, may well touch them, and would wait a round trip or two for each.
-constexpr uint32_t kMaxGapPages = 4;
-// Of the pages that are read, so many more at most: 0.5 %, and 0.6 to 0.8 % of the stream.
-constexpr uint32_t kPagesPerGapPage = 200;
-
-// The runs of a trace in an image.
-struct PlannedRuns {
-  std::vector<PackRun> packed;
-  std::vector<PackRun> bare;
-  uint32_t page_count = 0;
-  uint32_t gap_pages = 0;  // of these
-  uint64_t missing_paths = 0;
-};
-
-class RunPlanner {
- public:
-  RunPlanner(const Index& tree, uint64_t max_pages) : tree_(tree), max_pages_(max_pages) {}
-
-  PlannedRuns Plan(const Trace& trace) {
-    for (const TraceEntry& entry : trace.entries) {
-      if (entry.pages > 0) Add(entry);
-    }
-    if (planned_.bare.empty()) AddGaps();
-    return std::move(planned_);
-  }
-
- private:
-  void Add(const TraceEntry& entry) {
-    const auto [known, is_new] = inodes_.try_emplace(entry.path, kNoInode);
-    if (is_new) {
-      const auto found = ResolvePath(tree_, entry.path, false);
-      if (found.has_value() && tree_.Get(*found).is_regular()) {
-        known->second = *found;
-      } else {
-        ++planned_.missing_paths;
-      }
-    }
-    if (known->second == kNoInode) return;
-    const uint64_t size = tree_.Get(known->second).size;
-    const uint64_t pages = AlignUp(size, kPackPageBytes) / kPackPageBytes;
-    const uint64_t end = std::min<uint64_t>(uint64_t{entry.first_page} + entry.pages, pages);
-    for (uint64_t page = entry.first_page; page < end; ++page) {
-      AddPage(known->second, static_cast<uint32_t>(page));
-    }
-  }
-
-  void AddPage(InodeNumber inode, uint32_t page) {
-    if (!seen_[ToUint(inode)].insert(page).second) return;
-    const bool fits = planned_.page_count < max_pages_;
-    auto& runs = fits ? planned_.packed : planned_.bare;
-    if (!fits && runs.size() >= kMaxPackRuns) return;
-    if (fits) ++planned_.page_count;
-    PackRun* const last = runs.empty() ? nullptr : &runs.back();
-    if (last != nullptr && last->inode == inode && last->first_page + last->pages == page) {
-      ++last->pages;
-    } else {
-      runs.push_back({inode, page, 1});
-    }
-  }
-
-  struct Gap {
-    PackRun run;
-    uint32_t beside = 0;  // pages of the runs before and behind it
-  };
-
-  // The shortest first, and of these the ones within the longest runs; behind all that is known to
-  // be read: nobody waits for them.
-  void AddGaps() {
-    std::vector<Gap> gaps;
-    for (const auto& [inode, pages] : seen_) AddGapsBetween(InodeNumber{inode}, pages, gaps);
-    std::ranges::sort(gaps, {}, [](const Gap& gap) {
-      return std::tuple(gap.run.pages, ~gap.beside, gap.run.inode, gap.run.first_page);
-    });
-    uint64_t left = std::min<uint64_t>(planned_.page_count / kPagesPerGapPage,
-                                       max_pages_ - planned_.page_count);
-    for (const Gap& gap : gaps) {
-      if (gap.run.pages > left) break;
-      left -= gap.run.pages;
-      planned_.gap_pages += gap.run.pages;
-      for (uint32_t i = 0; i < gap.run.pages; ++i) AddPage(gap.run.inode, gap.run.first_page + i);
-    }
-  }
-
-  static void AddGapsBetween(InodeNumber inode, const std::set<uint32_t>& pages,
-                             std::vector<Gap>& gaps) {
-    uint32_t run = 0;  // pages of the run that the last page is in
-    bool behind_gap = false;
-    for (auto page = pages.begin(); page != pages.end(); ++page) {
-      if (page != pages.begin() && *page != *std::prev(page) + 1) {
-        const uint32_t from = *std::prev(page) + 1;
-        behind_gap = *page - from <= kMaxGapPages;
-        if (behind_gap) gaps.push_back({{inode, from, *page - from}, run});
-        run = 0;
-      }
-      ++run;
-      if (behind_gap) ++gaps.back().beside;
-    }
-  }
-
-  const Index& tree_;
-  const uint64_t max_pages_;
-  std::unordered_map<std::string, InodeNumber> inodes_;
-  std::unordered_map<uint32_t, std::set<uint32_t>> seen_;
-  PlannedRuns planned_;
-};
 
 // The pages of some runs, read all at once.
 class PageReads {
@@ -225,7 +116,15 @@ class PackBuilder {
   Result<BuiltPack> Build(std::span<const Trace> traces) {
     const uint64_t max_pages =
         std::min<uint64_t>(options_.max_bytes / kPackPageBytes, kMaxPackPages);
-    const PlannedRuns planned = RunPlanner(image_.tree(), max_pages).Plan(MergeTraces(traces));
+    const Index& tree = image_.tree();
+    const PackRunPlan planned =
+        PlanPackRuns(MergeTraces(traces), max_pages,
+                     [&tree](const std::string& path) -> std::optional<PackFile> {
+                       const auto found = ResolvePath(tree, path, false);
+                       if (!found.has_value() || !tree.Get(*found).is_regular())
+                         return std::nullopt;
+                       return PackFile{*found, tree.Get(*found).size};
+                     });
     if (planned.packed.size() > kMaxPackRuns) {
       return Fail(ErrorCode::kTooLarge, "startup pack: the traces have too many runs of pages");
     }
