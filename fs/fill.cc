@@ -45,6 +45,8 @@ Error Stopped() { return {ErrorCode::kCancelled, "the fill was stopped"}; }
 
 const char* FillStateName(FillState state) {
   switch (state) {
+    case FillState::kWaiting:
+      return "waiting";
     case FillState::kRunning:
       return "running";
     case FillState::kComplete:
@@ -460,6 +462,7 @@ Fill::Fill(std::shared_ptr<Image> image, const ImageContext& context, InodePaths
 Fill::~Fill() { Stop(); }
 
 void Fill::Start() {
+  worker_->state.With([](auto& s) { s.progress.state = FillState::kRunning; });
   worker_->thread = std::thread([worker = worker_.get()] { worker->Run(); });
 }
 
@@ -473,7 +476,9 @@ void Fill::NoteRead(InodeNumber file, bool waited) {
   worker_->state.With([&](auto& s) {
     if (waited) s.last_wait = SteadyClock().Now();
     const bool known = !s.reads.empty() && s.reads.back() == file;
-    if (!known && s.reads.size() < kMaxReadsNoted) s.reads.push_back(file);
+    if (known) return;
+    if (s.reads.size() == kMaxReadsNoted) s.reads.pop_front();
+    s.reads.push_back(file);
   });
 }
 
@@ -482,9 +487,8 @@ FillProgress Fill::progress() const {
 }
 
 FillProgress Fill::Wait() {
-  return worker_->state.WaitThen(
-      [](auto& s) { return s.stopping || s.progress.state != FillState::kRunning; },
-      [](auto& s) { return s.progress; });
+  return worker_->state.WaitThen([](auto& s) { return s.stopping || HasEnded(s.progress.state); },
+                                 [](auto& s) { return s.progress; });
 }
 
 }  // namespace layerfs

@@ -23,13 +23,14 @@ enum class FillMode {
 };
 
 enum class FillState {
+  kWaiting,  // for Start
   kRunning,
   kComplete,    // all of it is in the cache
   kIncomplete,  // it has ended, and something is missing: see FillProgress::error
 };
 
 struct FillProgress {
-  FillState state = FillState::kRunning;
+  FillState state = FillState::kWaiting;
   uint64_t total_bytes = 0;  // of the image's blobs, about
   // Stored bytes of the chunks that are in the cache; counted anew when it ends incomplete, since
   // others may have evicted some.
@@ -61,7 +62,7 @@ class Fill {
   // A file is being read; `waited`: for data that were not there. Never blocks.
   void NoteRead(InodeNumber file, bool waited);
   FillProgress progress() const;
-  // Until it has ended or Stop.
+  // Once it has been started: until it has ended or Stop.
   FillProgress Wait();
   void Stop();
 
@@ -70,7 +71,12 @@ class Fill {
   std::shared_ptr<Worker> worker_;
 };
 
-// Names of the modes as options and reports have them.
+// Whether it will do nothing more.
+inline bool HasEnded(FillState state) {
+  return state == FillState::kComplete || state == FillState::kIncomplete;
+}
+
+// The states' names as reports have them.
 const char* FillStateName(FillState state);
 
 }  // namespace layerfs

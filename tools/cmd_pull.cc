@@ -66,7 +66,7 @@ class PullCommand final : public Command {
     uint64_t moved = 0;
     while (true) {
       FillProgress progress = fill.progress();
-      const bool ended = progress.state != FillState::kRunning;
+      const bool ended = HasEnded(progress.state);
       if (!quiet_ && io.err_is_terminal) Draw(progress, ended, io);
       if (progress.state == FillState::kComplete) return progress;
       if (ended) return Fail(*progress.error);

@@ -97,7 +97,7 @@ void MountWatch::TrimTree() {
 
 std::optional<std::chrono::milliseconds> MountWatch::KeepMemory() {
   const auto again = memory_->Check();
-  const bool filling = fill_.has_value() && fill_->progress().state == FillState::kRunning;
+  const bool filling = fill_.has_value() && !HasEnded(fill_->progress().state);
   if (again.has_value() || !filling) return again;
   // A fill may be slow, or wait for its registry: what it still brings is to be given back too.
   memory_->Note();

@@ -29,6 +29,7 @@ PIDS+=("$BUSY")
 sleep 0.5
 mount_image "$SOURCE" "$M" --cache "$WORK/cache-busy"
 sleep 1.5
+expect_equal "the fill" waiting "$("$LAYERFS" stat --json "$M" | jq -r .fill.state)"
 expect_equal "bytes that the fill has brought" 0 "$("$LAYERFS" stat --json "$M" | jq .fetch.bytesByClass.fill)"
 kill "$BUSY"
 wait "$BUSY" || true
