@@ -239,6 +239,16 @@ class Mount:
                 got += len(block)
         return got
 
+    def wait_for_fill(self):
+        """Until it has brought something: it lets what starts up in the mount go first."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            status = json.loads(run(self.bed.layerfs, "stat", "--json", self.root, capture_output=True, text=True).stdout)
+            if status["fill"]["fetchedBytes"] > 0:
+                return
+            time.sleep(0.05)
+        raise TimeoutError("the fill has brought nothing in 20 s")
+
     def __enter__(self):
         return self
 
@@ -406,7 +416,9 @@ class Bed:
         reader = None
         if not self.can_fill:
             reader = subprocess.Popen(["cat", str(mount.root / "large")], stdout=subprocess.DEVNULL)
-        time.sleep(0.8 if self.quick else 3)  # until it runs at full rate; it begins half a second after the mount's last use
+        else:
+            mount.wait_for_fill()
+        time.sleep(0.3 if self.quick else 2.5)  # until it runs at full rate
         wanted, waits = self.case_random4k(mount, budget)
         if reader is not None:
             reader.kill()
