@@ -53,10 +53,11 @@ std::optional<std::chrono::milliseconds> ParseGoDuration(std::string_view text) 
     // from_chars takes "nan" and a sign as well.
     const size_t digits = text.find_first_not_of("0123456789.");
     if (digits == std::string_view::npos) return std::nullopt;
+    const std::string_view decimal = text.substr(0, digits);
     double number = 0;
     const auto [end, error] =
-        std::from_chars(text.data(), text.data() + digits, number, std::chars_format::fixed);
-    if (error != std::errc() || end != text.data() + digits) return std::nullopt;
+        std::from_chars(decimal.begin(), decimal.end(), number, std::chars_format::fixed);
+    if (error != std::errc() || end != decimal.end()) return std::nullopt;
     text.remove_prefix(digits);
     const auto unit = std::ranges::find_if(
         kUnits, [&](const auto& known) { return text.starts_with(known.first); });
