@@ -171,7 +171,7 @@ Result<std::vector<std::string>> MakeArguments(const ImageDefaults& image,
     command = image.command;
   }
   arguments.insert(arguments.end(), command.begin(), command.end());
-  if (arguments.empty() || arguments.front().empty()) {
+  if (arguments.empty()) {
     return Fail(ErrorCode::kInvalidArgument,
                 "the image names no command to run; give one behind the image");
   }

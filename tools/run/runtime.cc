@@ -186,8 +186,9 @@ int StartFailureStatus(const std::string& message) {
   // runc: exec: "CMD": …; crun: executable file `CMD` not found, open executable: …
   if (!has("exec: ") && !has("executable")) return kNotStarted;
   if (has("not found") || has("no such file or directory")) return kNoCommand;
-  if (has("permission denied") || has("is a directory") || has("exec format error")) {
-    return kCannotRun;
+  for (const char* const words :
+       {"permission denied", "operation not permitted", "is a directory", "exec format error"}) {
+    if (has(words)) return kCannotRun;
   }
   return kNotStarted;
 }

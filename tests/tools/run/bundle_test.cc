@@ -48,7 +48,7 @@ INSTANTIATE_TEST_SUITE_P(
         ArgumentCase{"EmptyEntrypointIsNone", {"e"}, {"c"}, "", {"x"}, {"x"}},
         ArgumentCase{"EmptyEntrypointWithoutCommand", {"e"}, {"c"}, "", {}, {}},
         ArgumentCase{"Nothing", {}, {}, {}, {}, {}},
-        ArgumentCase{"EmptyWord", {}, {""}, {}, {}, {}}),
+        ArgumentCase{"EmptyWordIsOne", {}, {""}, {}, {}, {""}}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Environment, LaterValuesTakeThePlaceOfEarlierOnes) {

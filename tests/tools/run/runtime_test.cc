@@ -69,6 +69,7 @@ TEST(StartFailureStatus, IsThatOfDockerRun) {
        126},
       {"executable file `x` not found in $PATH: No such file or directory", 127},
       {"open executable: Permission denied", 126},
+      {"open executable: Operation not permitted", 126},
       {"runc create failed: mkdir /sys/fs/cgroup/x: permission denied", 125},
       {"open /etc/resolv.conf: no such file or directory", 125},
       {"", 125},
