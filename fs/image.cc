@@ -180,6 +180,7 @@ struct Image::State {
   Digest manifest_digest;
   Digest scope;
   std::shared_ptr<StartupPack> startup;
+  std::optional<Error> startup_error;
   std::vector<std::shared_ptr<const SourceBlob>> blobs;  // by layer
   std::vector<ChunkRef> indexes;                         // likewise
   std::optional<Index> tree;
@@ -334,7 +335,7 @@ struct Image::State {
       loader = std::make_unique<StartupLoader>(std::move(parts));
       auto waited = loader->WaitOpened();
       if (!waited.has_value()) {
-        LogWarning("mounted without the startup pack: " + waited.error().context);
+        LeaveStartup(waited.error());
         loader.reset();
         return false;
       }
@@ -360,7 +361,7 @@ struct Image::State {
 
   // The artifact of the image index, or, where that is wanted, a referrer's.
   std::optional<StartupReference> FindStartup(ManifestResolver& resolver,
-                                              const ImageOptions& options) const {
+                                              const ImageOptions& options) {
     std::optional<Descriptor> entry = resolver.startup();
     if (!entry.has_value() && options.referrers) {
       auto referrers = reader->ReadReferrers(manifest_digest, kStartupArtifactType);
@@ -375,9 +376,13 @@ struct Image::State {
     auto parsed = document.has_value() ? ParseStartupManifest(document->raw, manifest_digest)
                                        : Fail(std::move(document).error());
     if (parsed.has_value()) return *parsed;
-    LogWarning("mounted without the startup pack: " + reference.ToString() + ": " +
-               parsed.error().context);
+    LeaveStartup({parsed.error().code, reference.ToString() + ": " + parsed.error().context});
     return std::nullopt;
+  }
+
+  void LeaveStartup(Error why) {
+    LogWarning("opened without the startup pack: " + why.context);
+    startup_error = std::move(why);
   }
 
   Result<Index> MakeTree() const {
@@ -460,6 +465,7 @@ const Digest& Image::manifest_digest() const { return state_->manifest_digest; }
 const Index& Image::tree() const { return *state_->tree; }
 const Digest& Image::scope() const { return state_->scope; }
 std::shared_ptr<StartupPack> Image::startup() const { return state_->startup; }
+const std::optional<Error>& Image::startup_error() const { return state_->startup_error; }
 
 Result<ImageConfig> Image::Config() { return state_->LoadConfig(); }
 

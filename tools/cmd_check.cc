@@ -14,6 +14,7 @@
 #include "tools/image_options.h"
 #include "tools/startup/ending_signals.h"
 #include "tools/startup/scratch_directory.h"
+#include "tools/startup_check.h"
 #include "tools/text.h"
 
 namespace layerfs {
@@ -36,10 +37,12 @@ class CheckCommand final : public Command {
          "its\n"
          "  digest, each chunk in it with its own, and what all chunks make with the diff ID that "
          "the\n"
-         "  config says; the index is compared with the tar. All comes from the source; the cache "
-         "serves --offline only. Every "
-         "finding\n"
-         "  is a line; the exit status is 5 where there is one.",
+         "  config says; the index is compared with the tar. A startup pack's tree is compared "
+         "with what\n"
+         "  the layers make, and with --data its pages with theirs. All comes from the source; the "
+         "cache\n"
+         "  serves --offline only. Every finding is a line; the exit status is 5 where there is "
+         "one.",
          {"layerfs check oci:/images/app:1", "layerfs check --data docker://example.com/app:1"}});
     return app;
   }
@@ -97,9 +100,26 @@ class CheckCommand final : public Command {
       chunks += table->chunks().size();
     }
     if (data_) LAYERFS_CHECK_OK(CheckBlobs(image->reference(), blobs, io));
+    LAYERFS_CHECK_OK(CheckPack(*image, io));
     return Conclude(std::to_string(tree.inode_count()) + " inodes, " + std::to_string(chunks) +
                         " chunks" + (data_ ? " with their data" : ""),
                     io);
+  }
+
+  Status CheckPack(const Image& image, CommandIo& io) {
+    if (const auto& error = image.startup_error()) {
+      // Without a registry a pack is used where it is cached.
+      if (!IsDamage(*error) && image_.services().options().offline) return {};
+      return ReportDamage("startup pack", Status(Fail(*error)), io);
+    }
+    if (image.startup() == nullptr) return {};
+    LAYERFS_TRY(context, image_.Context());
+    LAYERFS_TRY(load, image_.LoadOptions());
+    load.startup = false;
+    LAYERFS_TRY(layers, Image::Load(image.reference(), context, load));
+    LAYERFS_TRY(findings, CheckStartup(image, layers, context, {data_, load.timeout, stopped_}));
+    Report("startup pack", findings, io);
+    return {};
   }
 
   // An image that has no tree, for `why`: what is to blame, and what else is wrong with it.

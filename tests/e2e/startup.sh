@@ -266,6 +266,10 @@ said=$("$LAYERFS" attach "$plain" --trace "$WORK/app.trace")
 expect_contains "attach" "$said" "it supersedes ${second:0:19}"
 expect_used "$(pack_of "$first")"
 
+fact "check compares the pack with the layers"
+"$LAYERFS" check "$SOURCE" | grep -q " 0 findings" || fail "a sound pack is not"
+"$LAYERFS" check --data "$SOURCE" | grep -q " 0 findings" || fail "a sound pack's pages are not"
+
 fact "a pack whose bytes are not what was said is not used, and the mount goes on without"
 blob=$(jq -r .data <<<"$ENTRY" | base64 -d | jq -r '.layers[0].digest')
 path=$(find "$WORK/registry" -path "*/${blob#sha256:}/data")
@@ -280,6 +284,7 @@ for at in 40 $((size / 2)) $((size - 3)); do
   ((at != size / 2)) || expect_same_tree "$IMAGES/app-tree" "$M"
   unmount_image "$M"
   grep -q "startup pack" "$WORK/mount.log" || fail "nothing was said about the broken pack (byte $at)"
+  expect_error 5 "startup pack" "$LAYERFS" check --data "$SOURCE"
   : >"$WORK/mount.log"
   cp "$WORK/pack.whole" "$path"
 done

@@ -148,23 +148,30 @@ Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const Imag
   ImageOptions load = options.load;
   load.startup = false;
   LAYERFS_TRY(image, Image::Load(options.image, context, load));
-  LAYERFS_TRY(writer, context.stores.OpenWriter(options.tag.value_or(options.image)));
-  LAYERFS_TRY(reader, context.stores.OpenReader(options.image));
   FileReader files(image, context, FileReader::Options{load.timeout});
   LAYERFS_TRY_IN(built,
                  BuildStartupPack(*image, files, context.scheduler, options.traces, options.pack),
                  options.image.ToString());
+  LAYERFS_TRY(report, PublishStartup(*image, built, options, context));
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  return report;
+}
 
+Result<AddStartupReport> PublishStartup(Image& image, const BuiltPack& built,
+                                        const AddStartupOptions& options,
+                                        const ImageContext& context) {
+  LAYERFS_TRY(writer, context.stores.OpenWriter(options.tag.value_or(options.image)));
+  LAYERFS_TRY(reader, context.stores.OpenReader(options.image));
   StartupReference reference;
-  reference.image = image->manifest_digest();
+  reference.image = image.manifest_digest();
   reference.blob = Digest::Of(built.blob);
   reference.blob_size = built.blob.size();
   reference.head_size = built.head.EncodedSize();
   reference.head = Digest::Of(ByteSpan(built.blob).first(reference.head_size));
   AddStartupReport report;
   LAYERFS_CHECK_OK(options.as_referrer
-                       ? Attach(*image, options, reference, {*reader, *writer}, built.blob, report)
-                       : Enter(*image, reference, {*reader, *writer}, built.blob, report));
+                       ? Attach(image, options, reference, {*reader, *writer}, built.blob, report)
+                       : Enter(image, reference, {*reader, *writer}, built.blob, report));
   report.pack_bytes = built.blob.size();
   report.page_bytes = uint64_t{built.head.page_count} * kPackPageBytes;
   report.gap_bytes = uint64_t{built.gap_pages} * kPackPageBytes;
@@ -172,7 +179,6 @@ Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const Imag
   report.stored_tree_bytes = built.stored_tree_bytes;
   report.runs = built.head.run_count;
   report.missing_paths = built.missing_paths;
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return report;
 }
 

@@ -47,6 +47,11 @@ struct AddStartupReport {
 // it was.
 Result<AddStartupReport> AddStartup(const AddStartupOptions& options, const ImageContext& context);
 
+// The last step of it: writes what was built for `image`, as `options` say.
+Result<AddStartupReport> PublishStartup(Image& image, const BuiltPack& built,
+                                        const AddStartupOptions& options,
+                                        const ImageContext& context);
+
 // Tells a person where the traces are of another image, as far as they are.
 void WarnOfMissingPaths(const AddStartupReport& report, std::FILE* to);
 
