@@ -38,7 +38,7 @@ Status CheckStatedDigest(const HttpHead& head, const std::optional<Digest>& pin,
 // Empty: there is none.
 Result<std::string> NextPage(const std::string& url, const RegistryClient::Answer& answer) {
   const std::string next = NextLink(answer.head.headers.Get("Link"));
-  if (next.empty()) return next;
+  if (next.empty()) return std::string();
   return ResolveLocation(url, next);
 }
 
