@@ -93,7 +93,7 @@ void StartupLoader::Deliver(Result<OpenedStartup> opened) {
 
 void StartupLoader::Run() {
   const Status streamed = Stream();
-  if (pack_ != nullptr) pack_->End();
+  if (pack_ != nullptr) pack_->Finish(streamed);
   parts_.on_event("through", feed_->received());
   if (streamed.has_value()) return;
   const Error error = streamed.error().In(parts_.image);

@@ -47,6 +47,7 @@ StartupPack::StartupPack(PackHead head, std::vector<PackRun> runs,
   if (whole) {
     available_ = total_bytes();
     ended_ = true;
+    outcome_.With([](std::optional<Status>& slot) { slot = Status(); });
   }
 }
 
@@ -205,6 +206,15 @@ void StartupPack::End() {
   const auto left = waiting_.With([](Waiting& waiting) { return std::exchange(waiting, {}); });
   for (const auto& [end, done] : left.by_end) done(false);
   Tell();
+}
+
+void StartupPack::Finish(Status outcome) {
+  End();
+  outcome_.With([&](std::optional<Status>& slot) { slot = std::move(outcome); });
+}
+
+std::optional<Status> StartupPack::outcome() const {
+  return outcome_.With([](const std::optional<Status>& slot) { return slot; });
 }
 
 void StartupPack::Release(uint64_t available) {

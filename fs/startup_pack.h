@@ -66,6 +66,8 @@ class StartupPack {
   uint64_t available() const { return available_.load(); }  // bytes
   // Nothing more will come, whether all is there or not.
   bool ended() const { return ended_.load(); }
+  // How it went, as Finish was told; nothing before that.
+  std::optional<Status> outcome() const;
   bool through() const { return available() == total_bytes(); }
   uint64_t total_bytes() const { return uint64_t{head_.page_count} * kPackPageBytes; }
 
@@ -77,6 +79,8 @@ class StartupPack {
   void NoteDownload(uint64_t blob_bytes, Duration first_byte);
   // No more come.
   void End();
+  // All of the blob has been dealt with, what comes behind the pages too, or why it has not been.
+  void Finish(Status outcome);
   // `changed` is called after each Append and after End, and once at once. It may be set once, and
   // is called no more after Unwatch returned.
   void Watch(std::function<void()> changed);
@@ -121,6 +125,7 @@ class StartupPack {
   Synchronized<Waiting> waiting_;
   Synchronized<Recent> recent_;
   Synchronized<Asked> asked_;
+  Synchronized<std::optional<Status>> outcome_;
   // Held while the watcher is called, so that Unwatch waits for it; taken before no other lock.
   std::mutex watch_lock_;
   std::function<void()> watcher_;

@@ -9,6 +9,7 @@
 #include "fs/file_reader.h"
 #include "fs/startup_pack.h"
 #include "index/index_dump.h"
+#include "tools/blob_check.h"
 
 namespace layerfs {
 namespace {
@@ -60,10 +61,13 @@ class StartupCheck {
   }
 
   Status ComparePages(const StartupPack& pack) {
-    while (!pack.ended() && !stopped()) std::this_thread::sleep_for(kLookAgain);
-    if (!pack.through() && !stopped()) {
-      findings_.push_back("its pages end after " + std::to_string(pack.available()) + " of " +
-                          std::to_string(pack.total_bytes()) + " bytes");
+    auto outcome = pack.outcome();
+    for (; !outcome.has_value() && !stopped(); outcome = pack.outcome()) {
+      std::this_thread::sleep_for(kLookAgain);
+    }
+    if (outcome.has_value() && !outcome->has_value()) {
+      if (!IsDamage(outcome->error())) return *outcome;
+      findings_.push_back(outcome->error().context);
     }
     uint64_t position = 0;
     for (const PackRun& run : pack.runs()) {
