@@ -395,6 +395,6 @@ SchedulerStatistics Scheduler::Statistics() const {
   return impl_->core.With([](const SchedulerCore& core) { return core.Statistics(); });
 }
 
-void Scheduler::Finish(std::shared_ptr<CachedObject> object) { impl_->Finish(object); }
+void Scheduler::Finish(const std::shared_ptr<CachedObject>& object) { impl_->Finish(object); }
 
 }  // namespace layerfs

@@ -102,7 +102,7 @@ class Scheduler {
 
   SchedulerStatistics Statistics() const;
   // Makes an object whole whose every page is there already, behind all that is fetched.
-  void Finish(std::shared_ptr<CachedObject> object);
+  void Finish(const std::shared_ptr<CachedObject>& object);
 
  private:
   struct Impl;
