@@ -365,6 +365,7 @@ Status Fill::Worker::MakeRoom(uint64_t bytes) {
   // What is being written counts for a moment both as used and as on its way, or as neither.
   state.WaitThen([](State& s) { return s.stopping || s.chunks_ahead == 0; }, [](State&) {});
   if (auto ended = Ended()) return Fail(std::move(*ended));
+  if (HasRoom(bytes)) return {};
   if (!keeps_own) LAYERFS_CHECK_OK(KeepOwn());
   if (HasRoom(bytes)) return {};
   return Fail(ErrorCode::kNoSpace,
