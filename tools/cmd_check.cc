@@ -29,6 +29,8 @@ class CheckCommand final : public Command {
     CLI::App* app = parent.add_subcommand("check", "verify an image's indexes and data");
     image_.Declare(*app);
     app->add_flag("--data", data_, "Read and verify every layer's blob, chunk by chunk");
+    app->add_flag("--referrers", referrers_,
+                  "Look for a startup pack that was attached to the image, and check it too");
     Document(
         *app,
         {"  Checks the structure of every layer's index, of the merged tree and of the chunk "
@@ -48,6 +50,7 @@ class CheckCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
+    image_.SetReferrers(referrers_);
     if (image_.services().options().offline) return Check(io);
     const EndingWatch watch(kEndPatience);
     stopped_ = &watch.stopped();
@@ -208,6 +211,7 @@ class CheckCommand final : public Command {
 
   ImageArgument image_;
   bool data_ = false;
+  bool referrers_ = false;
   const std::atomic<bool>* stopped_ = nullptr;
   size_t findings_ = 0;
 };

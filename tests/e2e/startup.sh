@@ -232,6 +232,14 @@ mount_image "docker://$REGISTRY/test/app:plain" "$M" --referrers --fill off
 chroot "$M" /usr/bin/python3 /app/main.py | grep '"ready"' >/dev/null
 (($(requests GET /blobs/ | grep -c ' 200 ') == 1)) || fail "the pack was not used: $(requests GET /blobs/)"
 unmount_image "$M"
+config=$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/app:plain" | jq -r .config.digest)
+packs_of_check() {
+  forget_requests
+  "$LAYERFS" check "$@" "docker://$REGISTRY/test/app:plain" | grep -q " 0 findings" || fail "a sound pack is not"
+  requests GET /blobs/ | grep ' 200 ' | grep -vc "$config" || true
+}
+expect_equal "packs that check reads" 0 "$(packs_of_check)"
+expect_equal "packs that check --referrers reads" 1 "$(packs_of_check --referrers)"
 
 fact "of several packs that were attached the newest counts, in whatever order they are listed"
 plain=docker://$REGISTRY/test/app:plain
