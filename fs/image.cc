@@ -366,7 +366,8 @@ struct Image::State {
     if (!entry.has_value() && options.referrers) {
       auto referrers = reader->ReadReferrers(manifest_digest, kStartupArtifactType);
       if (!referrers.has_value()) {
-        LogWarning(reference.ToString() + ": no referrers: " + referrers.error().context);
+        LeaveStartup({referrers.error().code,
+                      reference.ToString() + ": no referrers: " + referrers.error().context});
       } else if (const Descriptor* const newest = NewestStartup(*referrers)) {
         entry = *newest;
       }

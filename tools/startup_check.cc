@@ -49,6 +49,15 @@ class StartupCheck {
  private:
   bool stopped() const { return options_.stopped != nullptr && options_.stopped->load(); }
 
+  static Status Stopped() { return Fail(ErrorCode::kCancelled, "the check was stopped"); }
+
+  // Any other error ends the check.
+  Status NoteDamage(const Error& error) {
+    if (!IsDamage(error)) return Fail(error);
+    findings_.push_back(error.context);
+    return {};
+  }
+
   Status CompareTrees() {
     LAYERFS_TRY(packed, Dump(image_.tree()));
     LAYERFS_TRY(merged, Dump(layers_.tree()));
@@ -62,20 +71,23 @@ class StartupCheck {
 
   Status ComparePages(const StartupPack& pack) {
     auto outcome = pack.outcome();
-    for (; !outcome.has_value() && !stopped(); outcome = pack.outcome()) {
+    for (; !outcome.has_value(); outcome = pack.outcome()) {
+      if (stopped()) return Stopped();
       std::this_thread::sleep_for(kLookAgain);
     }
-    if (outcome.has_value() && !outcome->has_value()) {
-      if (!IsDamage(outcome->error())) return *outcome;
-      findings_.push_back(outcome->error().context);
-    }
+    if (!outcome->has_value()) LAYERFS_CHECK_OK(NoteDamage(outcome->error()));
     uint64_t position = 0;
     for (const PackRun& run : pack.runs()) {
       for (uint32_t done = 0; done < run.pages; done += kPagesAtOnce) {
         const uint32_t pages = std::min(run.pages - done, kPagesAtOnce);
         if (position + pages * kPackPageBytes > pack.available()) return TellTheRest();
-        if (stopped()) return Fail(ErrorCode::kCancelled, "the check was stopped");
-        LAYERFS_CHECK_OK(Compare(pack, position, {run.inode, run.first_page + done, pages}));
+        if (stopped()) return Stopped();
+        const Status compared = Compare(pack, position, {run.inode, run.first_page + done, pages});
+        // A layer that cannot be read says nothing of the pack's other pages either.
+        if (!compared.has_value()) {
+          LAYERFS_CHECK_OK(NoteDamage(compared.error()));
+          return TellTheRest();
+        }
         position += pages * kPackPageBytes;
       }
     }

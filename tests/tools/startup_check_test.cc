@@ -96,6 +96,15 @@ TEST_F(StartupCheckTest, PagesOfAnotherImageAreFound) {
   EXPECT_EQ(findings.back(), "31 more pages are not what the layers have");
 }
 
+TEST_F(StartupCheckTest, OneThatIsStoppedIsNotSound) {
+  AddPack(sample_->reader);
+  const std::atomic<bool> stopped = true;
+  const auto findings = CheckStartup(*sample_->Load(true), sample_->image, sample_->context,
+                                     {.pages = true, .stopped = &stopped});
+  ASSERT_FALSE(findings.has_value());
+  EXPECT_EQ(findings.error().code, ErrorCode::kCancelled);
+}
+
 TEST_F(StartupCheckTest, TreeOfAnotherImageIsFound) {
   AddPack(sample_->reader);
   Sample other("three");
