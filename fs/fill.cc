@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <deque>
 #include <thread>
 #include <unordered_set>
 
@@ -14,6 +13,7 @@
 #include "fs/fill_order.h"
 #include "fs/image_chunks.h"
 #include "fs/image_objects.h"
+#include "fs/recent_files.h"
 #include "index/base/descriptors.h"
 #include "index/base/log.h"
 #include "index/base/synchronized.h"
@@ -65,7 +65,7 @@ struct Fill::Worker : std::enable_shared_from_this<Fill::Worker> {
     uint64_t bytes_ahead = 0;
     uint64_t room_ahead = 0;  // what those take in the cache
     int unkept = 0;
-    std::deque<InodeNumber> reads;
+    RecentFiles reads{kMaxReadsNoted};
     TimePoint last_wait{};
     FillProgress progress;
   };
@@ -175,9 +175,9 @@ Status Fill::Worker::FillAll() {
 Status Fill::Worker::FillFiles() {
   FillOrder order(image->tree(), chunks.FilesInBlobOrder(), paths);
   while (true) {
-    std::deque<InodeNumber> reads;
-    state.With([&](State& s) { reads.swap(s.reads); });
-    for (const InodeNumber file : reads) order.Prefer(file);
+    for (const InodeNumber file : state.With([](State& s) { return s.reads.Take(); })) {
+      order.Prefer(file);
+    }
     const InodeNumber file = order.Next();
     if (file == kNoInode) return {};
     objects.BeginFile();
@@ -366,8 +366,10 @@ Status Fill::Worker::MakeRoom(uint64_t bytes) {
   state.WaitThen([](State& s) { return s.stopping || s.chunks_ahead == 0; }, [](State&) {});
   if (auto ended = Ended()) return Fail(std::move(*ended));
   if (HasRoom(bytes)) return {};
-  if (!keeps_own) LAYERFS_CHECK_OK(KeepOwn());
-  if (HasRoom(bytes)) return {};
+  if (!keeps_own) {
+    LAYERFS_CHECK_OK(KeepOwn());
+    if (HasRoom(bytes)) return {};
+  }
   return Fail(ErrorCode::kNoSpace,
               "the cache is at its limit or its disk is full, and all that is in it is in use or "
               "pinned; it takes a larger --cache-size or disk");
@@ -476,10 +478,7 @@ void Fill::Stop() {
 void Fill::NoteRead(InodeNumber file, bool waited) {
   worker_->state.With([&](auto& s) {
     if (waited) s.last_wait = SteadyClock().Now();
-    const bool known = !s.reads.empty() && s.reads.back() == file;
-    if (known) return;
-    if (s.reads.size() == kMaxReadsNoted) s.reads.pop_front();
-    s.reads.push_back(file);
+    if (!HasEnded(s.progress.state)) s.reads.Note(file);
   });
 }
 

@@ -76,7 +76,8 @@ class Image {
   const Digest& scope() const;
   // The pages that start-up reads; null where the image comes without.
   std::shared_ptr<StartupPack> startup() const;
-  // Why it was opened without its startup pack, where it has one that was to be used.
+  // Why it was opened without its startup pack, or why nobody knows whether it has one, where that
+  // was to be used.
   const std::optional<Error>& startup_error() const;
   // Fetched at first use, then cached.
   Result<ImageConfig> Config();

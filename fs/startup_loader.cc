@@ -29,9 +29,10 @@ Result<LargeBuffer> Decompressed(const PackPart& part, ByteSpan stored) {
   return bytes;
 }
 
-Result<std::shared_ptr<CachedObject>> OpenPages(ObjectCache& cache, const PackHead& head) {
-  return cache.OpenObject(
-      ObjectId{head.pages_digest, uint64_t{head.page_count} * kPackPageBytes, {}});
+// Only the head says that a piece is a part of what has the digest of all pages.
+Result<std::shared_ptr<CachedObject>> OpenPages(const StartupParts& parts, const PackHead& head) {
+  return parts.cache->OpenObject(ObjectId{
+      head.pages_digest, uint64_t{head.page_count} * kPackPageBytes, parts.reference.head});
 }
 
 Result<Index> MapTree(const StartupParts& parts) {
@@ -57,7 +58,7 @@ std::optional<OpenedStartup> StartupLoader::FindCached(const StartupParts& parts
   if (!runs.has_value()) return std::nullopt;
   std::shared_ptr<CachedObject> object;
   if (head->page_count > 0) {
-    auto pages = OpenPages(*parts.cache, *head);
+    auto pages = OpenPages(parts, *head);
     if (!pages.has_value() || !(*pages)->whole()) return std::nullopt;
     object = std::move(*pages);
   }
@@ -65,6 +66,7 @@ std::optional<OpenedStartup> StartupLoader::FindCached(const StartupParts& parts
   opened.tree = std::move(*tree);
   opened.pack =
       std::make_shared<StartupPack>(std::move(*head), std::move(*runs), std::move(object), true);
+  opened.pack->Finish({});
   return opened;
 }
 
@@ -181,7 +183,7 @@ Status StartupLoader::OpenRuns(const PackHead& head, const PackPart& part, ByteS
   LAYERFS_TRY(runs, DecodePackRuns(bytes, head, *tree_));
   std::shared_ptr<CachedObject> object;
   if (head.page_count > 0) {
-    LAYERFS_TRY_IN(opened, OpenPages(*parts_.cache, head), "startup pack");
+    LAYERFS_TRY_IN(opened, OpenPages(parts_, head), "startup pack");
     object = std::move(opened);
   }
   runs_bytes_ = std::move(bytes);
@@ -221,10 +223,11 @@ void StartupLoader::KeepConfig(const PackPart& part, ByteSpan stored) {
 
 Status StartupLoader::KeepSegments(const PackPart& part, ByteSpan stored) {
   LAYERFS_TRY(bytes, Decompressed(part, stored));
-  LAYERFS_TRY(mapped, MapTree(parts_));
-  LAYERFS_TRY(segments, DecodePackSegments(bytes, mapped));
+  const auto tree = MapTree(parts_);
+  if (!tree.has_value()) return {};  // The cache does not even keep that.
+  LAYERFS_TRY(segments, DecodePackSegments(bytes, *tree));
   for (const PackSegment& segment : segments) {
-    const ChunkRef ref = mapped.Segment(segment.number).ref;
+    const ChunkRef ref = tree->Segment(segment.number).ref;
     auto object = parts_.cache->OpenObject(ObjectId{ref.digest, ref.size, {}});
     if (object.has_value() && !(*object)->whole()) {
       LAYERFS_CHECK_OK((*object)->WriteWhole(segment.bytes));

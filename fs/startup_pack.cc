@@ -47,7 +47,6 @@ StartupPack::StartupPack(PackHead head, std::vector<PackRun> runs,
   if (whole) {
     available_ = total_bytes();
     ended_ = true;
-    outcome_.With([](std::optional<Status>& slot) { slot = Status(); });
   }
 }
 

@@ -29,8 +29,10 @@ class CheckCommand final : public Command {
     CLI::App* app = parent.add_subcommand("check", "verify an image's indexes and data");
     image_.Declare(*app);
     app->add_flag("--data", data_, "Read and verify every layer's blob, chunk by chunk");
-    app->add_flag("--referrers", referrers_,
-                  "Look for a startup pack that was attached to the image, and check it too");
+    app->add_flag(
+        "--referrers", referrers_,
+        "Look for a startup pack that was attached to the image, where the image has none "
+        "of its own, and check it");
     Document(
         *app,
         {"  Checks the structure of every layer's index, of the merged tree and of the chunk "
@@ -50,7 +52,8 @@ class CheckCommand final : public Command {
   }
 
   Result<ExitStatus> Run(CommandIo& io) override {
-    image_.SetReferrers(referrers_);
+    // A pack's tree is somebody's word of the layers.
+    image_.SetStartup(false);
     if (image_.services().options().offline) return Check(io);
     const EndingWatch watch(kEndPatience);
     stopped_ = &watch.stopped();
@@ -70,13 +73,14 @@ class CheckCommand final : public Command {
     const std::shared_ptr<Image>& image = *opened;
     LAYERFS_TRY(scheduler, image_.services().Fetcher());
     LAYERFS_TRY(cache, image_.services().Cache());
+    // By the same tag, which may move while the blobs are read.
+    LAYERFS_TRY(packed, OpenWithPack(*image));
     const Index& tree = image->tree();
     Report("tree", CheckIndex(tree), io);
     std::vector<Index> layers;
     std::vector<BlobCheck> blobs;
     for (size_t i = 0; i < tree.layers().size(); ++i) {
       auto layer = image->LoadLayerIndex(LayerNumber{static_cast<uint16_t>(i)});
-      // The tree may be the startup pack's.
       if (!layer.has_value()) return CheckParts(layer.error(), io);
       Report("layer " + tree.layers()[i].blob.ToString(), CheckIndex(*layer), io);
       layers.push_back(std::move(*layer));
@@ -103,24 +107,48 @@ class CheckCommand final : public Command {
       chunks += table->chunks().size();
     }
     if (data_) LAYERFS_CHECK_OK(CheckBlobs(image->reference(), blobs, io));
-    LAYERFS_CHECK_OK(CheckPack(*image, io));
-    return Conclude(std::to_string(tree.inode_count()) + " inodes, " + std::to_string(chunks) +
-                        " chunks" + (data_ ? " with their data" : ""),
-                    io);
+    const Status pack = CheckPack(*packed, image, io);
+    if (!pack.has_value() && pack.error().code == ErrorCode::kCancelled) return Fail(pack.error());
+    const ExitStatus found =
+        Conclude(std::to_string(tree.inode_count()) + " inodes, " + std::to_string(chunks) +
+                     " chunks" + (data_ ? " with their data" : ""),
+                 io);
+    if (!pack.has_value() && findings_ == 0) return Fail(pack.error());
+    return found;
   }
 
-  Status CheckPack(const Image& image, CommandIo& io) {
-    if (const auto& error = image.startup_error()) {
-      // Without a registry a pack is used where it is cached.
-      if (!IsDamage(*error) && image_.services().options().offline) return {};
-      return ReportDamage("startup pack", Status(Fail(*error)), io);
-    }
-    if (image.startup() == nullptr) return {};
+  // The image as a mount by its startup pack opens it.
+  Result<std::shared_ptr<Image>> OpenWithPack(const Image& layers) {
     LAYERFS_TRY(context, image_.Context());
     LAYERFS_TRY(load, image_.LoadOptions());
-    load.startup = false;
-    LAYERFS_TRY(layers, Image::Load(image.reference(), context, load));
-    LAYERFS_TRY(findings, CheckStartup(image, layers, context, {data_, load.timeout, stopped_}));
+    load.startup = true;
+    load.referrers = referrers_;
+    LAYERFS_TRY(packed, Image::Load(layers.reference(), context, load));
+    if (packed->manifest_digest() == layers.manifest_digest()) return packed;
+    return Fail(ErrorCode::kBusy,
+                layers.reference().ToString() + ": was moved from " +
+                    layers.manifest_digest().ToString() + " to " +
+                    packed->manifest_digest().ToString() +
+                    " just now; check one of them by its digest, or run the check again");
+  }
+
+  // An error where the pack could not be checked: the image serves without it, but who asks for a
+  // check wants to know.
+  Status CheckPack(const Image& packed, const std::shared_ptr<Image>& layers, CommandIo& io) {
+    const auto& error = packed.startup_error();
+    if (error.has_value() && !IsDamage(*error)) {
+      // Without a registry a pack is used where it is cached. A later version's is not used either.
+      if (image_.services().options().offline) return {};
+      std::fprintf(io.err, "startup pack: not checked: %s\n",
+                   EscapeForTerminal(error->context).c_str());
+      return error->code == ErrorCode::kUnsupported ? Status() : Fail(*error);
+    }
+    if (error.has_value()) return ReportDamage("startup pack", Status(Fail(*error)), io);
+    if (packed.startup() == nullptr) return {};
+    LAYERFS_TRY(context, image_.Context());
+    LAYERFS_TRY(timeout, image_.services().FetchTimeout());
+    LAYERFS_TRY_IN(findings, CheckStartup(packed, layers, context, {data_, timeout, stopped_}),
+                   "startup pack: not checked");
     Report("startup pack", findings, io);
     return {};
   }

@@ -37,7 +37,7 @@ Result<ImageOptions> ImageArgument::LoadOptions() {
   LAYERFS_TRY(timeout, services_.FetchTimeout());
   LAYERFS_TRY(load, image_options_.Get(timeout));
   load.offline = options_.offline;
-  load.referrers = referrers_;
+  load.startup = startup_;
   return load;
 }
 

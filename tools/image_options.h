@@ -25,8 +25,8 @@ struct ImageOptionWords {
 class ImageArgument {
  public:
   void Declare(CLI::App& app);
-  // As ImageOptions::referrers; before anything is opened.
-  void SetReferrers(bool referrers) { referrers_ = referrers; }
+  // As ImageOptions::startup; before anything is opened.
+  void SetStartup(bool startup) { startup_ = startup; }
   // In the place of the user's cache; before anything is opened.
   void SetCache(const std::string& directory) { options_.cache_directory = directory; }
   // The image, loaded; once.
@@ -40,7 +40,7 @@ class ImageArgument {
 
  private:
   std::string word_;
-  bool referrers_ = false;
+  bool startup_ = true;
   ImageOptionWords image_options_;
   ServiceOptions options_;
   Services services_{options_};

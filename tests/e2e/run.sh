@@ -33,7 +33,7 @@ fact "the command's exit status, and those of docker run where there is none"
 expect_status "exit status" 7 run "$I" sh -c 'exit 7'
 expect_status "no such command" 127 run "$I" no-such-command
 expect_status "no such file" 127 run "$I" /no/such/file
-expect_status "an empty word" 127 run --runtime runc "$I" ""
+expect_status "an empty word" 127 run "$I" ""
 expect_status "not executable" 126 run "$I" /etc/passwd
 expect_status "a directory" 126 run "$I" /etc
 expect_status "no such image" 125 run "oci:$WORK/nowhere:latest" true

@@ -205,7 +205,7 @@ INSTANTIATE_TEST_SUITE_P(
 // As ext4 does once it has aborted: access(2) says that the directory can be written to, open(2)
 // that it cannot.
 TEST_F(ObjectCacheTest, ADiskThatTurnsOutReadOnlyIsRead) {
-  if (::geteuid() != 0) GTEST_SKIP() << "mounting takes root";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to mount";
   const Bytes content = PatternBytes(kPage, 1);
   const ObjectId id = IdOf(content);
   ASSERT_TRUE(OpenObject(*OpenCache(CachePath()), id)->Write(0, content).has_value());

@@ -190,7 +190,7 @@ class FullDiskEvictionTest : public CacheEvictionTest {
   void SetUp() override {
     ASSERT_EQ(0, ::mkdir(CachePath().c_str(), 0700));
     mounted_ = ::mount("cache", CachePath().c_str(), "tmpfs", 0, "mode=0700,size=16M") == 0;
-    if (!mounted_) GTEST_SKIP() << "cannot mount";
+    if (!mounted_) GTEST_SKIP() << "needs root, to mount";
   }
   void TearDown() override {
     if (mounted_) ::umount2(CachePath().c_str(), MNT_DETACH);

@@ -18,7 +18,7 @@ namespace {
 class RealRegistryTest : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    if (!RealRegistry::Available()) GTEST_SKIP() << "docker-registry is not installed";
+    if (!RealRegistry::Available()) GTEST_SKIP() << "needs docker-registry";
     StoreOptions options{.auth_file = directory_.Write("auth.json", "{}")};
     if (GetParam()) {
       tls_ = std::make_unique<TestTls>();

@@ -267,7 +267,7 @@ class FullDiskTest : public FullCacheTest {
 };
 
 TEST_F(FullDiskTest, EndsItWithAReasonAndEvictsNothingOfItsOwn) {
-  if (!OpenCacheOnDiskOf(image_bytes_ / 2 + kSpareBytes)) GTEST_SKIP() << "cannot mount";
+  if (!OpenCacheOnDiskOf(image_bytes_ / 2 + kSpareBytes)) GTEST_SKIP() << "needs root, to mount";
   const uint64_t before = Counted();
   const FillProgress progress = RunFill();
   EXPECT_EQ(progress.state, FillState::kIncomplete);
@@ -297,7 +297,7 @@ TEST_F(FullDiskTest, EndsItWithAReasonAndEvictsNothingOfItsOwn) {
 TEST_F(FullDiskTest, WhatWasUsedBeforeMakesRoom) {
   const uint64_t others = kOthers * kOtherBytes;
   if (!OpenCacheOnDiskOf(std::max(image_bytes_, others) + 2 * kSpareBytes)) {
-    GTEST_SKIP() << "cannot mount";
+    GTEST_SKIP() << "needs root, to mount";
   }
   others_.clear();
   FillWithOthers();

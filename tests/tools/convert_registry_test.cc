@@ -27,7 +27,7 @@ class ConvertRegistryTest : public testing::Test {
     source_.Tag("latest", source_.AddIndex({source_.AddImage(image_)}));
   }
   void SetUp() override {
-    if (!RealRegistry::Available()) GTEST_SKIP() << "docker-registry is not installed";
+    if (!RealRegistry::Available()) GTEST_SKIP() << "needs docker-registry";
     ASSERT_TRUE(registry_.running());
   }
 

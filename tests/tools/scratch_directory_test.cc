@@ -55,7 +55,7 @@ TEST(ScratchDirectory, GoesWithTheObjectAndAllThatIsInIt) {
 }
 
 TEST(ScratchDirectory, WhatIsMountedInItIsNotTouched) {
-  if (::geteuid() != 0) GTEST_SKIP() << "mounting takes root";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to mount";
   const TempDir temp;
   Fill(temp.path() + "/elsewhere");
   const pid_t pid = ::fork();

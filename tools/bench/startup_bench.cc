@@ -196,7 +196,7 @@ Status StartupBench::AddPack(const std::string& image, Services& services, Prepa
   }
   LAYERFS_TRY(added, AddStartup(add, ImageContext{*stores, *scheduler, cache}));
   prepared.result.pack_bytes = added.pack_bytes;
-  // What the pack has beyond what start-up reads, 0.5 % at most, is not the limit's; by its share.
+  // What the pack has beyond what start-up reads is not the limit's; by its share.
   if (added.page_bytes > 0) {
     prepared.result.page_stream_bytes =
         static_cast<uint64_t>(static_cast<double>(added.stored_page_bytes) *

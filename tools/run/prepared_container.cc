@@ -88,6 +88,13 @@ PlatformFacts DetectPlatform() {
   return facts;
 }
 
+// An empty word, which crun takes for the directories that a command is looked for in.
+BundleEnd NoCommand() {
+  std::string why = "exec: \"\": executable file not found";
+  const int status = StartFailureStatus(why);
+  return {status, std::move(why)};
+}
+
 }  // namespace
 
 class ContainerPreparation {
@@ -310,7 +317,8 @@ Result<PreparedContainer> PreparedContainer::Prepare(const ImageDefaults& image,
 Result<BundleEnd> PreparedContainer::Run(const Runtime& runtime, const RunHooks& hooks,
                                          bool forward_signals) {
   run_.forward_signals = forward_signals;
-  Result<BundleEnd> end = RunBundle(runtime, run_, hooks);
+  Result<BundleEnd> end =
+      arguments_.front().empty() ? NoCommand() : RunBundle(runtime, run_, hooks);
   root_.RemoveMountPoints();
   return end;
 }

@@ -2,111 +2,23 @@
 #include "tools/startup/pack_builder.h"
 
 #include <algorithm>
-#include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "fs/chunk_wait.h"
 #include "index/base/large_buffer.h"
-#include "index/base/synchronized.h"
 #include "index/base/zstd_codec.h"
 #include "index/index_codec.h"
+#include "tools/startup/pack_page_reader.h"
 #include "tools/startup/pack_run_plan.h"
 
 namespace layerfs {
 namespace {
 
-// A piece of the stream of pages: some 100 to 200 KiB stored, which a slow link brings in a few
-// hundredths of a second, and enough that its digest and flush cost nothing.
-constexpr uint64_t kPieceBytes = uint64_t{512} << 10;
 // For the tree and what else has one frame of its own.
 constexpr int kFrameLevel = 12;
-
-// The pages of some runs, read all at once.
-class PageReads {
- public:
-  explicit PageReads(FileReader& reader) : reader_(reader) {}
-  ~PageReads() { static_cast<void>(Wait()); }
-  PageReads(const PageReads&) = delete;
-  PageReads& operator=(const PageReads&) = delete;
-
-  // `out` is as long as the run, whose pages behind the file's end it leaves as they are.
-  void Start(const PackRun& run, MutableByteSpan out) {
-    state_.With([](State& state) { ++state.missing; });
-    reader_.Read(reader_.NewReadId(), run.inode, run.first_page * kPackPageBytes, out.size(),
-                 [this, out](Result<ByteSpan> bytes) {
-                   if (bytes.has_value()) std::ranges::copy(*bytes, out.begin());
-                   state_.WithNotify([&](State& state) {
-                     --state.missing;
-                     if (!bytes.has_value() && state.status.has_value()) {
-                       state.status = Fail(bytes.error());
-                     }
-                   });
-                 });
-  }
-  Status Wait() {
-    return state_.WaitThen([](State& state) { return state.missing == 0; },
-                           [](State& state) { return state.status; });
-  }
-
- private:
-  struct State {
-    size_t missing = 0;
-    Status status;
-  };
-  FileReader& reader_;
-  Synchronized<State> state_;
-};
-
-// The stream of pages, piece by piece. While its taker is busy with one, the next is being read.
-class PageStream {
- public:
-  PageStream(FileReader& reader, const std::vector<PackRun>& runs, uint64_t total)
-      : reader_(reader), runs_(runs), left_(total), coming_(StartNext()) {}
-
-  bool AtEnd() const { return coming_ == nullptr; }
-  Result<LargeBuffer> Next() {
-    const std::unique_ptr<Piece> piece = std::exchange(coming_, StartNext());
-    LAYERFS_CHECK_OK(piece->reads.Wait());
-    return std::move(piece->bytes);
-  }
-
- private:
-  struct Piece {
-    Piece(FileReader& reader, uint64_t size) : bytes(size), reads(reader) {}
-    LargeBuffer bytes;
-    PageReads reads;  // into `bytes`
-  };
-
-  // Null behind the last one.
-  std::unique_ptr<Piece> StartNext() {
-    if (left_ == 0) return nullptr;
-    auto piece = std::make_unique<Piece>(reader_, std::min(kPieceBytes, left_));
-    left_ -= piece->bytes.size();
-    for (uint64_t filled = 0; filled < piece->bytes.size();) {
-      const PackRun& from = runs_[run_];
-      const auto pages = static_cast<uint32_t>(std::min<uint64_t>(
-          from.pages - run_page_, (piece->bytes.size() - filled) / kPackPageBytes));
-      const PackRun part{from.inode, from.first_page + run_page_, pages};
-      piece->reads.Start(part,
-                         MutableByteSpan(piece->bytes).subspan(filled, pages * kPackPageBytes));
-      filled += pages * kPackPageBytes;
-      run_page_ += pages;
-      if (run_page_ < from.pages) continue;
-      ++run_;
-      run_page_ = 0;
-    }
-    return piece;
-  }
-
-  FileReader& reader_;
-  const std::vector<PackRun>& runs_;
-  uint64_t left_;  // to be started
-  size_t run_ = 0;
-  uint32_t run_page_ = 0;  // pages of that run that have been started
-  std::unique_ptr<Piece> coming_;
-};
 
 class PackBuilder {
  public:
@@ -181,7 +93,7 @@ class PackBuilder {
     const uint64_t total = uint64_t{built_.head.page_count} * kPackPageBytes;
     ZstdStreamCompressor stream(options_.level, total);
     Sha256 hash;
-    PageStream pages(reader_, runs, total);
+    PackPageReader pages(reader_, runs, total);
     while (!pages.AtEnd()) {
       LAYERFS_TRY(piece, pages.Next());
       hash.Update(piece);
