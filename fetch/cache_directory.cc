@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/cache_directory.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "index/base/directory_stream.h"
 #include "index/base/log.h"
 
 namespace layerfs {
@@ -112,17 +112,16 @@ constexpr std::string_view kMemoName = "converted-layers.json";
 // Whether there is anything in the directory but what a cache that was being made would leave, or
 // a conversion before it.
 Result<bool> HoldsOtherThings(const std::string& path) {
-  DIR* directory = ::opendir(path.c_str());
+  const DirectoryStream directory(::opendir(path.c_str()));
   if (directory == nullptr) return FailErrno(path, errno);
   bool found = false;
-  while (const dirent* entry = ::readdir(directory)) {
+  while (const dirent* entry = ::readdir(directory.get())) {
     const std::string_view name = entry->d_name;
     if (name != "." && name != ".." && name != "lock" && name != kBootName &&
         !name.starts_with(kVersionName) && !name.starts_with(kMemoName)) {
       found = true;
     }
   }
-  ::closedir(directory);
   return found;
 }
 
@@ -303,11 +302,11 @@ CacheDirectory::~CacheDirectory() {
 void CacheDirectory::RemoveOldTemporaries() const {
   Result<UniqueFd> opened = OpenFileAt(fd(), "tmp", O_RDONLY | O_DIRECTORY);
   if (!opened.has_value()) return;
-  DIR* directory = ::fdopendir(opened->get());
+  const int directory_fd = opened->get();
+  const DirectoryStream directory = MakeDirectoryStream(std::move(*opened));
   if (directory == nullptr) return;
-  const int directory_fd = opened->Release();
   const int64_t now = WallClockNs() / kNanosecondsPerSecond;
-  while (const dirent* entry = ::readdir(directory)) {
+  while (const dirent* entry = ::readdir(directory.get())) {
     struct stat attributes;
     if (::fstatat(directory_fd, entry->d_name, &attributes, AT_SYMLINK_NOFOLLOW) != 0) continue;
     if (!S_ISREG(attributes.st_mode)) continue;
@@ -315,7 +314,6 @@ void CacheDirectory::RemoveOldTemporaries() const {
       ::unlinkat(directory_fd, entry->d_name, 0);
     }
   }
-  ::closedir(directory);
 }
 
 std::string CacheDirectory::NewTemporaryName() const {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch/cache_eviction.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -12,6 +11,7 @@
 #include <chrono>
 #include <optional>
 
+#include "index/base/directory_stream.h"
 #include "index/base/log.h"
 
 namespace layerfs {
@@ -30,17 +30,10 @@ constexpr uint64_t kDiskReserveBytes = uint64_t{4} << 20;
 // A search that could not free enough is not repeated before this time.
 constexpr std::chrono::seconds kEvictionPause{1};
 
-struct DirectoryCloser {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
-using DirectoryPointer = std::unique_ptr<DIR, DirectoryCloser>;
-
-DirectoryPointer OpenDirectory(const CacheDirectory& cache, const std::string& name) {
+DirectoryStream OpenDirectory(const CacheDirectory& cache, const std::string& name) {
   Result<UniqueFd> opened = cache.OpenAt(name, O_RDONLY | O_DIRECTORY);
   if (!opened.has_value()) return nullptr;
-  DirectoryPointer directory(::fdopendir(opened->get()));
-  if (directory != nullptr) static_cast<void>(opened->Release());
-  return directory;
+  return MakeDirectoryStream(std::move(*opened));
 }
 
 int64_t ToNs(const struct timespec& time) {
@@ -49,7 +42,7 @@ int64_t ToNs(const struct timespec& time) {
 
 void ScanFan(const CacheDirectory& cache, const std::string& fan, bool whole,
              std::vector<ScannedObject>& found) {
-  const DirectoryPointer directory = OpenDirectory(cache, fan);
+  const DirectoryStream directory = OpenDirectory(cache, fan);
   if (directory == nullptr) return;
   while (const dirent* entry = ::readdir(directory.get())) {
     struct stat attributes;
@@ -67,7 +60,7 @@ void ScanFan(const CacheDirectory& cache, const std::string& fan, bool whole,
 
 void ScanKind(const CacheDirectory& cache, const std::string& kind, bool whole,
               std::vector<ScannedObject>& found) {
-  const DirectoryPointer directory = OpenDirectory(cache, kind);
+  const DirectoryStream directory = OpenDirectory(cache, kind);
   if (directory == nullptr) return;
   while (const dirent* entry = ::readdir(directory.get())) {
     if (entry->d_name[0] != '.') ScanFan(cache, kind + "/" + entry->d_name, whole, found);

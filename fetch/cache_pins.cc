@@ -12,7 +12,7 @@ namespace {
 
 // A file under pins/, named by the SHA-256 of the set's name: magic, LE32 length of the name, the
 // name, then the digests, 32 bytes each.
-constexpr std::string_view kMagic = "LFSPIN1\n";
+constexpr std::string_view kPinsMagic = "LFSPIN1\n";
 constexpr uint64_t kMaxPinBytes = uint64_t{256} << 20;
 constexpr size_t kMaxNameBytes = 4096;
 
@@ -28,7 +28,7 @@ Status CachePins::Put(std::string_view name, std::span<const ObjectId> objects) 
     return Fail(ErrorCode::kPermission, "pin " + std::string(name) + ": the cache is read-only");
   }
   ByteWriter file;
-  file.WriteSpan(AsBytes(kMagic));
+  file.WriteSpan(AsBytes(kPinsMagic));
   file.Write(static_cast<uint32_t>(name.size()));
   file.WriteSpan(AsBytes(name));
   for (const ObjectId& id : objects) {
@@ -59,10 +59,10 @@ Result<std::vector<CachePins::Set>> CachePins::ReadAll() const {
     if (!raw.has_value() && raw.error().code == ErrorCode::kNotFound) continue;  // Unpinned now.
     if (!raw.has_value()) return Fail(raw.error());
     ByteReader reader(*raw);
-    const std::string magic(AsText(reader.ReadSpan(kMagic.size())));
+    const std::string magic(AsText(reader.ReadSpan(kPinsMagic.size())));
     const auto name_size = reader.Read<uint32_t>();
     std::string name(AsText(reader.ReadSpan(name_size)));
-    if (!reader.ok() || magic != kMagic || reader.remaining() % Digest::kSize != 0) {
+    if (!reader.ok() || magic != kPinsMagic || reader.remaining() % Digest::kSize != 0) {
       return Fail(ErrorCode::kCorrupt, "pin " + entry->path().string() + ": not a pin; remove it");
     }
     const ByteSpan keys = reader.ReadSpan(reader.remaining());

@@ -19,8 +19,6 @@
 namespace layerfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr size_t kMaxAnswerBytes = 64 * 1024;
 
 // The helper's stdin is a socket rather than a pipe, so that writing to one that does not listen
@@ -78,9 +76,9 @@ Result<pid_t> Spawn(const std::string& program, const Channels& channels) {
 enum class Reading { kEnded, kLate, kTooLong };
 
 // Everything up to the end of the pipe, within the deadline and kMaxAnswerBytes.
-Reading ReadAll(int fd, Clock::time_point deadline, std::string* answer) {
+Reading ReadAll(int fd, std::chrono::steady_clock::time_point deadline, std::string* answer) {
   while (true) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
     const int ready = left <= 0 ? 0 : poll(&wait, 1, static_cast<int>(left));
     if (ready < 0 && errno == EINTR) continue;
@@ -97,9 +95,9 @@ Reading ReadAll(int fd, Clock::time_point deadline, std::string* answer) {
 
 // Reaps the helper by the deadline; kills it otherwise, and at once when it was not read to its
 // end.
-Result<int> Reap(pid_t pid, Reading reading, Clock::time_point deadline) {
+Result<int> Reap(pid_t pid, Reading reading, std::chrono::steady_clock::time_point deadline) {
   int status = 0;
-  while (reading == Reading::kEnded && Clock::now() < deadline) {
+  while (reading == Reading::kEnded && std::chrono::steady_clock::now() < deadline) {
     const pid_t reaped = waitpid(pid, &status, WNOHANG);
     if (reaped == pid) return status;
     if (reaped < 0 && errno != EINTR) return FailErrno("waitpid", errno);
@@ -132,7 +130,7 @@ Result<HelperAnswer> RunCredentialHelper(const std::string& name, const std::str
   });
   if (!plain) return Fail(ErrorCode::kInvalidArgument, "credential helper: not a program's name");
   const std::string program = "docker-credential-" + name;
-  const auto deadline = Clock::now() + timeout;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
   LAYERFS_TRY(channels, OpenChannels());
   LAYERFS_TRY(pid, Spawn(program, channels));
   channels.helper_input.Reset();

@@ -19,8 +19,6 @@
 namespace layerfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr size_t kMaxIdleConnections = 64;
 constexpr long kReceiveBufferBytes = 256 * 1024;  // fewer, larger callbacks at a gigabit
 constexpr long kSendBufferBytes = 512 * 1024;
@@ -29,7 +27,7 @@ constexpr size_t kMaxHeaderFields = 256;
 // Follows a registry that moves; one that cannot be reached may have moved, and is looked up anew.
 constexpr std::chrono::seconds kDnsCacheTime{30};
 
-std::chrono::microseconds Micros(Clock::duration duration) {
+std::chrono::microseconds Micros(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration_cast<std::chrono::microseconds>(duration);
 }
 
@@ -91,12 +89,12 @@ struct Transfer {
   bool head_done = false;
   bool stopped = false;
   bool paused = false;
-  Clock::time_point start = Clock::now();
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   uint64_t sent = 0;
   // The stall limit's window.
   uint64_t moved = 0;
   uint64_t moved_at_window = 0;
-  Clock::time_point window_start = start;
+  std::chrono::steady_clock::time_point window_start = start;
   uint64_t body_size() const { return request.body.total(); }
 };
 
@@ -117,7 +115,7 @@ size_t OnHeaderLine(char* data, size_t, size_t size, void* user) {
   if (line == "\r\n" || line == "\n") {
     if (head.status < 200) return size;  // 100 Continue and the like come before the answer.
     transfer.head_done = true;
-    transfer.result.first_byte = Micros(Clock::now() - transfer.start);
+    transfer.result.first_byte = Micros(std::chrono::steady_clock::now() - transfer.start);
     if (transfer.sink.on_head && !transfer.sink.on_head(head)) {
       transfer.stopped = true;
       return 0;
@@ -134,7 +132,7 @@ size_t OnHeaderLine(char* data, size_t, size_t size, void* user) {
 size_t OnBody(char* data, size_t, size_t size, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
   if (transfer.result.body_bytes == 0) {
-    transfer.result.first_byte = Micros(Clock::now() - transfer.start);
+    transfer.result.first_byte = Micros(std::chrono::steady_clock::now() - transfer.start);
   }
   const ByteSpan bytes(reinterpret_cast<const uint8_t*>(data), size);
   const BodyFlow flow = transfer.sink.on_data ? transfer.sink.on_data(bytes) : BodyFlow::kTaken;
@@ -254,7 +252,7 @@ class HttpClient::Loop {
   Status Outcome(Transfer& transfer, CURLcode code);
   bool SetOptions(Transfer& transfer);
   void SetTls(const HttpRequest& request, CURL* easy) const;
-  void DistrustNames() { names_distrusted_until_ = Clock::now() + kDnsCacheTime; }
+  void DistrustNames() { names_distrusted_until_ = std::chrono::steady_clock::now() + kDnsCacheTime; }
 
   const HttpClientOptions options_;
   const std::shared_ptr<const HttpTls> tls_;
@@ -263,7 +261,7 @@ class HttpClient::Loop {
   Synchronized<Queue> queue_;
   std::map<RequestId, std::unique_ptr<Transfer>> transfers_;  // loop thread only
   bool closing_ = false;                                      // loop thread only
-  Clock::time_point names_distrusted_until_{};                // loop thread only
+  std::chrono::steady_clock::time_point names_distrusted_until_{};                // loop thread only
   std::thread thread_;
 };
 
@@ -307,8 +305,8 @@ void HttpClient::Loop::CollectFinished() {
 
 // Ends transfers that have stalled; returns the milliseconds until the next look.
 int HttpClient::Loop::CheckStalls() {
-  const auto now = Clock::now();
-  Clock::duration next = std::chrono::seconds(1);
+  const auto now = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::duration next = std::chrono::seconds(1);
   std::vector<std::pair<RequestId, std::string>> stalled;
   for (auto& [id, transfer] : transfers_) {
     const bool answering = SendsBody(transfer->request.method) && !transfer->head_done &&
@@ -320,7 +318,7 @@ int HttpClient::Loop::CheckStalls() {
       transfer->moved_at_window = transfer->moved;
     }
     const auto left = transfer->window_start + limit - now;
-    if (left <= Clock::duration::zero()) {
+    if (left <= std::chrono::steady_clock::duration::zero()) {
       stalled.emplace_back(id, UrlForMessages(transfer->request.url));
     } else {
       next = std::min(next, left);
@@ -352,7 +350,7 @@ void HttpClient::Loop::End(RequestId id, Status status) {
     curl_multi_remove_handle(multi_, transfer->easy.get());
   }
   transfer->result.status = std::move(status);
-  transfer->result.total = Micros(Clock::now() - transfer->start);
+  transfer->result.total = Micros(std::chrono::steady_clock::now() - transfer->start);
   transfer->result.new_connection = connects > 0;
   transfer->sink.on_done(transfer->result);
 }
@@ -392,7 +390,7 @@ bool HttpClient::Loop::SetOptions(Transfer& transfer) {
   // What is not urgent waits to learn whether a connection being made can carry it as well.
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, request.fetch_class == FetchClass::kDemand ? 0L : 1L);
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  const bool distrusted = Clock::now() < names_distrusted_until_;
+  const bool distrusted = std::chrono::steady_clock::now() < names_distrusted_until_;
   curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, distrusted ? 0L : long{kDnsCacheTime.count()});
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // its end waits for no name server
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);

@@ -8,7 +8,7 @@
 namespace layerfs {
 namespace {
 
-constexpr std::string_view kMagic = "LFSIMG1\n";
+constexpr std::string_view kRecordMagic = "LFSIMG1\n";
 constexpr std::string_view kDirectory = "images";
 // Six million objects.
 constexpr uint64_t kMaxRecordBytes = uint64_t{256} << 20;
@@ -27,7 +27,7 @@ Digest ReadDigest(ByteReader& reader) {
 
 Bytes Encode(const ImageRecord& record) {
   ByteWriter writer;
-  writer.WriteSpan(AsBytes(kMagic));
+  writer.WriteSpan(AsBytes(kRecordMagic));
   writer.Write(static_cast<uint32_t>(record.name.size()));
   writer.WriteSpan(AsBytes(record.name));
   writer.WriteSpan(record.manifest.bytes);
@@ -45,7 +45,7 @@ Result<ImageRecord> Decode(ByteSpan bytes) {
   constexpr size_t kEntryBytes = 2 * Digest::kSize + sizeof(uint64_t);
   ByteReader reader(bytes);
   ImageRecord record;
-  const bool magic = AsText(reader.ReadSpan(kMagic.size())) == kMagic;
+  const bool magic = AsText(reader.ReadSpan(kRecordMagic.size())) == kRecordMagic;
   const auto name_size = reader.Read<uint32_t>();
   if (!magic || name_size > kMaxNameBytes) return Fail(ErrorCode::kCorrupt, "not an image record");
   record.name = AsText(reader.ReadSpan(name_size));

@@ -6,14 +6,12 @@
 namespace layerfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 // Disks take a few reads at a time; more threads than this only wait in line.
 constexpr int kThreads = 2;
 constexpr uint64_t kPieceBytes = uint64_t{256} << 10;
 
-std::chrono::microseconds Since(Clock::time_point start) {
-  return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+std::chrono::microseconds Since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
 }
 
 }  // namespace
@@ -48,7 +46,7 @@ void LayoutBlobSource::Cancel(TransferId transfer) {
 }
 
 void LayoutBlobSource::Run(TransferId id, Transfer& transfer) {
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   TransferResult result;
   result.status = Deliver(transfer, result);
   result.total = Since(start);
@@ -57,7 +55,7 @@ void LayoutBlobSource::Run(TransferId id, Transfer& transfer) {
 }
 
 Status LayoutBlobSource::Deliver(Transfer& transfer, TransferResult& result) const {
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   const BlobRange& range = transfer.range;
   if (!RangeFits(range.offset, range.size, range.blob_size)) {
     return Fail(ErrorCode::kInvalidArgument,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/container_layer.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "fetch/reference.h"
+#include "index/base/directory_stream.h"
 
 namespace layerfs {
 namespace {
@@ -20,11 +20,6 @@ namespace {
 constexpr std::string_view kFormatLine = "layerfs-container-layer 1";
 constexpr uint64_t kMaxBindingBytes = 65536;
 constexpr mode_t kPrivateMode = 0700;
-
-struct CloseDirectory {
-  void operator()(DIR* stream) const { ::closedir(stream); }
-};
-using DirectoryStream = std::unique_ptr<DIR, CloseDirectory>;
 
 Result<std::vector<std::string>> NamesIn(int directory_fd) {
   const int fd = ::openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -154,9 +149,8 @@ Status CheckApart(std::string_view inner_option, const std::string& inner,
 }  // namespace
 
 Result<std::vector<std::string>> NamesInDirectory(UniqueFd directory) {
-  const DirectoryStream stream(::fdopendir(directory.get()));
+  const DirectoryStream stream = MakeDirectoryStream(std::move(directory));
   if (stream == nullptr) return FailErrno("directory", errno);
-  static_cast<void>(directory.Release());
   std::vector<std::string> names;
   for (;;) {
     errno = 0;

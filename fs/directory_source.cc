@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fs/directory_source.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -11,14 +10,11 @@
 #include "fs/lower_file.h"
 #include "fs/object_identity.h"
 #include "fs/overlay_marks.h"
+#include "index/base/directory_stream.h"
 #include "index/base/file.h"
 
 namespace layerfs {
 namespace {
-
-struct CloseDirectory {
-  void operator()(DIR* stream) const { ::closedir(stream); }
-};
 
 mode_t TypeOf(unsigned char type) { return DTTOIF(type); }
 
@@ -53,8 +49,9 @@ class DirectorySource final : public LowerSource {
 
   Status List(const LowerObject& directory, const EachEntry& each) const override {
     LAYERFS_TRY(opened, OpenUnnoticed(Name(*directory.path), O_DIRECTORY));
-    const int fd = opened.Release();
-    const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(fd));
+    const int fd = opened.get();
+    const DirectoryStream stream = MakeDirectoryStream(std::move(opened));
+    if (stream == nullptr) return FailErrno(Describe(*directory.path), errno);
     LAYERFS_TRY(opaque, ReadOpaque(PathOfDescriptor(fd)));
     const bool has_whiteout_files = opaque != OpaqueMark::kNone;
     for (;;) {

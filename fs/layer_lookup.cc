@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // LayerTree: what a name leads to, and what a directory holds, merged.
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -10,13 +9,10 @@
 
 #include "fs/layer_tree.h"
 #include "fs/object_identity.h"
+#include "index/base/directory_stream.h"
 
 namespace layerfs {
 namespace {
-
-struct CloseDirectory {
-  void operator()(DIR* stream) const { ::closedir(stream); }
-};
 
 }  // namespace
 
@@ -331,9 +327,9 @@ Status LayerTree::List(const LayerNode& directory, Listing listing, const EachEn
   const bool merges = directory.has_upper ? !directory.lowers.empty() : directory.lowers.size() > 1;
   if (directory.has_upper) {
     LAYERFS_TRY(fd, DirectoryFd(directory));
-    const int opened = ::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (opened < 0) return FailErrno(directory.name, errno);
-    const std::unique_ptr<DIR, CloseDirectory> stream(::fdopendir(opened));
+    const DirectoryStream stream = MakeDirectoryStream(
+        UniqueFd(::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    if (stream == nullptr) return FailErrno(directory.name, errno);
     while (const dirent* entry = ::readdir(stream.get())) {
       const std::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;

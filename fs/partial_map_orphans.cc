@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // PartialMaps::RemoveOrphans: maps that a crash left without their upper file.
-#include <dirent.h>
 #include <fcntl.h>
 
 #include <memory>
@@ -9,20 +8,15 @@
 #include <vector>
 
 #include "fs/partial_map.h"
+#include "index/base/directory_stream.h"
 
 namespace layerfs {
 namespace {
 
-struct CloseDirectory {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-using Directory = std::unique_ptr<DIR, CloseDirectory>;
-
-Result<Directory> OpenDirectoryAt(int parent, const std::string& name) {
+Result<DirectoryStream> OpenDirectoryAt(int parent, const std::string& name) {
   LAYERFS_TRY(fd, OpenFileAt(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  Directory directory(fdopendir(fd.get()));
+  DirectoryStream directory = MakeDirectoryStream(std::move(fd));
   if (directory == nullptr) return FailErrno(name, errno);
-  (void)fd.Release();  // The directory has it now.
   return directory;
 }
 
@@ -42,7 +36,7 @@ Status PartialMaps::RemoveOrphans(int upper_directory_fd) {
   if (unnamed.empty()) return {};
   LAYERFS_TRY(upper, OpenDirectoryAt(upper_directory_fd, "."));
   // As deep as the tree: a path has at most PATH_MAX bytes when it is made by name.
-  std::vector<Directory> walk;
+  std::vector<DirectoryStream> walk;
   walk.push_back(std::move(upper));
   while (!walk.empty()) {
     const dirent* const entry = readdir(walk.back().get());

@@ -14,7 +14,7 @@
 namespace layerfs {
 namespace {
 
-constexpr std::string_view kMagic = "LFSPMAP\n";
+constexpr std::string_view kMapMagic = "LFSPMAP\n";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kIdentityBytes = 32;  // what the checksum covers
 constexpr uint64_t kBaseSizeOffset = 40;
@@ -28,7 +28,7 @@ constexpr uint64_t FileBytes(uint64_t lower_size) {
 
 Bytes EncodeHeader(const LowerIdentity& lower, uint64_t base_size) {
   ByteWriter writer;
-  writer.WriteSpan(AsBytes(kMagic));
+  writer.WriteSpan(AsBytes(kMapMagic));
   writer.Write(kVersion);
   writer.Write(static_cast<uint32_t>(kPartialPageBytes));
   writer.Write(lower.inode);
@@ -45,7 +45,7 @@ struct Header {
 
 Result<Header> DecodeHeader(ByteSpan bytes) {
   ByteReader reader(bytes);
-  const ByteSpan magic = reader.ReadSpan(kMagic.size());
+  const ByteSpan magic = reader.ReadSpan(kMapMagic.size());
   const auto version = reader.Read<uint32_t>();
   const auto page_bytes = reader.Read<uint32_t>();
   Header header;
@@ -53,7 +53,7 @@ Result<Header> DecodeHeader(ByteSpan bytes) {
   header.lower.size = reader.Read<uint64_t>();
   const auto checksum = reader.Read<uint64_t>();
   header.base_size = reader.Read<uint64_t>();
-  if (!reader.ok() || AsText(magic) != kMagic)
+  if (!reader.ok() || AsText(magic) != kMapMagic)
     return Fail(ErrorCode::kCorrupt, "not a presence map");
   if (version != kVersion)
     return Fail(ErrorCode::kUnsupported, "version " + std::to_string(version));

@@ -7,7 +7,7 @@
 namespace layerfs {
 namespace {
 
-constexpr char kMagic[] = "LAYERFSP";
+constexpr char kPackMagic[] = "LAYERFSP";
 constexpr size_t kMagicBytes = 8;
 constexpr uint32_t kVersion = 1;
 constexpr uint64_t kKnownIncompat = 0;
@@ -85,7 +85,7 @@ Status CheckParts(const PackHead& head) {
 
 Result<PackHead> PackHead::Decode(ByteSpan bytes) {
   ByteReader reader(bytes);
-  if (AsText(reader.ReadSpan(kMagicBytes)) != std::string_view(kMagic, kMagicBytes)) {
+  if (AsText(reader.ReadSpan(kMagicBytes)) != std::string_view(kPackMagic, kMagicBytes)) {
     return Refuse("is none: its first bytes are not LAYERFSP");
   }
   const auto version = reader.Read<uint32_t>();
@@ -121,7 +121,7 @@ Result<PackHead> PackHead::Decode(ByteSpan bytes) {
 
 Bytes PackHead::Encode() const {
   ByteWriter writer;
-  writer.WriteSpan(AsBytes(std::string_view(kMagic, kMagicBytes)));
+  writer.WriteSpan(AsBytes(std::string_view(kPackMagic, kMagicBytes)));
   writer.Write(kVersion);
   writer.Write(static_cast<uint32_t>(parts.size()));
   writer.Write(uint64_t{0});

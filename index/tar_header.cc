@@ -21,7 +21,7 @@ constexpr Field kSize{124, 12};
 constexpr Field kMtime{136, 12};
 constexpr Field kChecksum{148, 8};
 constexpr Field kLinkName{157, 100};
-constexpr Field kMagic{257, 8};
+constexpr Field kMagicField{257, 8};
 constexpr Field kDeviceMajor{329, 8};
 constexpr Field kDeviceMinor{337, 8};
 constexpr Field kPrefix{345, 155};
@@ -100,10 +100,10 @@ Result<TarHeader> TarHeader::Parse(ByteSpan block) {
   return TarHeader(block);
 }
 
-bool TarHeader::is_gnu() const { return AsText(Part(block_, kMagic)) == kGnuMagic; }
+bool TarHeader::is_gnu() const { return AsText(Part(block_, kMagicField)) == kGnuMagic; }
 
 std::string TarHeader::Prefix() const {
-  if (AsText(Part(block_, kMagic)).starts_with(kUstarMagic)) {
+  if (AsText(Part(block_, kMagicField)).starts_with(kUstarMagic)) {
     const bool is_star = AsText(Part(block_, kStarTrailer)) == kStarTrailerText;
     return std::string(TextField(block_, is_star ? kStarPrefix : kPrefix));
   }

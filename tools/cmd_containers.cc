@@ -12,7 +12,6 @@
 namespace layerfs {
 namespace {
 
-constexpr size_t kShortIdDigits = 12;
 constexpr size_t kCommandColumns = 24;
 
 std::string Ago(int64_t then) {
@@ -77,7 +76,7 @@ class PsCommand final : public Command {
     for (const auto& listed : list) {
       const ContainerRecord& record = listed.record;
       std::fprintf(io.out, "%-12s  %-20s  %-12s  %-12s  %-24s  %s\n",
-                   record.id.substr(0, kShortIdDigits).c_str(), record.name.c_str(),
+                   ShortId(record.id).c_str(), record.name.c_str(),
                    Ago(record.created).c_str(), StatusText(listed).c_str(),
                    Joined(record.command).c_str(), EscapeForTerminal(record.image).c_str());
     }

@@ -8,7 +8,7 @@
 namespace layerfs {
 namespace {
 
-std::unexpected<Error> Corrupt(const std::string& what) {
+std::unexpected<Error> CorruptMember(const std::string& what) {
   return Fail(ErrorCode::kCorrupt, "gzip member: " + what);
 }
 
@@ -61,14 +61,14 @@ Status GzipDecompressor::Decompress(ByteSpan members, MutableByteSpan out) {
         libdeflate_gzip_decompress_ex(context_->inflate, members.data(), members.size(),
                                       out.data() + written, out.size() - written, &used, &size);
     if (result == LIBDEFLATE_INSUFFICIENT_SPACE) {
-      return Corrupt("holds more than " + std::to_string(out.size()) + " bytes");
+      return CorruptMember("holds more than " + std::to_string(out.size()) + " bytes");
     }
-    if (result != LIBDEFLATE_SUCCESS) return Corrupt("broken, or no gzip at all");
+    if (result != LIBDEFLATE_SUCCESS) return CorruptMember("broken, or no gzip at all");
     members = members.subspan(used);
     written += size;
   }
   if (written != out.size()) {
-    return Corrupt("holds " + std::to_string(written) + " bytes, not " +
+    return CorruptMember("holds " + std::to_string(written) + " bytes, not " +
                    std::to_string(out.size()));
   }
   return {};

@@ -95,6 +95,16 @@ void ChildProgram::End() {
   pid_ = -1;
 }
 
+Status WaitForServer(ChildProgram& server, const std::function<bool()>& answers) {
+  constexpr int kAttempts = 500;
+  constexpr std::chrono::milliseconds kLookAgain{20};
+  for (int i = 0; i < kAttempts && server.running(); ++i) {
+    if (answers()) return {};
+    std::this_thread::sleep_for(kLookAgain);
+  }
+  return Fail(ErrorCode::kIo, server.LastWords());
+}
+
 Status RunProgram(const std::vector<std::string>& words, const std::string& log,
                   std::chrono::milliseconds timeout) {
   LAYERFS_TRY(child, ChildProgram::Start(words, log));

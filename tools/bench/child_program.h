@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,6 +38,9 @@ class ChildProgram {
   std::string log_;
 };
 
+// Waits until a server that has been started answers, as `answers` says. kIo, with its last words,
+// where it has ended or does not for ten seconds.
+Status WaitForServer(ChildProgram& server, const std::function<bool()>& answers);
 // Start and Wait; the error names the program.
 Status RunProgram(const std::vector<std::string>& words, const std::string& log,
                   std::chrono::milliseconds timeout);

@@ -12,8 +12,6 @@
 namespace layerfs {
 namespace {
 
-constexpr int kServerAttempts = 500;
-constexpr std::chrono::milliseconds kServerWait{20};
 constexpr std::chrono::milliseconds kAnswerTimeout{10'000};
 
 CommandWords Ctr(const std::string& home) { return {"ctr", "-a", home + "/socket"}; }
@@ -96,13 +94,12 @@ Result<ChildProgram> StartContainerd(const std::string& home) {
   LAYERFS_CHECK_OK(WriteFileAtomically(home + "/config.toml", AsBytes(config)));
   LAYERFS_TRY(server, ChildProgram::Start({"containerd", "--config", home + "/config.toml"},
                                           home + "/log"));
-  for (int i = 0; i < kServerAttempts && server.running(); ++i) {
-    if (RunProgram(Joined(Ctr(home), {"version"}), home + "/ctr.log", kAnswerTimeout).has_value()) {
-      return server;
-    }
-    std::this_thread::sleep_for(kServerWait);
-  }
-  return Fail(ErrorCode::kIo, "containerd does not start: " + server.LastWords());
+  const auto answers = [&] {
+    return RunProgram(Joined(Ctr(home), {"version"}), home + "/ctr.log", kAnswerTimeout)
+        .has_value();
+  };
+  LAYERFS_CHECK_OK_IN(WaitForServer(server, answers), "containerd does not start");
+  return server;
 }
 
 Status CheckPrograms(const std::string& way) {

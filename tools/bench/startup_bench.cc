@@ -19,8 +19,6 @@
 namespace layerfs {
 namespace {
 
-constexpr int kServerAttempts = 500;
-constexpr std::chrono::milliseconds kServerWait{20};
 constexpr std::chrono::milliseconds kUnmountPatience{10'000};
 // Most tasks end by themselves once they are ready; the others are told to.
 constexpr std::chrono::milliseconds kEndPatience{3'000};
@@ -102,11 +100,10 @@ Status StartupBench::StartRegistry() {
   LAYERFS_TRY(child, ChildProgram::Start({"docker-registry", "serve", scratch_ + "/registry.yml"},
                                          scratch_ + "/registry.log"));
   registry_.emplace(std::move(child));
-  for (int i = 0; i < kServerAttempts && registry_->running(); ++i) {
-    if (IsServed("http://" + address + "/v2/")) return {};
-    std::this_thread::sleep_for(kServerWait);
-  }
-  return Fail(ErrorCode::kIo, "docker-registry does not start: " + registry_->LastWords());
+  LAYERFS_CHECK_OK_IN(
+      WaitForServer(*registry_, [&] { return IsServed("http://" + address + "/v2/"); }),
+      "docker-registry does not start");
+  return {};
 }
 
 std::string StartupBench::Direct(const std::string& repository, const std::string& tag) const {

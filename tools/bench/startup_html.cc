@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <span>
 
+#include "tools/bench/report_text.h"
 #include "tools/bench/startup_samples.h"
 
 namespace layerfs {
@@ -19,20 +20,12 @@ constexpr double kBarStep = 27;
 constexpr double kTimelineHeight = 240;
 constexpr double kTimelineTop = 18;
 constexpr double kAxisHeight = 30;
-constexpr double kMebi = 1048576.0;
 // A read that took longer than this has stalled its reader.
 constexpr double kStallSeconds = 0.005;
 // Reads that did not wait are drawn up to this number: a page of a million would not open.
 constexpr size_t kMaxQuietReads = 4000;
 // Bars of the short ways are drawn again, larger, where the longest leaves them no room.
 constexpr double kEnlargeRatio = 3;
-
-template <typename... Values>
-std::string Format(const char* format, Values... values) {
-  char buffer[1024];
-  const int size = std::snprintf(buffer, sizeof buffer, format, values...);
-  return {buffer, static_cast<size_t>(std::clamp(size, 0, static_cast<int>(sizeof buffer) - 1))};
-}
 
 std::string Escape(const std::string& text) {
   std::string escaped;

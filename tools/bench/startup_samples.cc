@@ -4,18 +4,12 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "tools/bench/report_text.h"
+
 namespace layerfs {
 namespace {
 
-constexpr double kMebi = 1048576.0;
 constexpr int kRounds = 3;  // TCP's own, the image index, the pack
-
-template <typename... Values>
-std::string Format(const char* format, Values... values) {
-  char buffer[512];
-  const int size = std::snprintf(buffer, sizeof buffer, format, values...);
-  return {buffer, static_cast<size_t>(std::clamp(size, 0, static_cast<int>(sizeof buffer) - 1))};
-}
 
 }  // namespace
 

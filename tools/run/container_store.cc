@@ -132,6 +132,8 @@ Json ContainerRecord::ToJson() const {
   return json;
 }
 
+std::string ShortId(const std::string& id) { return id.substr(0, 12); }
+
 Result<ContainerRecord> ContainerRecord::FromJson(const Json& json) {
   ContainerRecord record;
   LAYERFS_TRY(name, JsonString(json, "name"));

@@ -25,6 +25,9 @@
 
 namespace layerfs {
 
+// The first digits of a container's id, as Docker shows it and names the container's host by it.
+std::string ShortId(const std::string& id);
+
 struct ContainerRecord {
   std::string name;
   std::string id;  // 64 hex digits

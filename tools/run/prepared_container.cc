@@ -16,6 +16,7 @@
 #include "index/base/file.h"
 #include "index/base/log.h"
 #include "tools/run/bundle.h"
+#include "tools/run/container_store.h"
 #include "tools/run/copy_tree.h"
 #include "tools/run/seccomp.h"
 #include "tools/run/signals.h"
@@ -49,8 +50,6 @@ std::string HostFile(const std::string& path) {
   return bytes.has_value() ? std::string(AsText(*bytes)) : std::string();
 }
 
-// As a short name: what docker ps shows, and the host name of a container that has none.
-constexpr size_t kShortIdDigits = 12;
 
 constexpr uint64_t kMaxProfileBytes = uint64_t{16} << 20;
 
@@ -189,7 +188,7 @@ class ContainerPreparation {
     } else if (options_.network == NetworkMode::kHost) {
       spec_.hostname = HostName();
     } else {
-      spec_.hostname = place_.id.substr(0, kShortIdDigits);
+      spec_.hostname = ShortId(place_.id);
     }
   }
 

@@ -21,7 +21,6 @@
 namespace layerfs {
 namespace {
 
-constexpr size_t kShortIdDigits = 12;
 
 // What a container's mount is: everybody's in it, with devices and setuid as on any root.
 constexpr char kMountOptions[] = "allow_other,default_permissions,suid,dev";
@@ -147,7 +146,7 @@ Result<BundleEnd> RunContainer(const RunRequest& request) {
   ContainerRecord record;
   LAYERFS_TRY(id, NewContainerId());
   record.id = id;
-  record.name = request.name.empty() ? id.substr(0, kShortIdDigits) : request.name;
+  record.name = request.name.empty() ? ShortId(id) : request.name;
   record.image = request.image;
   record.layer = request.layer_directory;
   record.runtime = runtime;

@@ -28,8 +28,6 @@
 namespace layerfs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::chrono::milliseconds kPoll{5};
 constexpr size_t kLastWords = 2000;
 // Of a line that does not end its end is looked at.
@@ -225,10 +223,10 @@ bool StartupTask::TakeLines(std::vector<std::string>& lines, std::chrono::millis
 }
 
 Status StartupTask::WaitReady(const ReadyCondition& condition, std::chrono::milliseconds timeout) {
-  const auto deadline = Clock::now() + timeout;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
   const auto wait = condition.http.empty() ? std::chrono::milliseconds(100) : kPoll;
   bool open = true;
-  while (Clock::now() < deadline) {
+  while (std::chrono::steady_clock::now() < deadline) {
     if (EndingSignals::Pending()) return Fail(ErrorCode::kCancelled, "a signal ended it");
     std::vector<std::string> lines;
     if (open) open = TakeLines(lines, wait);
