@@ -28,7 +28,7 @@ tools/setup.sh
 
 step "build"
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
-cmake --preset release -DCMAKE_CXX_COMPILER_LAUNCHER=ccache >build/release-configure.log
+cmake --preset release -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DLAYERFS_UNITY=ON >build/release-configure.log
 cmake --build --preset release --target layerfs
 PATH=$PWD/build/release/tools:$PATH
 
