@@ -274,6 +274,15 @@ said=$("$LAYERFS" attach "$plain" --trace "$WORK/app.trace")
 expect_contains "attach" "$said" "it supersedes ${second:0:19}"
 expect_used "$(pack_of "$first")"
 
+fact "check --referrers tells of a broken pack that was attached"
+path=$(find "$WORK/registry" -path "*/$(pack_of "$first" | cut -d: -f2)/data")
+cp "$path" "$WORK/pack.whole"
+printf '\xa5\x5a\xa5' | dd of="$path" bs=1 seek=40 conv=notrunc status=none
+"$LAYERFS" check --data "$plain" | grep -q " 0 findings" || fail "a pack is checked that nobody asked for"
+expect_error 5 "startup pack" "$LAYERFS" check --data --referrers "$plain"
+cp "$WORK/pack.whole" "$path"
+"$LAYERFS" check --data --referrers "$plain" | grep -q " 0 findings" || fail "a sound pack is not"
+
 fact "check compares the pack with the layers"
 "$LAYERFS" check "$SOURCE" | grep -q " 0 findings" || fail "a sound pack is not"
 "$LAYERFS" check --data "$SOURCE" | grep -q " 0 findings" || fail "a sound pack's pages are not"
