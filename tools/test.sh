@@ -17,14 +17,6 @@ exec </dev/null
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
-configure() {  # PRESET DIRECTORY UNITY
-  cmake --preset "$1" -B "build/$2" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DLAYERFS_UNITY="$3" \
-    >"build/$2-configure.log" 2>&1 || {
-    cat "build/$2-configure.log"
-    exit 1
-  }
-}
-
 step "set up"
 mkdir -p build
 tools/setup.sh
@@ -36,7 +28,10 @@ export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time
 declare -A targets=([dev]=all [release]="layerfs layerfs-netmodel file_exerciser")
 for preset in dev release; do
   step "build $preset"
-  configure "$preset" "$preset" ON
+  cmake --preset "$preset" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DLAYERFS_UNITY=ON >"build/$preset-configure.log" 2>&1 || {
+    cat "build/$preset-configure.log"
+    exit 1
+  }
   cmake --build --preset "$preset" --target ${targets[$preset]}
 done
 
@@ -65,8 +60,7 @@ ctest --test-dir build/release --output-on-failure -j 2 -L e2e "$@" || failed+=(
 tidy_seconds=$((ALL_SECONDS - SECONDS < TIDY_SECONDS ? ALL_SECONDS - SECONDS : TIDY_SECONDS))
 if ((tidy_seconds > 0 && $# == 0)); then
   step "clang-tidy, at most ${tidy_seconds} s"
-  configure dev tidy OFF  # a command for each source
-  tests/lint/run_tidy.py --budget "$tidy_seconds" build/tidy || echo "clang-tidy: see the findings above"
+  tests/lint/run_tidy.py --budget "$tidy_seconds" build/dev || echo "clang-tidy: see the findings above"
 fi
 
 step "done"
