@@ -20,11 +20,11 @@ constexpr uint64_t kFileBytes = 2 * kPage + 100;
 // The kernel's page cache, as far as pushing goes.
 class FakeKernel final : public Notifier {
  public:
-  struct Store_ {
+  struct Stored {
     NodeId node = 0;
     uint64_t offset = 0;
     uint64_t size = 0;
-    auto operator<=>(const Store_&) const = default;
+    auto operator<=>(const Stored&) const = default;
   };
   void InvalidateEntry(NodeId, std::string_view) override {}
   void InvalidateNode(NodeId, int64_t, int64_t) override {}
@@ -49,19 +49,19 @@ class FakeKernel final : public Notifier {
   void WaitForStores(size_t count) {
     state_.WaitThen([&](State& s) { return s.stores.size() >= count; }, [](State&) {});
   }
-  std::set<Store_> stores() const {
+  std::set<Stored> stores() const {
     return state_.With([](const State& s) { return s.stores; });
   }
 
  private:
   struct State {
-    std::set<Store_> stores;
+    std::set<Stored> stores;
     bool page_locked = false;
     bool storing = false;
   };
   Synchronized<State> state_;
 };
-using Stores = std::set<FakeKernel::Store_>;
+using Stores = std::set<FakeKernel::Stored>;
 
 // A pack of page 0 of kFile, page 0 of kOther, and pages 1 and 2 of kFile, which ends in the last.
 class StartupPusherTest : public testing::Test {
