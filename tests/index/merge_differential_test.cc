@@ -124,14 +124,17 @@ bool IsWhiteout(const TarEntry& entry) {
 enum class Order { kAsIs, kWhiteoutsFirst, kWhiteoutsLast, kWhiteoutsFirstReversed };
 constexpr size_t kOrders = 4;
 
-std::vector<TarEntry> Ordered(std::vector<TarEntry> entries, Order order) {
-  if (order == Order::kWhiteoutsLast) {
-    std::ranges::stable_partition(entries, std::not_fn(IsWhiteout));
-  } else if (order != Order::kAsIs) {
-    const auto rest = std::ranges::stable_partition(entries, IsWhiteout);
-    if (order == Order::kWhiteoutsFirstReversed) std::reverse(entries.begin(), rest.begin());
+std::vector<TarEntry> Ordered(const std::vector<TarEntry>& entries, Order order) {
+  if (order == Order::kAsIs) return entries;
+  std::vector<TarEntry> first;
+  std::vector<TarEntry> then;
+  for (const TarEntry& entry : entries) {
+    const bool last = IsWhiteout(entry) == (order == Order::kWhiteoutsLast);
+    (last ? then : first).push_back(entry);
   }
-  return entries;
+  if (order == Order::kWhiteoutsFirstReversed) std::ranges::reverse(first);
+  first.insert(first.end(), then.begin(), then.end());
+  return first;
 }
 
 struct Tally {
