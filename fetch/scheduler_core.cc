@@ -91,6 +91,13 @@ Scheduler::WaiterId SchedulerCore::Submit(ChunkRequest request, ChunkDone done, 
 void SchedulerCore::AddWaiter(const FlightPointer& flight, Waiter waiter, FetchClass fetch_class) {
   waiters_.emplace(waiter.id, flight);
   flight->deadline = std::max(flight->deadline, waiter.deadline);
+  if (fetch_class == FetchClass::kDemand) {
+    // What others have met with is no answer for this reader: it is tried within its own time.
+    const TimePoint latest = waiter.deadline - waiter.timeout / 2;
+    Link& link = *LinkOf(flight->blob->source);
+    link.demand_paused_until = std::min(link.demand_paused_until, latest);
+    if (flight->delayed) flight->retry_at = std::min(flight->retry_at, latest);
+  }
   flight->waiters.push_back(std::move(waiter));
   if (fetch_class < flight->fetch_class) Upgrade(flight, fetch_class);
   SetTimer(flight);

@@ -358,6 +358,34 @@ TEST_F(SchedulerCoreTest, ALinkOnWhichNothingWorksIsGivenARest) {
   EXPECT_GE(attempts, 64);
 }
 
+TEST_F(SchedulerCoreTest, AReaderWhoComesWhileTheLinkRestsIsTriedWithinItsOwnTime) {
+  for (uint64_t i = 0; i < 64; ++i) Submit(2 * i, FetchClass::kDemand, 10 << 20);
+  const TimePoint end = now_ + seconds(30);
+  while (now_ < end) {
+    for (const TransferPointer& transfer : StartAll()) {
+      End(transfer, microseconds(0), Fail(ErrorCode::kNetwork, "refused", true));
+    }
+    now_ = std::min(end, std::max(core_.NextWake(now_), now_ + milliseconds(1)));
+    core_.OnTimer(now_, actions_);
+  }
+  for (const TransferPointer& transfer : StartAll()) {
+    End(transfer, microseconds(0), Fail(ErrorCode::kNetwork, "refused", true));
+  }
+  ASSERT_EQ(Start(), nullptr) << "the link rests";
+  ChunkRequest request = RequestOf(1001, FetchClass::kDemand, 0);
+  request.timeout = milliseconds(400);
+  core_.Submit(std::move(request), [](const Result<SharedBytes>&) {}, now_);
+  const TimePoint came = now_;
+  TransferPointer asked;
+  while (asked == nullptr && now_ < came + seconds(1)) {
+    now_ = std::max(core_.NextWake(now_), now_ + milliseconds(1));
+    core_.OnTimer(now_, actions_);
+    asked = Start();
+  }
+  ASSERT_NE(asked, nullptr);
+  EXPECT_LE(now_, came + milliseconds(201));
+}
+
 // Other blobs are there, and nobody has to wait for them, nor for the next "no".
 TEST_F(SchedulerCoreTest, ABlobThatIsGoneIsNoReasonToRest) {
   for (uint64_t i = 0; i < 10; ++i) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A converted layer as a source whose index is sound by itself, and tells of other files than its
-// tar has: whoever mounts it would see what nobody sees who unpacks it.
+// tar has: whoever mounts it would see what nobody sees who unpacks it. Or whose chunk table is
+// damaged: whoever mounts it could read nothing.
 #include <gtest/gtest.h>
 
 #include "index/layer_index_builder.h"
@@ -57,6 +58,26 @@ TEST_F(ConvertLyingIndexTest, IsConvertedAnew) {
               lies ? LayerOutcome::kConverted : LayerOutcome::kCopied)
         << name;
   }
+}
+
+TEST_F(ConvertLyingIndexTest, IsConvertedAnewWithADamagedChunkTable) {
+  source_.Tag("latest", source_.AddImage({.layers = {{SmallTar("a")}}}));
+  MustConvert(Options());
+  Manifest manifest = ReadManifest();
+  const Descriptor sound = manifest.layers[0];
+  Bytes blob = ReadBlob(sound);
+  const ChunkRef ref = DecodeIndexAnnotations(sound.annotations, sound.size)->value();
+  const auto index = Index::Open(DecodeIndex(ReadRef(blob, ref)).value());
+  const ChunkRef table = index->Segment(0).ref;
+  blob[table.blob_offset + table.stored_size / 2] ^= 1;
+  const LayoutImage out(directory_ / "out");
+  manifest.layers[0] = out.AddBlob(sound.media_type, blob);
+  manifest.layers[0].annotations = sound.annotations;
+  out.Tag("new", out.AddBlob(media_type::kOciManifest, manifest.Encode()));
+  ConvertOptions options = Options("copy");
+  options.source = Destination("out");
+  const ConvertReport report = MustConvert(options);
+  EXPECT_EQ(report.layers[0].outcome, LayerOutcome::kConverted);
 }
 
 }  // namespace

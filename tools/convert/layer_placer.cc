@@ -89,21 +89,20 @@ std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLa
   const std::shared_ptr<BlobSource> source = parts_.written.blob_source();
   if (source == nullptr) return std::nullopt;
   Result<StoredIndex> stored = std::move(FetchIndexes(*source, {placed.layer}).front());
-  return Verified(task, std::move(placed), std::move(stored), nullptr);
+  return Verified(task, std::move(placed), std::move(stored),
+                  [](const Index&) { return Status(); });
 }
 
-std::optional<PlacedLayer> LayerPlacer::Verified(const LayerTask& task, PlacedLayer placed,
-                                                 Result<StoredIndex> stored,
-                                                 TarIndexCheck* check) const {
+std::optional<PlacedLayer> LayerPlacer::Verified(
+    const LayerTask& task, PlacedLayer placed, Result<StoredIndex> stored,
+    const std::function<Status(const Index&)>& check) const {
   const auto verify = [&]() -> Result<bool> {
     LAYERFS_TRY(there, std::move(stored));
     std::unique_lock one_at_a_time(large_index_, std::defer_lock);
     if (there.where.size > kUsualIndexBytes) one_at_a_time.lock();
     LAYERFS_TRY(index, OpenIndex(there));
     LAYERFS_CHECK_OK(CheckLayerIndex(index, task.diff_id));
-    if (check == nullptr) return HasLinksBelow(index);
-    LAYERFS_TRY(different, check->Finish(index));
-    if (different.has_value()) return Fail(ErrorCode::kCorrupt, *different);
+    LAYERFS_CHECK_OK(check(index));
     return HasLinksBelow(index);
   };
   const Result<bool> links_below = verify();
@@ -141,7 +140,13 @@ Result<PlacedLayer> LayerPlacer::Copy(const LayerTask& task) const {
   LAYERFS_CHECK_OK(decoder.Finish());
   LAYERFS_CHECK_OK(CheckDiffId(task, tar.Finish()));
   placed.tar_size = decoder.tar_size();
-  const auto copied = Verified(task, std::move(placed), ReadStoredIndex(spool.fd(), layer), &check);
+  const auto check_all = [&](const Index& index) -> Status {
+    LAYERFS_TRY(different, check.Finish(index));
+    if (different.has_value()) return Fail(ErrorCode::kCorrupt, *different);
+    return CheckChunks(spool.fd(), layer, index);
+  };
+  const auto copied =
+      Verified(task, std::move(placed), ReadStoredIndex(spool.fd(), layer), check_all);
   if (!copied.has_value()) return Convert(task);
   LAYERFS_CHECK_OK(Write(task, layer.digest, layer.size, spool.fd()));
   return *copied;

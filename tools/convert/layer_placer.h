@@ -22,8 +22,6 @@
 
 namespace layerfs {
 
-class TarIndexCheck;  // index/tar_index_check.h
-
 struct LayerTask {
   size_t row = 0;
   Descriptor source;
@@ -72,9 +70,10 @@ class LayerPlacer {
   // has is judged there. Nothing where the index cannot be had or is not this layer's: then the tar
   // is converted, whatever the annotations say.
   std::optional<PlacedLayer> Verified(const LayerTask& task, PlacedLayer placed) const;
-  // `check` has seen the tar; null: nobody has.
+  // `check`: what else the index has to stand.
   std::optional<PlacedLayer> Verified(const LayerTask& task, PlacedLayer placed,
-                                      Result<StoredIndex> stored, TarIndexCheck* check) const;
+                                      Result<StoredIndex> stored,
+                                      const std::function<Status(const Index&)>& check) const;
   Result<PlacedLayer> Copy(const LayerTask& task) const;
   Result<PlacedLayer> Convert(const LayerTask& task) const;
   // A layer as ConvertLayer makes it. Layers with long windows (zstd --long=27: 128 MiB that the

@@ -6,9 +6,12 @@
 #include <optional>
 #include <utility>
 
+#include "fetch/chunk_decoder.h"
 #include "index/base/digest.h"
 #include "index/base/file.h"
 #include "index/base/zstd_codec.h"
+#include "index/chunk_table.h"
+#include "index/index_check.h"
 #include "index/index_codec.h"
 #include "index/layer_footer.h"
 
@@ -94,6 +97,34 @@ Status CheckLayerIndex(const Index& index, const Digest& diff_id) {
   const Digest& tar = index.layers().front().diff_id;
   if (tar == diff_id) return {};
   return Fail(ErrorCode::kCorrupt, "its index is that of the tar " + tar.ToString());
+}
+
+Status CheckChunks(int blob_file, const Descriptor& layer, const Index& index) {
+  Sha256 tar;
+  const auto read = [&](const ChunkRef& ref) -> Result<SharedBytes> {
+    if (ref.blob_offset > layer.size || ref.stored_size > layer.size - ref.blob_offset) {
+      return Fail(ErrorCode::kCorrupt, "a chunk lies outside of the blob");
+    }
+    Bytes stored(ref.stored_size);
+    LAYERFS_CHECK_OK(ReadFullAt(blob_file, ref.blob_offset, stored));
+    return DecodeChunk(ref, stored);
+  };
+  for (uint32_t i = 0; i < index.segment_count(); ++i) {
+    const SegmentRef segment = index.Segment(i);
+    const std::string name = "segment " + std::to_string(i) + " of its chunk table";
+    LAYERFS_TRY_IN(bytes, read(segment.ref), name);
+    LAYERFS_TRY_IN(table, ChunkTableSegment::Open(*bytes, segment), name);
+    std::vector<std::string> findings = CheckSegment(table, layer.size);
+    for (std::string& finding : CheckContents(index, table)) findings.push_back(std::move(finding));
+    if (!findings.empty()) return Fail(ErrorCode::kCorrupt, name + ": " + findings.front());
+    for (const Chunk& chunk : table.chunks()) {
+      LAYERFS_TRY_IN(content, read(chunk.ref), "chunk at " + std::to_string(chunk.ref.blob_offset));
+      tar.Update(*content);
+    }
+  }
+  const Digest made = tar.Finish();
+  if (made == index.layers().front().diff_id) return {};
+  return Fail(ErrorCode::kCorrupt, "its chunks make the tar " + made.ToString());
 }
 
 bool HasLinksBelow(const Index& index) {

@@ -32,6 +32,9 @@ Result<Index> OpenIndex(const StoredIndex& index);
 
 // kCorrupt where it is the index of something else than the layer with this tar.
 Status CheckLayerIndex(const Index& index, const Digest& diff_id);
+// Whether the blob's chunks, as the chunk table has them, are what the index names and make its
+// tar. kCorrupt or kDigestMismatch where they are not.
+Status CheckChunks(int blob_file, const Descriptor& layer, const Index& index);
 // As ConvertedLayer::links_below.
 bool HasLinksBelow(const Index& index);
 
