@@ -51,18 +51,25 @@ std::string FullName(const std::string& name) {
   return reference ? reference->ToString() : name;
 }
 
+// By the names that Choose takes.
 std::string ListNames(const std::vector<SavedImage>& images) {
   std::string list;
-  for (const SavedImage& image : images) {
-    for (const std::string& name : image.names) list += (list.empty() ? "" : ", ") + name;
-    if (image.names.empty()) list += std::string(list.empty() ? "" : ", ") + "(untagged)";
+  for (size_t i = 0; i < images.size(); ++i) {
+    const std::vector<std::string>& names = images[i].names;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+    if (names.empty()) list += (list.empty() ? "@" : ", @") + std::to_string(i);
     if (list.size() > 400) return list + ", …";
   }
   return list.empty() ? "nothing" : list;
 }
 
+// `name`: empty for the only image, "NAME:TAG", or "@N" for the one at that place, from 0, as
+// skopeo has it (containers-transports(5)).
 Result<SavedImage> Choose(const std::vector<SavedImage>& images, const std::string& name) {
   std::vector<SavedImage> found;
+  for (size_t i = 0; i < images.size(); ++i) {
+    if (name == "@" + std::to_string(i)) return images[i];
+  }
   const std::string wanted = FullName(name);
   for (const SavedImage& image : images) {
     const bool named = std::ranges::any_of(

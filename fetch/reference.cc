@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kForms =
     "write docker://HOST[:PORT]/REPOSITORY[:TAG][@sha256:…], oci:DIRECTORY[:TAG], or "
-    "docker-archive:FILE[:NAME:TAG]";
+    "docker-archive:FILE[:NAME:TAG|:@N]";
 constexpr std::string_view kDockerHub = "docker.io";
 constexpr size_t kMaxRepositoryBytes = 255;  // distribution/reference: NameTotalLengthMax
 constexpr size_t kMaxTagBytes = 128;

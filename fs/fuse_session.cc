@@ -257,7 +257,8 @@ Result<std::unique_ptr<FuseSession>> FuseSession::Mount(FileSystem& file_system,
       return messages.line.empty() ? messages.last : messages.line;
     });
     std::string said = message.empty() ? std::string(what) : message;
-    return Fail(code, "mount " + options.mount_point + ": " + said.append(MountRemedy()));
+    if (code != ErrorCode::kInvalidArgument) said.append(MountRemedy());
+    return Fail(code, "mount " + options.mount_point + ": " + said);
   };
   impl->session = fuse_session_new(impl->arguments.get(), &kFuseOperations, sizeof kFuseOperations,
                                    &impl->context);

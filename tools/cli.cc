@@ -168,7 +168,7 @@ int RunCli(std::vector<std::string> arguments, CommandIo& io) {
        "\n"
        "  An IMAGE is written as skopeo writes it: "
        "docker://HOST[:PORT]/REPOSITORY[:TAG][@DIGEST],\n"
-       "  oci:DIRECTORY[:TAG], docker-archive:FILE[:NAME:TAG]; a word without a transport is "
+       "  oci:DIRECTORY[:TAG], docker-archive:FILE[:NAME:TAG|:@N]; a word without a transport is "
        "taken\n"
        "  from a registry.",
        {"layerfs convert docker://registry.example.com/app:1 "

@@ -112,6 +112,27 @@ TEST_F(DockerArchive, ImagesAreChosenByNameInAnySpelling) {
   EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(DockerArchive, ImagesWithoutNamesAreChosenByTheirPlace) {
+  const std::string layer = "x";
+  Write(TarWriter()
+            .File("l", layer)
+            .File("one", ConfigText({layer}))
+            .File("two", ConfigText({layer, layer}))
+            .File("manifest.json", R"([{"Config":"one","RepoTags":null,"Layers":["l"]},)"
+                                   R"({"Config":"two","Layers":["l","l"]}])")
+            .Finish());
+  EXPECT_EQ(Manifest::Parse((*Open(":@0"))->ReadRoot()->raw)->layers.size(), 1U);
+  EXPECT_EQ(Manifest::Parse((*Open(":@1"))->ReadRoot()->raw)->layers.size(), 2U);
+  const auto unnamed = Open();
+  ASSERT_FALSE(unnamed.has_value());
+  EXPECT_THAT(unnamed.error().context, HasSubstr("there is: @0, @1"));
+  for (const char* const name : {":@2", ":@", ":@-1", ":@01"}) {
+    const auto missing = Open(name);
+    ASSERT_FALSE(missing.has_value()) << name;
+    EXPECT_EQ(missing.error().code, ErrorCode::kNotFound) << name;
+  }
+}
+
 TEST_F(DockerArchive, CompressedLayersKeepTheirBytes) {
   const std::string gzip = "\x1f\x8b\x08 not looked into";
   const std::string config = ConfigText({"the tar inside"});
