@@ -293,8 +293,14 @@ CacheDirectory::~CacheDirectory() {
   const Result<bool> alone = TryLockRange(lock_fd(), cache_lock::kInUse, LockKind::kExclusive);
   if (!opening.status().has_value() || !alone.has_value() || !*alone) return;
   BootState state = ReadBootState(*this);
-  if (state.clean || ::syncfs(fd()) != 0) return;
-  state.clean = true;
+  if (state.clean) return;
+  state.clean = ::syncfs(fd()) == 0;
+  if (!state.clean) {
+    // What the disk did not take reads as zeros once the kernel has dropped it from memory.
+    LogWarning(FailErrno("cache " + path_, errno).error().context +
+               ": its disk did not take all that was written; it is verified at its next use");
+    state.suspect_before_ns = WallClockNs();
+  }
   // Where it cannot be written, the next start after a boot verifies more than it would have to.
   static_cast<void>(WriteBootState(*this, state));
 }

@@ -84,8 +84,10 @@ void Print(const CacheReport& report, const std::string& directory, CommandIo& i
                static_cast<unsigned long long>(statistics.pinned_objects));
   std::fprintf(io.out, "documents: %llu\n", static_cast<unsigned long long>(statistics.documents));
   for (const ImageLine& image : report.images) {
-    std::fprintf(io.out, "image:     %s@%s: %s\n", EscapeForTerminal(image.record.name).c_str(),
-                 image.record.manifest.ToString().substr(0, 19).c_str(),
+    const std::string& name = image.record.name;
+    const bool has_digest = name.find('@') != std::string::npos;
+    std::fprintf(io.out, "image:     %s%s: %s\n", EscapeForTerminal(name).c_str(),
+                 has_digest ? "" : ("@" + image.record.manifest.ToString().substr(0, 19)).c_str(),
                  PresenceText(image).c_str());
   }
   for (const std::string& pin : report.pins) {

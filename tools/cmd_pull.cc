@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <thread>
 
-#include "fetch/image_record.h"
 #include "fs/fill.h"
+#include "fs/image_objects.h"
 #include "tools/command.h"
 #include "tools/image_options.h"
 #include "tools/text.h"
@@ -48,10 +48,11 @@ class PullCommand final : public Command {
     options.bytes_per_second = rate;
     options.stop_at_error = true;
     const TimePoint started = SteadyClock().Now();
+    // Before anything comes that somebody else's eviction could take.
+    if (pin_) LAYERFS_CHECK_OK(Pin(image, context, timeout));
     Fill fill(image, context, nullptr, options);
     fill.Start();
     LAYERFS_TRY(progress, Watch(fill, context.scheduler, timeout, io));
-    if (pin_) LAYERFS_CHECK_OK(Pin(*image, *context.cache));
     const std::chrono::duration<double> took = SteadyClock().Now() - started;
     Report(*image, context, progress, took.count(), io);
     return ExitStatus::kSuccess;
@@ -95,9 +96,10 @@ class PullCommand final : public Command {
     std::fflush(io.err);
   }
 
-  static Status Pin(const Image& image, ObjectCache& cache) {
-    LAYERFS_TRY(record, ReadImageRecord(cache, image.manifest_digest()));
-    return cache.Pin(image.reference().ToString(), record.objects);
+  static Status Pin(const std::shared_ptr<Image>& image, const ImageContext& context,
+                    std::chrono::milliseconds timeout) {
+    LAYERFS_TRY(objects, ListImageObjects(image, context, timeout));
+    return context.cache->Pin(image->reference().ToString(), objects);
   }
 
   void Report(const Image& image, const ImageContext& context, const FillProgress& progress,
@@ -115,8 +117,9 @@ class PullCommand final : public Command {
       std::fprintf(io.out, "%s\n", document.dump(2).c_str());
       return;
     }
-    std::fprintf(io.out, "%s@%s\n", image.reference().ToString().c_str(),
-                 image.manifest_digest().ToString().c_str());
+    const bool is_pinned = image.reference().digest.has_value();
+    std::fprintf(io.out, "%s%s\n", image.reference().ToString().c_str(),
+                 is_pinned ? "" : ("@" + image.manifest_digest().ToString()).c_str());
     if (quiet_) return;
     std::fprintf(
         io.err, "%s of %s fetched in %llu requests, %.1f s%s\n",

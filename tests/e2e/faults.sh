@@ -88,7 +88,8 @@ echo "  $both bytes for both, $alone for one"
 ((both * 10 <= alone * 13)) || fail "two mounts moved $both bytes, one alone $alone"
 
 fact "what was damaged in the cache while nobody looked is found, dropped and fetched again"
-find "$WORK/cache-alone/objects" -type f -size +100k | head -20 | while read -r object; do
+mapfile -t -n 20 objects < <(find "$WORK/cache-alone/objects" -type f -size +100k)
+for object in "${objects[@]}"; do
   size=$(stat -c %s "$object")
   printf '\xff\x00\xff' | dd of="$object" bs=1 seek=$((size / 2)) conv=notrunc status=none
   touch -d '2001-01-01' "$object"
@@ -195,6 +196,30 @@ rm "$WORK/cache-eio.fails"
 read_again "$LARGE"
 wait_until 10 is_read_from_cache "$LARGE" || fail "what is cached again is asked for"
 end_foreground "$M"
+
+# The disk is a file in a memory that is smaller than what it is asked to hold: writes succeed, and
+# fail when the kernel writes them back.
+fact "a disk that did not take what it had accepted: the next mount sees every byte right"
+mkdir "$WORK/thin" "$WORK/disk"
+mount -t tmpfs -o size=16M tmpfs "$WORK/thin"
+truncate -s 400M "$WORK/thin/image"
+mkfs.ext4 -q -F -O ^has_journal,^metadata_csum -N 2048 -E lazy_itable_init=0,nodiscard "$WORK/thin/image"
+mount -o loop "$WORK/thin/image" "$WORK/disk"
+mkdir -m 700 "$WORK/disk/cache"
+LAUNCHER=()
+foreground "$M" --cache "$WORK/disk/cache"
+(umask 077 && mkdir -p "$WORK"/disk/cache/{objects,partial}/{0..9}{0..9} "$WORK"/disk/cache/{objects,partial}/{a..f}{{0..9},{a..f}} \
+  "$WORK"/disk/cache/{objects,partial}/{0..9}{a..f})
+sync -f "$WORK/disk"
+expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+: >"$WORK/log"
+end_foreground "$M"
+grep -q "did not take" "$WORK/log" || fail "nothing was said about the disk: $(cat "$WORK/log")"
+echo 3 >/proc/sys/vm/drop_caches
+foreground "$M" --cache "$WORK/disk/cache"
+expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
+end_foreground "$M"
+umount "$WORK/disk" "$WORK/thin"
 
 fact "a wall clock that jumps changes nothing: nothing times out, nothing that is cached is lost"
 echo 0 >"$WORK/clock"

@@ -112,6 +112,16 @@ forget_requests
 "$LAYERFS" pull -q "$SOURCE" --cache "$WORK/cache-pull" >/dev/null
 (($(requests GET /v2/test/ | wc -l) == 1)) || fail "a second pull asked: $(requests GET /v2/test/)"
 
+fact "what a pull with --pin has brought is not taken from it while it runs"
+"$LAYERFS" pull --pin --rate 4M -q "$SOURCE" --cache "$WORK/cache-pinned" >/dev/null &
+pull=$!
+for _ in {1..8}; do
+  sleep 0.5
+  "$LAYERFS" cache prune --cache "$WORK/cache-pinned" >/dev/null
+done
+wait "$pull" || fail "the pull ended with $?"
+complete --cache "$WORK/cache-pinned" || fail "something of it is gone"
+
 fact "what is pinned stays until unpin"
 "$LAYERFS" cache stat --json --cache "$WORK/cache-pull" | jq -e ".pins == [\"$SOURCE\"]" >/dev/null
 "$LAYERFS" cache prune --cache "$WORK/cache-pull" >/dev/null
