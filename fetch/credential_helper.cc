@@ -78,7 +78,9 @@ enum class Reading { kEnded, kLate, kTooLong };
 // Everything up to the end of the pipe, within the deadline and kMaxAnswerBytes.
 Reading ReadAll(int fd, std::chrono::steady_clock::time_point deadline, std::string* answer) {
   while (true) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now())
+            .count();
     pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
     const int ready = left <= 0 ? 0 : poll(&wait, 1, static_cast<int>(left));
     if (ready < 0 && errno == EINTR) continue;

@@ -252,16 +252,18 @@ class HttpClient::Loop {
   Status Outcome(Transfer& transfer, CURLcode code);
   bool SetOptions(Transfer& transfer);
   void SetTls(const HttpRequest& request, CURL* easy) const;
-  void DistrustNames() { names_distrusted_until_ = std::chrono::steady_clock::now() + kDnsCacheTime; }
+  void DistrustNames() {
+    names_distrusted_until_ = std::chrono::steady_clock::now() + kDnsCacheTime;
+  }
 
   const HttpClientOptions options_;
   const std::shared_ptr<const HttpTls> tls_;
   CURLM* const multi_;
   CURLSH* const share_;
   Synchronized<Queue> queue_;
-  std::map<RequestId, std::unique_ptr<Transfer>> transfers_;  // loop thread only
-  bool closing_ = false;                                      // loop thread only
-  std::chrono::steady_clock::time_point names_distrusted_until_{};                // loop thread only
+  std::map<RequestId, std::unique_ptr<Transfer>> transfers_;        // loop thread only
+  bool closing_ = false;                                            // loop thread only
+  std::chrono::steady_clock::time_point names_distrusted_until_{};  // loop thread only
   std::thread thread_;
 };
 

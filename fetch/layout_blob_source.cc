@@ -11,7 +11,8 @@ constexpr int kThreads = 2;
 constexpr uint64_t kPieceBytes = uint64_t{256} << 10;
 
 std::chrono::microseconds Since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                               start);
 }
 
 }  // namespace

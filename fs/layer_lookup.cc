@@ -12,9 +12,7 @@
 #include "index/base/directory_stream.h"
 
 namespace layerfs {
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 // `marked`: whether the object has marks.
 Result<bool> LayerTree::IsUpperWhiteout(const ObjectPath& object, bool marked,
@@ -327,8 +325,8 @@ Status LayerTree::List(const LayerNode& directory, Listing listing, const EachEn
   const bool merges = directory.has_upper ? !directory.lowers.empty() : directory.lowers.size() > 1;
   if (directory.has_upper) {
     LAYERFS_TRY(fd, DirectoryFd(directory));
-    const DirectoryStream stream = MakeDirectoryStream(
-        UniqueFd(::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    const DirectoryStream stream =
+        MakeDirectoryStream(UniqueFd(::openat(fd->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
     if (stream == nullptr) return FailErrno(directory.name, errno);
     while (const dirent* entry = ::readdir(stream.get())) {
       const std::string_view name = entry->d_name;

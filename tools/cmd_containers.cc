@@ -75,9 +75,8 @@ class PsCommand final : public Command {
                  "STATUS", "COMMAND", "IMAGE");
     for (const auto& listed : list) {
       const ContainerRecord& record = listed.record;
-      std::fprintf(io.out, "%-12s  %-20s  %-12s  %-12s  %-24s  %s\n",
-                   ShortId(record.id).c_str(), record.name.c_str(),
-                   Ago(record.created).c_str(), StatusText(listed).c_str(),
+      std::fprintf(io.out, "%-12s  %-20s  %-12s  %-12s  %-24s  %s\n", ShortId(record.id).c_str(),
+                   record.name.c_str(), Ago(record.created).c_str(), StatusText(listed).c_str(),
                    Joined(record.command).c_str(), EscapeForTerminal(record.image).c_str());
     }
   }

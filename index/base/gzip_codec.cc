@@ -69,7 +69,7 @@ Status GzipDecompressor::Decompress(ByteSpan members, MutableByteSpan out) {
   }
   if (written != out.size()) {
     return CorruptMember("holds " + std::to_string(written) + " bytes, not " +
-                   std::to_string(out.size()));
+                         std::to_string(out.size()));
   }
   return {};
 }

@@ -50,7 +50,6 @@ std::string HostFile(const std::string& path) {
   return bytes.has_value() ? std::string(AsText(*bytes)) : std::string();
 }
 
-
 constexpr uint64_t kMaxProfileBytes = uint64_t{16} << 20;
 
 // Debian's, and that of the runtimes' own default configuration.

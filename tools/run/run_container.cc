@@ -21,7 +21,6 @@
 namespace layerfs {
 namespace {
 
-
 // What a container's mount is: everybody's in it, with devices and setuid as on any root.
 constexpr char kMountOptions[] = "allow_other,default_permissions,suid,dev";
 
