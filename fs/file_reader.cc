@@ -213,7 +213,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
       map.JoinMissing(*missing, held);
     }
     FetchSegments(
-        operation->inode, *missing, std::move(held), FetchClass::kDemand,
+        operation->inode, *missing, std::move(held), options.fetch_class,
         [self = shared_from_this(), operation, offset, size](Result<ChunkMap::SegmentSet> got) {
           if (!got.has_value()) return self->FailPart(operation, got.error());
           self->ReadPieces(operation, offset, size, *got);
@@ -305,7 +305,7 @@ struct FileReader::Impl : std::enable_shared_from_this<FileReader::Impl> {
       return FailPart(operation, *failure);
     }
     ChunkRequest request =
-        Request(image->layer_blob(piece.layer), piece.chunk, FetchClass::kDemand);
+        Request(image->layer_blob(piece.layer), piece.chunk, options.fetch_class);
     request.object = std::move(object);
     request.object_offset = piece.object_offset;
     NoteWait(*operation);

@@ -33,7 +33,8 @@ struct ReadReport {
 class FileReader {
  public:
   struct Options {
-    std::chrono::milliseconds timeout{60'000};  // per read, retries included
+    std::chrono::milliseconds timeout{60'000};     // per read, retries included
+    FetchClass fetch_class = FetchClass::kDemand;  // of reads; lower where nobody waits for them
   };
   FileReader(std::shared_ptr<Image> image, const ImageContext& context, Options options);
   // As CancelAll.

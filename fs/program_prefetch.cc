@@ -79,7 +79,7 @@ class ProgramPrefetch::Worker {
         config_(config),
         scheduler_(context.scheduler),
         cache_(context.cache),
-        reader_(std::move(image), context, FileReader::Options{timeout}),
+        reader_(std::move(image), context, FileReader::Options{timeout, FetchClass::kReadahead}),
         seen_(image_->tree().inode_count() + size_t{1}),
         large_(seen_.size()),
         path_(Split(kDefaultPath)),

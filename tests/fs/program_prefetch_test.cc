@@ -100,6 +100,18 @@ TEST_F(ProgramPrefetchTest, AScriptBringsItsInterpreter) {
   EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
 }
 
+// Somebody may wait for something else meanwhile.
+TEST_F(ProgramPrefetchTest, WhatNobodyWaitsForIsNotDemand) {
+  const auto demand_bytes = [this] {
+    return scheduler_.Statistics().class_bytes[static_cast<size_t>(FetchClass::kDemand)];
+  };
+  ReadBeginning("/app/start");
+  const uint64_t before = demand_bytes();
+  EXPECT_TRUE(IsWholeWithin("/usr/bin/bash", kPatience));
+  EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
+  EXPECT_EQ(demand_bytes(), before);
+}
+
 // It need not have come to be known for one.
 TEST_F(ProgramPrefetchTest, WhatIsNamedAsALibraryComesWholeAtOnce) {
   ReadBeginning("/app/plugin.so.1");
