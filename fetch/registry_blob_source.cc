@@ -162,6 +162,10 @@ class RegistryBlobSource::RangeTransfer : public std::enable_shared_from_this<Ra
     const std::string header = filter_->RangeHeader();
     if (!header.empty()) call.headers.emplace_back("Range", header);
     call.fetch_class = fetch_class_;
+    const bool last = attempt_ + 1 == order_.size();
+    if (!last && members.is_mirror(member)) {
+      call.silence_timeout = shared_->context->silence_timeout();
+    }
     call.scopes = {PullScope(repository)};
     call.repository = repository;
     call.redirect_key = repository + "@" + blob;

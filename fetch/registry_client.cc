@@ -126,6 +126,7 @@ Result<RegistryClient::Answer> RegistryClient::Read(RegistryMembers::Purpose pur
       const auto share = backoff.left() / left_to_ask + std::chrono::milliseconds(1);
       RegistryCall call = CallTo(member, "GET", path);
       call.headers.emplace_back("Accept", kAcceptedManifests);
+      if (members_->is_mirror(member)) call.silence_timeout = context_->silence_timeout();
       Attempt attempt = DoOnceAt(members_->host(member), std::move(call), kMaxManifestBytes,
                                  std::min(kDocumentTimeout, share));
       Status accepted =

@@ -31,6 +31,8 @@ struct RegistryTuning {
   // By default the HTTP client's, but half of StoreOptions::timeout at the most: there shall be
   // time for another try, and another member.
   std::optional<std::chrono::milliseconds> stall_timeout;
+  // How long a mirror may say nothing at all: behind it is the registry.
+  std::chrono::milliseconds silence_timeout{4'000};
   Clock* clock = &SteadyClock();
 };
 
@@ -55,6 +57,7 @@ class RegistryContext {
                                         Use use);
   const StoreOptions& options() const { return options_; }
   Clock& clock() const { return *tuning_.clock; }
+  std::chrono::milliseconds silence_timeout() const { return tuning_.silence_timeout; }
   // Runs `task` on the thread that all calls' callbacks run on; false after Shutdown.
   bool Post(std::function<void()> task);
   // Ends every call with kCancelled; later ones fail with it at once.

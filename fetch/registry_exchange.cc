@@ -57,6 +57,7 @@ void RegistryExchange::Send(const std::string& url, Secret authorization) {
   request.body = call_.body;
   request.fetch_class = call_.fetch_class;
   request.timeout = call_.timeout;
+  request.silence_timeout = call_.silence_timeout;
   if (AtOrigin(url_)) {
     const RegistryHost::Options& host = host_.options_;
     request.unix_socket = host.unix_socket;

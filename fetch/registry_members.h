@@ -21,6 +21,7 @@ class RegistryMembers {
   size_t size() const { return members_.size(); }
   RegistryHost& host(size_t member) const { return *members_[member].host; }
   bool takes_pushes(size_t member) const { return members_[member].endpoint.takes_pushes(); }
+  bool is_mirror(size_t member) const { return !members_[member].endpoint.is_registry; }
   const std::string& repository(size_t member) const {
     return members_[member].endpoint.repository;
   }

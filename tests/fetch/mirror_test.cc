@@ -40,7 +40,9 @@ class MirrorTest : public testing::Test {
         RegistryContext::Create(StoreOptions{.hosts_directories = {directory_ / "certs.d"},
                                              .registries_conf = registries_conf_,
                                              .auth_file = directory_.Write("auth.json", "{}")},
-                                {.stall_timeout = std::chrono::seconds(20), .clock = &clock_});
+                                {.stall_timeout = std::chrono::seconds(20),
+                                 .silence_timeout = silence_timeout_,
+                                 .clock = &clock_});
     EXPECT_TRUE(context.has_value());
     context_ = *context;
     return MakeRegistryReader(
@@ -58,6 +60,7 @@ class MirrorTest : public testing::Test {
   std::string address_ = mirror_.server().url();
   std::string host_options_;
   std::vector<std::string> registries_conf_;
+  std::chrono::milliseconds silence_timeout_{20'000};
   JumpingClock clock_;
   std::shared_ptr<RegistryContext> context_;
 };
@@ -212,6 +215,25 @@ TEST_F(MirrorTest, RangeAskedForAgainWhileItsAnswerIsOutGoesToAnother) {
   EXPECT_EQ(origin_.server().Count("GET", "/v2/app/blobs/"), 1U);
   reader->blob_source()->Cancel(id);
   EXPECT_FALSE(first.Wait().status.has_value());
+}
+
+TEST_F(MirrorTest, MirrorThatSaysNothingIsSteppedOverAndLeftOutForAWhile) {
+  FakeResponse silent;
+  silent.delay = std::chrono::seconds(15);
+  mirror_.Script("GET", "/v2/app/", {silent, silent, silent});
+  silence_timeout_ = std::chrono::milliseconds(300);
+  const auto reader = Reader();
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_TRUE(reader->ReadRoot().has_value());
+  clock_.Advance(EndpointHealth::kFirstRest);
+  for (uint64_t offset = 0; offset < 1000; offset += 100) {
+    std::string bytes;
+    EXPECT_TRUE(Fetch(*reader, offset, 100, &bytes).status.has_value());
+    EXPECT_EQ(bytes, content_.substr(offset, 100));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+  EXPECT_EQ(mirror_.server().Count("GET", "/v2/app/blobs/"), 1U);
+  EXPECT_EQ(origin_.server().Count("GET", "/v2/app/blobs/"), 10U);
 }
 
 TEST_F(MirrorTest, MirrorThatCreepsIsLeftOutOnceAnotherWasFaster) {
