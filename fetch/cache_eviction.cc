@@ -135,6 +135,7 @@ uint64_t DiskRoom(const CacheDirectory& directory) {
 
 Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes, int64_t unused_since_ns) {
   LAYERFS_TRY(pinned, state.pins.Keys());
+  if (pinned.damage.has_value()) return Fail(*pinned.damage);
   LAYERFS_TRY(objects, ScanObjects(*state.directory));
   uint64_t used = 0;
   // What is kept open was used later than its file says.
@@ -149,7 +150,7 @@ Result<uint64_t> EvictTo(CacheState& state, uint64_t target_bytes, int64_t unuse
   uint64_t freed = 0;
   for (const ScannedObject& object : objects) {
     if (used - freed <= target_bytes || object.used_ns >= unused_since_ns) break;
-    if (pinned.contains(object.key)) continue;
+    if (pinned.keys.contains(object.key)) continue;
     const auto use = kept.find(object.key);
     if (use != kept.end()) state.kept.LetGo(use->second.object);
     if (Evict(*state.directory, object)) freed += object.bytes;

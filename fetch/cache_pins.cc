@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "index/base/log.h"
+
 namespace layerfs {
 namespace {
 
@@ -47,7 +49,7 @@ Status CachePins::Remove(std::string_view name) const {
   return FailErrno("pin " + std::string(name), errno);
 }
 
-Result<std::vector<CachePins::Set>> CachePins::ReadAll() const {
+Result<std::vector<CachePins::Set>> CachePins::ReadAll(std::optional<Error>& damage) const {
   std::vector<Set> sets;
   std::error_code failed;
   using Entries = std::filesystem::directory_iterator;
@@ -63,7 +65,9 @@ Result<std::vector<CachePins::Set>> CachePins::ReadAll() const {
     const auto name_size = reader.Read<uint32_t>();
     std::string name(AsText(reader.ReadSpan(name_size)));
     if (!reader.ok() || magic != kPinsMagic || reader.remaining() % Digest::kSize != 0) {
-      return Fail(ErrorCode::kCorrupt, "pin " + entry->path().string() + ": not a pin; remove it");
+      damage = Error{ErrorCode::kCorrupt, "pin " + entry->path().string() +
+                                              ": not a pin; remove it, and pin its image again"};
+      continue;
     }
     const ByteSpan keys = reader.ReadSpan(reader.remaining());
     sets.push_back({std::move(name), Bytes(keys.begin(), keys.end())});
@@ -72,25 +76,27 @@ Result<std::vector<CachePins::Set>> CachePins::ReadAll() const {
 }
 
 Result<std::vector<std::string>> CachePins::Names() const {
-  LAYERFS_TRY(sets, ReadAll());
+  std::optional<Error> damage;
+  LAYERFS_TRY(sets, ReadAll(damage));
+  if (damage.has_value()) LogWarning(damage->context);
   std::vector<std::string> names;
   for (Set& set : sets) names.push_back(std::move(set.name));
   std::sort(names.begin(), names.end());
   return names;
 }
 
-Result<std::unordered_set<Digest>> CachePins::Keys() const {
-  LAYERFS_TRY(sets, ReadAll());
-  std::unordered_set<Digest> keys;
+Result<CachePins::Pinned> CachePins::Keys() const {
+  Pinned pinned;
+  LAYERFS_TRY(sets, ReadAll(pinned.damage));
   for (const Set& set : sets) {
     for (size_t offset = 0; offset < set.keys.size(); offset += Digest::kSize) {
       Digest key;
       std::copy_n(set.keys.begin() + static_cast<ptrdiff_t>(offset), Digest::kSize,
                   key.bytes.begin());
-      keys.insert(key);
+      pinned.keys.insert(key);
     }
   }
-  return keys;
+  return pinned;
 }
 
 }  // namespace layerfs

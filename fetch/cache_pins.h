@@ -3,6 +3,7 @@
 // image that is to stay, say). The files are described in CACHE.md. Thread-safe and process-safe.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,17 +21,20 @@ class CachePins {
   // Replaces the set of that name; survives a power cut.
   Status Put(std::string_view name, std::span<const ObjectId> objects) const;
   Status Remove(std::string_view name) const;
+  // Of a set that cannot be read a warning is all that there is.
   Result<std::vector<std::string>> Names() const;
-  // What names the pinned objects' files, whole and partial. An error where a set cannot be read:
-  // then it is not known what may go.
-  Result<std::unordered_set<Digest>> Keys() const;
+  struct Pinned {
+    std::unordered_set<Digest> keys;  // what names the objects' files, whole and partial
+    std::optional<Error> damage;      // a set cannot be read: it is not known what may go
+  };
+  Result<Pinned> Keys() const;
 
  private:
   struct Set {
     std::string name;
     Bytes keys;
   };
-  Result<std::vector<Set>> ReadAll() const;
+  Result<std::vector<Set>> ReadAll(std::optional<Error>& damage) const;
 
   const CacheDirectory& directory_;
 };

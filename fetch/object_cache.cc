@@ -241,7 +241,7 @@ Result<CacheStatistics> ObjectCache::Statistics() const {
   for (const ScannedObject& object : objects) {
     (object.whole ? statistics.whole_objects : statistics.partial_objects) += 1;
     statistics.bytes += object.bytes;
-    statistics.pinned_objects += pinned.contains(object.key) ? 1 : 0;
+    statistics.pinned_objects += pinned.keys.contains(object.key) ? 1 : 0;
   }
   std::error_code ignored;
   using Walk = std::filesystem::recursive_directory_iterator;

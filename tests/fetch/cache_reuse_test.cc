@@ -240,6 +240,9 @@ TEST_F(ObjectCacheTest, WhereAPinCannotBeReadNothingIsEvicted) {
   ASSERT_FALSE(pruned.has_value());
   EXPECT_EQ(ErrorCode::kCorrupt, pruned.error().code);
   EXPECT_NE(nullptr, cache->FindWhole(IdOf(content)));
+  ASSERT_TRUE(cache->Pin("other", {}).has_value());
+  EXPECT_EQ(1U, cache->Statistics()->whole_objects) << "what is there is told all the same";
+  EXPECT_EQ(std::vector<std::string>{"other"}, cache->Pins());
 }
 
 }  // namespace
