@@ -314,8 +314,7 @@ int HttpClient::Loop::CheckStalls() {
     const bool answering = SendsBody(transfer->request.method) && !transfer->head_done &&
                            transfer->sent == transfer->body_size();
     auto limit = answering ? options_.answer_timeout : options_.stall_timeout;
-    const auto silence = transfer->request.silence_timeout;
-    if (silence.count() > 0 && transfer->moved == 0) limit = std::min(limit, silence);
+    if (transfer->moved == 0) limit = std::min(limit, transfer->request.silence_timeout);
     const bool moving = transfer->moved - transfer->moved_at_window >= options_.stall_bytes;
     if (transfer->paused || moving) {
       transfer->window_start = now;

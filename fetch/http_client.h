@@ -46,8 +46,9 @@ struct HttpRequest {
   Secret authorization;  // the Authorization header's value; empty: none
   HttpBody body;
   FetchClass fetch_class = FetchClass::kDemand;
-  std::chrono::milliseconds timeout{0};          // for the whole exchange; 0: only the stall limit
-  std::chrono::milliseconds silence_timeout{0};  // to the answer's first byte; 0: the stall limit
+  std::chrono::milliseconds timeout{0};  // for the whole exchange; 0: only the stall limit
+  // To the answer's first byte, where that is sooner than the stall limit.
+  std::chrono::milliseconds silence_timeout = std::chrono::milliseconds::max();
   std::string unix_socket;                       // path; empty: TCP
   std::shared_ptr<const HttpTls> tls;            // null: the client's
   std::chrono::milliseconds connect_timeout{0};  // 0: the client's

@@ -31,7 +31,8 @@ struct RegistryCall {
   HttpBody body;
   FetchClass fetch_class = FetchClass::kDemand;
   std::chrono::milliseconds timeout{0};  // of each of its HTTP requests; 0: only the stall limit
-  std::chrono::milliseconds silence_timeout{0};  // likewise, to its answer's first byte
+  // To the answer's first byte, where that is sooner than the stall limit.
+  std::chrono::milliseconds silence_timeout = std::chrono::milliseconds::max();
   AuthScopes scopes;
   std::string repository;    // whose credentials
   std::string redirect_key;  // not empty: remember where a redirect of this GET leads
