@@ -270,7 +270,7 @@ cmp across-sparse mnt/sparse
 expect_equal "what was empty" more "$(<mnt/empty)"
 (($(stat -c %b across/u/sparse) < 1000)) || fail "the hole was copied: $(stat -c %b across/u/sparse) blocks"
 end
-umount across/a
+unmount_disk across/a
 
 fact "static_nlink, noacl, volatile, xino, redirect_dir=off"
 mkdir -p other/{a/dir/sub,u,w}

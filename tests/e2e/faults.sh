@@ -46,7 +46,7 @@ cmp "$TREE/$LARGE" "$M/$LARGE"
 lines=$(grep -cE "warning.*(No space|without)" "$WORK/log" || true)
 ((lines >= 1 && lines <= 3)) || fail "$lines lines about a full disk: $(cut -c1-300 "$WORK/log" | head -5)"
 end_foreground "$M"
-umount "$WORK/small"
+unmount_disk "$WORK/small"
 
 fact "a cache directory that cannot be written: what it holds is served, the rest is read without it"
 foreground "$M" --cache "$WORK/cache-ro"
@@ -219,7 +219,8 @@ echo 3 >/proc/sys/vm/drop_caches
 foreground "$M" --cache "$WORK/disk/cache"
 expect_same_tree "$TREE/$SUBTREE" "$M/$SUBTREE"
 end_foreground "$M"
-umount "$WORK/disk" "$WORK/thin"
+unmount_disk "$WORK/disk"
+unmount_disk "$WORK/thin"
 
 fact "a wall clock that jumps changes nothing: nothing times out, nothing that is cached is lost"
 echo 0 >"$WORK/clock"

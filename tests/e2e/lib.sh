@@ -91,6 +91,9 @@ mount_image() {
   is_mounted "$dir" || fail "'layerfs mount' returned, but $dir is not mounted"
 }
 
+# A disk that a mount of ours had files of: the kernel lets go of the last a moment after that is gone.
+unmount_disk() { wait_until 10 umount "$1" 2>/dev/null || fail "$1 is still in use"; }
+
 unmount_image() {
   "$LAYERFS" umount "$1"
   ! is_mounted "$1" || fail "$1 is still mounted"
