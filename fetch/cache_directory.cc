@@ -301,8 +301,10 @@ CacheDirectory::~CacheDirectory() {
                ": its disk did not take all that was written; it is verified at its next use");
     state.suspect_before_ns = WallClockNs();
   }
-  // Where it cannot be written, the next start after a boot verifies more than it would have to.
-  static_cast<void>(WriteBootState(*this, state));
+  // Where that cannot be written, the next start verifies more than it would have to.
+  if (!WriteBootState(*this, state).has_value() && !state.clean) {
+    ::unlinkat(fd(), kBootName, 0);
+  }
 }
 
 void CacheDirectory::RemoveOldTemporaries() const {
