@@ -138,7 +138,7 @@ Status MountServer::ServeImage() {
   const ImageSession session{&reader, watch.get(), std::move(config)};
   LAYERFS_CHECK_OK(target_.container_layer.empty() ? ServeReadOnly(image, session)
                                                    : ServeWritable(image, session));
-  return options_.events.empty() ? Status() : events.Write(options_.events);
+  return options_.events.empty() ? Status() : events.Write(options_.events, reader.paths());
 }
 
 Status MountServer::ServeReadOnly(const std::shared_ptr<Image>& image,

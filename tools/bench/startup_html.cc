@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <span>
 
 #include "tools/bench/report_text.h"
@@ -24,6 +25,7 @@ constexpr double kAxisHeight = 30;
 constexpr double kStallSeconds = 0.005;
 // Reads that did not wait are drawn up to this number: a page of a million would not open.
 constexpr size_t kMaxQuietReads = 4000;
+constexpr size_t kMaxListedStalls = 20;
 // Bars of the short ways are drawn again, larger, where the longest leaves them no room.
 constexpr double kEnlargeRatio = 3;
 
@@ -229,7 +231,7 @@ class TimelineDrawing {
         "class=\"tick\" x=\"%.0f\" y=\"%.0f\" text-anchor=\"end\">0</text>",
         kLeft - 8, Y(total_) + 4, total_ / kMebi, kLeft - 8, kTimelineHeight);
     svg += Arrivals() + Reads();
-    return svg + "</svg>" + Words();
+    return svg + "</svg>" + Words() + LongestStalls();
   }
 
  private:
@@ -286,10 +288,11 @@ class TimelineDrawing {
       }
       const double begin = X(read.at);
       (stall ? stalled : quiet) += Format(
-          "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"><title>read of %lu "
-          "bytes at %.3f s: %.1f ms</title></line>",
+          "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"><title>%s: %lu bytes "
+          "at %lu, %.3f s: %.1f ms</title></line>",
           stall ? "stall" : "read", begin, std::max(X(read.at + read.took), begin + 2), Y(so_far),
-          Y(so_far), static_cast<unsigned long>(read.bytes), read.at, 1000 * read.took);
+          Y(so_far), Escape(read.path).c_str(), static_cast<unsigned long>(read.bytes),
+          static_cast<unsigned long>(read.offset), read.at, 1000 * read.took);
     }
     return quiet + stalled;
   }
@@ -306,6 +309,29 @@ class TimelineDrawing {
                                  1000 * longest_)
                         : std::string()) +
            "</p>";
+  }
+
+  // What to look at first.
+  std::string LongestStalls() const {
+    std::vector<const LoggedEvent*> stalls;
+    for (const LoggedEvent& read : reads_) {
+      if (IsStall(read)) stalls.push_back(&read);
+    }
+    if (stalls.empty()) return "";
+    std::ranges::stable_sort(stalls, std::greater(), &LoggedEvent::took);
+    if (stalls.size() > kMaxListedStalls) stalls.resize(kMaxListedStalls);
+    std::ranges::sort(stalls, {}, &LoggedEvent::at);
+    std::string rows;
+    for (const LoggedEvent* const stall : stalls) {
+      rows += Format(
+          "<tr><td class=\"number\">%.3f s</td><td class=\"number\">%.0f ms</td><td>%s "
+          "<small>%lu bytes at %lu</small></td></tr>",
+          stall->at, 1000 * stall->took, Escape(stall->path).c_str(),
+          static_cast<unsigned long>(stall->bytes), static_cast<unsigned long>(stall->offset));
+    }
+    return Format("<details><summary>The longest stalls (%zu)</summary>", stalls.size()) +
+           "<table><tr><th>at</th><th>for</th><th>a read of</th></tr>" + rows +
+           "</table></details>";
   }
 
   bool HasPages() const {

@@ -17,31 +17,40 @@ double MonotonicSeconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void EventLog::Add(LoggedEvent event) {
-  events_.With([&](auto& events) {
-    if (events.size() < kMaxEvents) events.push_back(std::move(event));
+void EventLog::Add(Entry entry) {
+  entries_.With([&](auto& entries) {
+    if (entries.size() < kMaxEvents) entries.push_back(std::move(entry));
   });
 }
 
 void EventLog::Note(std::string_view event, uint64_t bytes) {
-  Add({MonotonicSeconds(), std::string(event), bytes});
+  Add({.event = {.at = MonotonicSeconds(), .event = std::string(event), .bytes = bytes}});
 }
 
 void EventLog::NoteRead(const ReadReport& report) {
   const double took = std::chrono::duration<double>(report.took).count();
-  Add({MonotonicSeconds() - took, "read", report.size, took, report.waited});
+  Add({.event = {.at = MonotonicSeconds() - took,
+                 .event = "read",
+                 .bytes = report.size,
+                 .took = took,
+                 .waited = report.waited,
+                 .path = {},
+                 .offset = report.offset},
+       .file = report.inode});
 }
 
-Status EventLog::Write(const std::string& path) const {
+Status EventLog::Write(const std::string& path, InodePaths& paths) const {
   std::string text;
-  events_.With([&](const auto& events) {
-    for (const LoggedEvent& event : events) {
-      const Json line = {{"at", event.at},
-                         {"event", event.event},
-                         {"bytes", event.bytes},
-                         {"took", event.took},
-                         {"waited", event.waited}};
-      text += line.dump() + "\n";
+  entries_.With([&](const auto& entries) {
+    for (const auto& [event, file] : entries) {
+      Json line = {{"at", event.at}, {"event", event.event}, {"bytes", event.bytes}};
+      if (file != kNoInode) {
+        line["took"] = event.took;
+        line["waited"] = event.waited;
+        line["path"] = paths.PathOf(file);
+        line["offset"] = event.offset;
+      }
+      text += line.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
     }
   });
   return WriteFileAtomically(path, AsBytes(text));
@@ -62,6 +71,8 @@ Result<std::vector<LoggedEvent>> ReadEventLog(const std::string& path) {
     logged.bytes = size;
     logged.took = line.value("took", 0.0);
     logged.waited = line.value("waited", false);
+    logged.path = line.value("path", std::string());
+    logged.offset = line.value("offset", uint64_t{0});
     events.push_back(std::move(logged));
     text.remove_prefix(std::min(end + 1, text.size()));
   }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fs/file_reader.h"
+#include "fs/inode_paths.h"
 #include "index/base/synchronized.h"
 
 namespace layerfs {
@@ -19,20 +20,27 @@ struct LoggedEvent {
   double at = 0;  // seconds on the monotonic clock; a read's begin
   std::string event;
   uint64_t bytes = 0;
-  double took = 0;      // of a read
-  bool waited = false;  // likewise: something of it was not there
+  double took = 0;      // of a read, as all that follows
+  bool waited = false;  // something of it was not there
+  std::string path;     // of the file, in the image
+  uint64_t offset = 0;
 };
 
 class EventLog {
  public:
   void Note(std::string_view event, uint64_t bytes);
   void NoteRead(const ReadReport& report);
-  Status Write(const std::string& path) const;
+  // `paths` are those of the image that was read.
+  Status Write(const std::string& path, InodePaths& paths) const;
 
  private:
   static constexpr size_t kMaxEvents = size_t{1} << 20;
-  void Add(LoggedEvent event);
-  Synchronized<std::vector<LoggedEvent>> events_;
+  struct Entry {
+    LoggedEvent event;
+    InodeNumber file = kNoInode;  // whose path is not looked up while somebody waits
+  };
+  void Add(Entry entry);
+  Synchronized<std::vector<Entry>> entries_;
 };
 
 Result<std::vector<LoggedEvent>> ReadEventLog(const std::string& path);

@@ -83,8 +83,8 @@ TEST(Results, AsHtmlAskForNothingAndEscapeNames) {
   sample.mounted = 2.5;
   sample.events = {{0.5, "resolved", 0},
                    {2.6, "pages", 4096},
-                   {2.6, "read", 4096, 0.2, true},
-                   {3, "read", 4096, 0.001, false}};
+                   {2.6, "read", 4096, 0.2, true, "/usr/lib/<a>.so", 8192},
+                   {3, "read", 4096, 0.001, false, "/etc/b", 0}};
   const std::string html = ResultsToHtml({result}, "a machine");
   EXPECT_NE(html.find("oci:&lt;i&gt;&amp;&quot;image&quot;"), std::string::npos);
   EXPECT_EQ(html.find("<i>"), std::string::npos);
@@ -93,6 +93,8 @@ TEST(Results, AsHtmlAskForNothingAndEscapeNames) {
   EXPECT_NE(html.find("pull: &lt;refused&gt;"), std::string::npos);
   EXPECT_NE(html.find("stalls of more than 5 ms: 1"), std::string::npos);
   EXPECT_NE(html.find("class=\"stall\""), std::string::npos);
+  EXPECT_NE(html.find("<td>/usr/lib/&lt;a&gt;.so <small>4096 bytes at 8192"), std::string::npos);
+  EXPECT_EQ(html.find("<td>/etc/b"), std::string::npos) << "no stall";
 }
 
 }  // namespace
