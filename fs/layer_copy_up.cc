@@ -231,8 +231,21 @@ Status LayerTree::CopyUpFile(const NodePtr& node, const struct stat& attributes,
   }
   node->has_upper = true;
   node->partial = partial;
+  LAYERFS_CHECK_OK(NoteNumber(*node));
   // Other tools look for it by name.
   return node->indexed ? EnsureAlias(node, node->parent, node->name) : Status();
+}
+
+// An image's says it by its mark, where it can have one.
+Status LayerTree::NoteNumber(const LayerNode& node) const {
+  if (node.dead || (image_below() && CanMark(node.type))) return {};
+  LAYERFS_TRY(place, Place(node));
+  struct stat upper{};
+  if (::fstatat(place.directory(), place.name.c_str(), &upper, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FailErrno(node.name, errno);
+  }
+  numbers_.Put(UpperKey(upper), node.st_ino);
+  return {};
 }
 
 // The upper parent's times are not the copy-up's business. Its ctime cannot be set back: whoever
@@ -310,6 +323,7 @@ Status LayerTree::CopyUpNamed(const NodePtr& node, const struct stat& attributes
     return finished;
   }
   node->has_upper = true;
+  LAYERFS_CHECK_OK(NoteNumber(*node));
   if (node->is_directory()) on_changed_directory_(node->id);
   return node->indexed ? EnsureAlias(node, node->parent, node->name) : Status();
 }

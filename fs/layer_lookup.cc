@@ -171,30 +171,53 @@ Result<Child> LayerTree::Lookup(const NodePtr& parent, std::string_view name) co
   return child;
 }
 
-// The number of what an upper object was copied up from, if that is there still. Plain directories
-// may change while nobody has them mounted, or be copied: then the number may be another's, and two
-// objects with one would be one.
-Result<std::optional<uint64_t>> LayerTree::OriginOf(const LayerNode& parent, std::string_view name,
-                                                    const ObjectPath& object) const {
-  if (sources_.empty()) return std::nullopt;
-  LAYERFS_TRY(origin, ReadOrigin(object));
-  if (!origin.has_value()) return std::nullopt;
-  if (image_below()) return origin->number;
-  bool may_ask = !origin->identity.empty();
+// Whether the object with that identity is below still. Nothing where that cannot be asked.
+std::optional<bool> LayerTree::IsBelow(const std::string& identity) const {
+  if (identity.empty()) return std::nullopt;
   for (const auto& source : sources_) {
-    if (!may_ask) break;
-    const auto has = source->HasIdentity(origin->identity);
-    if (has == true) return origin->number;
-    may_ask = has.has_value();
+    const auto has = source->HasIdentity(identity);
+    if (has != false) return has;
   }
-  if (may_ask || parent.lowers.empty()) return std::nullopt;
-  // As far as can be seen without: it is where it was.
+  return false;
+}
+
+// As far as can be seen without: an upper object of that name is where it was.
+Result<bool> LayerTree::HasNameBelow(const Origin& origin, const LayerNode& parent,
+                                     std::string_view name) const {
+  if (parent.lowers.empty()) return false;
   LowerEntry first;
   LAYERFS_TRY(lowers, LookupBelow(parent.lowers, name, &first));
-  if (lowers.empty() || LowerKey(first) != origin->number) return std::nullopt;
-  const bool same = origin->identity.empty() ||
-                    sources_[lowers[0].source]->Identity(first.object) == origin->identity;
-  return same ? std::optional(origin->number) : std::nullopt;
+  if (lowers.empty() || LowerKey(first) != origin.number) return false;
+  return origin.identity.empty() ||
+         sources_[lowers[0].source]->Identity(first.object) == origin.identity;
+}
+
+// The number of what an upper object was copied up from, if that is there still. Plain directories
+// may change while nobody has them mounted, or be copied: then the number may be another's, and two
+// objects with one would be one. While they are mounted it stays what it was at first.
+Result<std::optional<uint64_t>> LayerTree::NumberFromBelow(const LayerNode& parent,
+                                                           std::string_view name,
+                                                           const ObjectPath& object, bool marked,
+                                                           const struct stat& attributes) const {
+  if (sources_.empty()) return std::nullopt;
+  std::optional<Origin> origin;
+  if (marked) {
+    LAYERFS_TRY(read, ReadOrigin(object));
+    origin = std::move(read);
+  }
+  if (origin.has_value() && image_below()) return origin->number;
+  const uint64_t own = UpperKey(attributes);
+  const auto noted = numbers_.Find(own);
+  if (noted.has_value()) return *noted == own ? std::nullopt : noted;
+  if (!origin.has_value()) return std::nullopt;
+  const std::optional<bool> is_below = IsBelow(origin->identity);
+  bool is_copy = is_below == true;
+  if (!is_below.has_value()) {
+    LAYERFS_TRY(has_name, HasNameBelow(*origin, parent, name));
+    is_copy = has_name;
+    numbers_.Put(own, is_copy ? origin->number : own);
+  }
+  return is_copy ? std::optional(origin->number) : std::nullopt;
 }
 
 Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
@@ -213,11 +236,8 @@ Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
     if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, shown), name);
     node.type = shown.st_mode & S_IFMT;
   }
-  std::optional<uint64_t> origin;
-  if (marked) {
-    LAYERFS_TRY(of_below, OriginOf(parent, name, path));
-    origin = of_below;
-  }
+  LAYERFS_TRY(from_below, NumberFromBelow(parent, name, path, marked, *child.upper));
+  const std::optional<uint64_t> origin = from_below;
   if (origin.has_value()) {
     node.st_ino = *origin;
   } else {
@@ -307,16 +327,13 @@ Result<std::optional<LayerTree::ListedEntry>> LayerTree::LookAt(const LayerNode&
   LAYERFS_TRY(marked, HasMarks(object));
   LAYERFS_TRY(whiteout, IsUpperWhiteout(object, marked, attributes));
   if (whiteout) return std::nullopt;
-  std::optional<uint64_t> origin;
-  if (marked) {
-    LAYERFS_TRY(of_below, OriginOf(directory, name, object));
-    origin = of_below;
-    if (layer_->form().override_stat && S_ISREG(attributes.st_mode)) {
-      LAYERFS_TRY(text, ReadXattr(object, kOverrideStatXattr));
-      if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, attributes), name);
-    }
+  LAYERFS_TRY(number, NumberFromBelow(directory, name, object, marked, attributes));
+  const uint64_t shown = number.value_or(UpperKey(attributes));
+  if (marked && layer_->form().override_stat && S_ISREG(attributes.st_mode)) {
+    LAYERFS_TRY(text, ReadXattr(object, kOverrideStatXattr));
+    if (text.has_value()) LAYERFS_CHECK_OK_IN(ApplyOverrideStat(*text, attributes), name);
   }
-  return ListedEntry{name, origin.value_or(UpperKey(attributes)), attributes.st_mode & S_IFMT};
+  return ListedEntry{name, shown, attributes.st_mode & S_IFMT};
 }
 
 Status LayerTree::List(const LayerNode& directory, Listing listing, const EachEntry& each) const {

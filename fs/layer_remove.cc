@@ -41,6 +41,15 @@ Result<LayerTree::Loss> LayerTree::BeforeLoss(const NodePtr& node, const NodePtr
   }
   LAYERFS_TRY(attributes, Attributes(*node));
   loss.last = node->is_directory() || attributes.st_nlink <= 1;
+  if (loss.last) {
+    LAYERFS_TRY(place, Place(*node));
+    struct stat upper{};
+    if (::fstatat(place.directory(), place.name.c_str(), &upper,
+                  AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) {
+      return FailErrno(name, errno);
+    }
+    loss.key = UpperKey(upper);
+  }
   if (loss.last && node->partial && maps_ != nullptr) {
     LAYERFS_TRY(file, OpenUpper(*node, O_RDONLY | O_NONBLOCK));
     LAYERFS_TRY(map, maps_->IdOf(file.get()));
@@ -62,6 +71,7 @@ Status LayerTree::AfterLoss(const Loss& loss) {
   }
   if (loss.last) {
     node->dead = true;
+    if (loss.key.has_value()) numbers_.Erase(*loss.key);
     if (node->is_directory()) directory_fds_.With([&](auto& fds) { fds.Erase(node->id); });
   }
   if (loss.last || (loss.named && !node->indexed)) nodes_->SetName(node, nullptr, "");

@@ -24,6 +24,7 @@
 #include "fs/lower_source.h"
 #include "fs/namespace_ids.h"
 #include "fs/partial_map.h"
+#include "fs/upper_numbers.h"
 #include "index/base/lru_map.h"
 #include "index/base/synchronized.h"
 
@@ -180,8 +181,12 @@ class LayerTree {
                     std::string& name, bool& ends) const;
   NodePtr AdoptAt(std::string_view path, NodeId id) const;
   NodePtr AdoptInside(const NodePtr& directory, NodeId id, std::vector<NodePtr>& found) const;
-  Result<std::optional<uint64_t>> OriginOf(const LayerNode& parent, std::string_view name,
-                                           const ObjectPath& object) const;
+  Result<std::optional<uint64_t>> NumberFromBelow(const LayerNode& parent, std::string_view name,
+                                                  const ObjectPath& object, bool marked,
+                                                  const struct stat& attributes) const;
+  std::optional<bool> IsBelow(const std::string& identity) const;
+  Result<bool> HasNameBelow(const Origin& origin, const LayerNode& parent,
+                            std::string_view name) const;
   Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
   NodePtr KnownUpper(const NodePtr& parent, std::string_view name,
                      const struct stat& attributes) const;
@@ -204,6 +209,7 @@ class LayerTree {
   Status CopyAttributes(const LayerNode& node, const struct stat& attributes,
                         const ObjectPath& target) const;
   Status GiveName(const NodePtr& node, const ObjectPath& built);
+  Status NoteNumber(const LayerNode& node) const;
   Status EnsureAlias(const NodePtr& node, const NodePtr& parent, std::string_view name);
   Status StartLinkChange(const LayerNode& node);
   bool CanMark(mode_t type) const;
@@ -244,8 +250,9 @@ class LayerTree {
   // Before a name goes; `node` may stay reachable for those who have it open.
   struct Loss {
     Removed removed;
-    bool last = false;   // no name is left
-    bool named = false;  // it is the name by which the node is found
+    bool last = false;            // no name is left
+    bool named = false;           // it is the name by which the node is found
+    std::optional<uint64_t> key;  // last: the upper object's
   };
   Result<Loss> BeforeLoss(const NodePtr& node, const NodePtr& parent, std::string_view name);
   Status AfterLoss(const Loss& loss);
@@ -277,6 +284,7 @@ class LayerTree {
   dev_t upper_device_ = 0;
   SharedFd index_fd_;
   bool image_below_ = false;
+  mutable UpperNumbers numbers_;
   mutable std::atomic<bool> index_used_{false};
   mutable std::atomic<uint64_t> next_temporary_{0};
   // All whiteouts are links to one in work/, as overlayfs makes them; under the exclusive lock.

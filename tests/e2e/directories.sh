@@ -392,6 +392,28 @@ expect_error 2 "lies in it" "$LAYERFS" mount mnt -o lowerdir=nested/u,upperdir=n
 expect_error 2 "Not a directory" "$LAYERFS" mount mnt -o lowerdir=nested/u/w/file
 [[ -e nested/u/w/file ]] || fail "a refused mount cleans up in what it was not given"
 
+fact "what came from below stays one object under all its later names, with handles or without"
+mkdir -p named/lower/{d/in,e}
+for name in f g d/x d/y d/in/z; do echo "$name" >"named/lower/$name"; done
+ln -s f named/lower/link
+ln -s ../g named/lower/d/link
+mkfifo named/lower/fifo
+no_handles=(setpriv --bounding-set=-dac_read_search --inh-caps=-dac_read_search)
+for who in env "${no_handles[*]}"; do
+  for seed in 1 2; do
+    rm -rf named/{u,w,plain}
+    mkdir named/{u,w}
+    cp -a named/lower named/plain
+    $who "$LAYERFS" mount mnt -o lowerdir=named/lower,upperdir=named/u,workdir=named/w
+    "$E2E/same_renames.py" named/plain mnt "$seed" 120 || fail "renames as '$who', seed $seed"
+    end
+    # What was found in another place than it has below keeps its number too.
+    $who "$LAYERFS" mount mnt -o lowerdir=named/lower,upperdir=named/u,workdir=named/w
+    "$E2E/same_renames.py" named/plain mnt "$seed" 30 || fail "renames as '$who' after a remount, seed $seed"
+    end
+  done
+done
+
 fact "names with colons and commas"
 mkdir -p 'with:colon/in' 'with,comma/in'
 ours 'lowerdir=with\:colon:with\,comma'

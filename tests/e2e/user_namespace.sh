@@ -102,6 +102,17 @@ alone '
   [ "$(stat -c %a mnt/etc/passwd)" = 600 ] && [ ! -e mnt/etc/debian_version ] && [ -z "$(ls mnt/usr/share/perl5)" ] && [ -d mnt/app/moved/many ]
   "$L" umount mnt' || fail "the image in a namespace of one id"
 
+fact "symbolic links, which cannot be marked there, stay one object under all their later names"
+"${user[@]}" cp "$E2E/same_renames.py" .
+# shellcheck disable=SC2016
+alone '
+  "$L" mount --container-layer layer "$I" mnt
+  mkfifo mnt/etc/alternatives/fifo; mkdir mnt/etc/alternatives/directory
+  cp -a mnt/etc/alternatives plain
+  ./same_renames.py plain mnt/etc/alternatives 1 120
+  "$L" umount mnt
+  rm -r plain' || fail "renames of symbolic links"
+
 fact "cache, containers and sockets are the user's, not the machine's"
 [[ -d $HOME_DIR/.cache/layerfs ]] || fail "the cache is elsewhere"
 # shellcheck disable=SC2016
