@@ -441,8 +441,9 @@ void FileReader::Read(ReadId id, InodeNumber inode, uint64_t offset, size_t size
   impl_->FollowReader(inode, offset, clipped);
 }
 
-void FileReader::Prefetch(InodeNumber inode, uint64_t offset, uint64_t size) {
-  if (impl_->cache->keeps()) impl_->ReadAhead(inode, offset, size, FetchClass::kPrefetch);
+void FileReader::Prefetch(InodeNumber inode, uint64_t offset, uint64_t size,
+                          FetchClass fetch_class) {
+  if (impl_->cache->keeps()) impl_->ReadAhead(inode, offset, size, fetch_class);
 }
 
 void FileReader::Cancel(ReadId id) {

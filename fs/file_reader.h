@@ -72,7 +72,8 @@ class FileReader {
   InodePaths& paths();
   // Fetches the chunks of a range into the cache, ahead of need; nobody is told how that went.
   // Nothing where the cache does not keep it.
-  void Prefetch(InodeNumber inode, uint64_t offset, uint64_t size);
+  void Prefetch(InodeNumber inode, uint64_t offset, uint64_t size,
+                FetchClass fetch_class = FetchClass::kPrefetch);
   // For tools; never on a FUSE thread.
   Result<Bytes> ReadAndWait(InodeNumber inode, uint64_t offset, size_t size);
 

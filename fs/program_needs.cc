@@ -4,6 +4,7 @@
 #include <elf.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstring>
 #include <string_view>
 
@@ -105,6 +106,27 @@ std::string ElfString(ByteSpan strings, uint64_t offset) {
   const size_t end = text.find('\0');
   return end == std::string_view::npos || end > kMaxPathBytes ? std::string()
                                                               : std::string(text.substr(0, end));
+}
+
+std::vector<std::string> LocaleFiles(std::string_view locale) {
+  if (locale.empty() || locale == "C" || locale == "POSIX" || locale.contains('/')) return {};
+  // The C library looks for a normalized code set: "utf8" for "UTF-8".
+  const size_t dot = std::min(locale.find('.'), locale.size());
+  const size_t end = std::min(locale.find('@', dot), locale.size());
+  std::string name(locale.substr(0, std::min(dot + 1, locale.size())));
+  for (size_t i = dot + 1; i < end; ++i) {
+    if (std::isalnum(static_cast<unsigned char>(locale[i])) == 0) continue;
+    name += static_cast<char>(std::tolower(static_cast<unsigned char>(locale[i])));
+  }
+  if (end > dot) name += locale.substr(end);
+  std::vector<std::string> files;
+  for (const char* const category :
+       {"LC_CTYPE", "LC_COLLATE", "LC_MESSAGES/SYS_LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC",
+        "LC_TIME", "LC_ADDRESS", "LC_IDENTIFICATION", "LC_MEASUREMENT", "LC_NAME", "LC_PAPER",
+        "LC_TELEPHONE"}) {
+    files.push_back("/usr/lib/locale/" + name + "/" + category);
+  }
+  return files;
 }
 
 bool IsScript(ByteSpan head) { return AsText(head).starts_with("#!"); }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "index/base/bytes.h"
@@ -43,6 +44,10 @@ std::optional<ElfNeeds> ParseElfNeeds(const ElfHead& head, ByteSpan dynamic);
 
 // The string at `offset`; empty where there is none.
 std::string ElfString(ByteSpan strings, uint64_t offset);
+
+// What the C library reads for `locale`, the value of LANG or LC_ALL: "C.UTF-8". Nothing for the
+// locales that it has built in, or in an archive.
+std::vector<std::string> LocaleFiles(std::string_view locale);
 
 // Whether a file that begins so is a script (execve(2)).
 bool IsScript(ByteSpan head);

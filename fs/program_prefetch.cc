@@ -30,8 +30,12 @@ constexpr uint64_t kScriptBytes = uint64_t{64} << 10;
 constexpr uint64_t kMaxWholeBytes = uint64_t{8} << 20;
 // What may be executed but is of no kind yet.
 constexpr uint64_t kMaxUnseenBytes = uint64_t{1} << 20;
+// A loader goes on from a program's head to its end: its data, which is relocated, and says what it
+// needs.
+constexpr uint64_t kEndBytes = uint64_t{128} << 10;
 constexpr uint64_t kMinAroundBytes = uint64_t{512} << 10;
 constexpr uint64_t kMaxAroundBytes = uint64_t{4} << 20;
+constexpr uint64_t kMaxDataBytes = uint64_t{512} << 10;
 constexpr size_t kMaxNoted = 256;
 // What nearly every program of an image needs first, wherever the ABI of this machine puts it.
 #if defined(__x86_64__)
@@ -41,6 +45,11 @@ constexpr const char* kLoaders[] = {"/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-
 #else
 constexpr std::array<const char*, 0> kLoaders;
 #endif
+// What the C library reads in most programs, wherever they come from: ld.so(8), nsswitch.conf(5),
+// tzset(3), iconv(3).
+constexpr const char* kCommonFiles[] = {"/etc/ld.so.cache", "/etc/nsswitch.conf", "/etc/passwd",
+                                        "/etc/group", "/etc/localtime"};
+constexpr const char* kConversions = "/gconv/gconv-modules.cache";  // beside the C library
 constexpr const char* kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 std::vector<std::string> Words(const Json& object, const char* key) {
@@ -95,6 +104,10 @@ class ProgramPrefetch::Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  void Begin() {
+    queue_->WithNotify([](Queue& queue) { queue.begin = true; });
+  }
+
   void Note(InodeNumber file, uint64_t offset) {
     queue_->WithNotify([&](Queue& queue) {
       if (queue.noted.size() < kMaxNoted) queue.noted.push_back({file, offset});
@@ -119,6 +132,7 @@ class ProgramPrefetch::Worker {
   struct Queue {
     std::deque<Noted> noted;
     std::deque<Arrival> arrivals;
+    bool begin = false;
     bool stop = false;
   };
 
@@ -126,7 +140,7 @@ class ProgramPrefetch::Worker {
     while (true) {
       Queue work = queue_->WaitThen(
           [](const Queue& queue) {
-            return queue.stop || !queue.noted.empty() || !queue.arrivals.empty();
+            return queue.stop || queue.begin || !queue.noted.empty() || !queue.arrivals.empty();
           },
           [](Queue& queue) {
             Queue taken = std::exchange(queue, {});
@@ -136,6 +150,7 @@ class ProgramPrefetch::Worker {
       if (work.stop) return;
       // What it reads it would fetch anew for each step, and for the reader once more.
       if (!cache_->keeps()) continue;
+      if (work.begin) NeedConfigured();
       for (const Noted& read : work.noted) Look(read);
       for (Arrival& arrival : work.arrivals) Take(std::move(arrival));
     }
@@ -181,6 +196,8 @@ class ProgramPrefetch::Worker {
   }
 
   void FetchAll(InodeNumber file, uint64_t size) {
+    const uint64_t end = std::min(size, kEndBytes);
+    reader_.Prefetch(file, size - end, end, FetchClass::kReadahead);
     if (size <= kMaxWholeBytes) return reader_.Prefetch(file, 0, size);
     large_[ToUint(file)] = true;
   }
@@ -213,18 +230,42 @@ class ProgramPrefetch::Worker {
   // With the first program, which is most often the first word of these or its interpreter.
   void NeedConfigured() {
     if (std::exchange(configured_, true)) return;
-    Need("/etc/ld.so.cache");
-    for (const char* const loader : kLoaders) NeedInterpreter(loader);
-    if (config_.empty()) return;
-    const auto config = ParseJson(AsBytes(config_), config_.size());
-    if (!config.has_value()) return LogDebug("programs ahead: " + config.error().context);
-    const auto found = config->find("config");
-    if (found == config->end() || !found->is_object()) return;
-    for (const std::string& variable : Words(*found, "Env")) {
+    const Json config = ReadConfig();
+    for (const std::string& variable : Words(config, "Env")) {
       if (variable.starts_with("PATH=")) path_ = Split(variable.substr(5));
     }
-    for (const std::string& word : Words(*found, "Entrypoint")) NeedCommand(word);
-    for (const std::string& word : Words(*found, "Cmd")) NeedCommand(word);
+    for (const std::string& word : Words(config, "Entrypoint")) NeedCommand(word);
+    for (const std::string& word : Words(config, "Cmd")) NeedCommand(word);
+    for (const char* const loader : kLoaders) NeedInterpreter(loader);
+    for (const char* const file : kCommonFiles) WantData(file);
+    for (const std::string& variable : Words(config, "Env")) {
+      for (const char* const name : {"LANG=", "LC_ALL="}) {
+        if (!variable.starts_with(name)) continue;
+        for (const std::string& file : LocaleFiles(variable.substr(variable.find('=') + 1))) {
+          WantData(file);
+        }
+      }
+    }
+  }
+
+  // Its "config"; empty where it is not known.
+  Json ReadConfig() const {
+    if (config_.empty()) return Json::object();
+    auto config = ParseJson(AsBytes(config_), config_.size());
+    if (!config.has_value()) {
+      LogDebug("programs ahead: " + config.error().context);
+      return Json::object();
+    }
+    const auto found = config->find("config");
+    if (found == config->end() || !found->is_object()) return Json::object();
+    return *found;
+  }
+
+  // Of what is no program: of a large one nobody reads all.
+  void WantData(const std::string& path) {
+    const auto file = Find(path);
+    if (!file.has_value()) return;
+    reader_.Prefetch(*file, 0, std::min(image_->tree().Get(*file).size, kMaxDataBytes));
   }
 
   void Read(Arrival next, FilePart part) {
@@ -284,6 +325,7 @@ class ProgramPrefetch::Worker {
     // Where a distribution keeps the loader it keeps the libraries for it, and first the C library.
     const std::string directory = DirectoryOf(*interpreter);
     Need(directory + "/libc.so.6");
+    WantData(directory + kConversions);
     if (std::ranges::find(library_directories_, directory) == library_directories_.end()) {
       library_directories_.insert(library_directories_.begin(), directory);
     }
@@ -337,13 +379,21 @@ ProgramPrefetch::ProgramPrefetch(std::shared_ptr<Image> image, const ImageContex
 
 ProgramPrefetch::~ProgramPrefetch() = default;
 
+ProgramPrefetch::Worker& ProgramPrefetch::StartedWorker() {
+  std::call_once(started_,
+                 [&] { worker_ = std::make_unique<Worker>(image_, context_, config_, timeout_); });
+  return *worker_;
+}
+
+void ProgramPrefetch::Begin() {
+  if (image_->startup() == nullptr) StartedWorker().Begin();
+}
+
 void ProgramPrefetch::NoteWait(InodeNumber file, uint64_t offset) {
   // The pack is what is needed, and the link is its.
   const auto startup = image_->startup();
   if (startup != nullptr && (!startup->ended() || startup->Has(file))) return;
-  std::call_once(started_,
-                 [&] { worker_ = std::make_unique<Worker>(image_, context_, config_, timeout_); });
-  worker_->Note(file, offset);
+  StartedWorker().Note(file, offset);
 }
 
 }  // namespace layerfs

@@ -2,7 +2,8 @@
 // ProgramPrefetch: fetches a program ahead of its own reads. A program is mapped, so that its pages
 // are asked for one here and one there, and it names what it needs next (program_needs.h) only
 // when it runs: each step would cost a round trip or more, one after the other. Once a reader waits
-// for the beginning of a program, all of it comes, and what it needs, and what those need.
+// for the beginning of a program, all of it comes, and what it needs, and what those need; with the
+// first what nearly every program reads: the C library's loader, name service, time zone, locale.
 // Behind demand; where a startup pack says what is needed, only once that is through, and only of
 // programs that it has nothing of.
 // Thread-safe. Its thread and its reader begin with the first program: an idle mount has none.
@@ -28,11 +29,14 @@ class ProgramPrefetch {
   ProgramPrefetch(const ProgramPrefetch&) = delete;
   ProgramPrefetch& operator=(const ProgramPrefetch&) = delete;
 
+  // The image's command is about to be run: as if somebody waited for it. Never blocks.
+  void Begin();
   // A read of the image's waits for data. Never blocks.
   void NoteWait(InodeNumber file, uint64_t offset);
 
  private:
   class Worker;
+  Worker& StartedWorker();
   const std::shared_ptr<Image> image_;
   const ImageContext& context_;
   const std::string config_;

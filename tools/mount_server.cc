@@ -134,6 +134,7 @@ Status MountServer::ServeImage() {
   if (options_.record.empty() && !options_.services.offline) {
     reader.SetOnWait(
         [&programs](InodeNumber file, uint64_t offset) { programs.NoteWait(file, offset); });
+    if (options_.report_fd >= 0) programs.Begin();  // Whoever asks for the config runs its command.
   }
   const ImageSession session{&reader, watch.get(), std::move(config)};
   LAYERFS_CHECK_OK(target_.container_layer.empty() ? ServeReadOnly(image, session)

@@ -105,5 +105,17 @@ TEST(ProgramNeedsTest, AScriptNamesItsInterpreterAndTheProgramsThatItCalls) {
       64U);
 }
 
+TEST(ProgramNeedsTest, ALocalesFilesAreFoundByItsNormalizedName) {
+  for (const char* const built_in : {"", "C", "POSIX", "../../etc", "a/b.UTF-8"}) {
+    EXPECT_TRUE(LocaleFiles(built_in).empty()) << built_in;
+  }
+  const auto first = [](std::string_view locale) { return LocaleFiles(locale).front(); };
+  EXPECT_EQ(first("C.UTF-8"), "/usr/lib/locale/C.utf8/LC_CTYPE");
+  EXPECT_EQ(first("de_DE.ISO-8859-15@euro"), "/usr/lib/locale/de_DE.iso885915@euro/LC_CTYPE");
+  EXPECT_EQ(first("de_DE@euro"), "/usr/lib/locale/de_DE@euro/LC_CTYPE");
+  EXPECT_EQ(first("tr_TR"), "/usr/lib/locale/tr_TR/LC_CTYPE");
+  EXPECT_EQ(first("x."), "/usr/lib/locale/x./LC_CTYPE");
+}
+
 }  // namespace
 }  // namespace layerfs

@@ -30,6 +30,7 @@ ln -s $(ldd $bash | grep -oE '/[^ ]+/libc\.so[^ ]*') libc
 printf '#!/usr/bin/bash\n# data\nexec "$@"\n' >app/start; chmod 755 app/start
 head -c 3000000 /dev/urandom >app/data; chmod 755 app/data
 head -c 3000000 /dev/urandom >app/plugin.so.1
+head -c 12000000 /dev/urandom >app/large.so.1
 )sh";
 
 class ProgramPrefetchTest : public testing::Test {
@@ -79,6 +80,7 @@ class ProgramPrefetchTest : public testing::Test {
   }
 
   static constexpr std::chrono::milliseconds kPatience{20'000};
+  static constexpr uint64_t kLargeEndBytes = uint64_t{120} << 10;  // it cannot be compressed
   std::optional<TestImage> files_;
   ImageStores stores_{StoreOptions{}};
   Scheduler scheduler_{Scheduler::Options{}};
@@ -98,6 +100,38 @@ TEST_F(ProgramPrefetchTest, AScriptBringsItsInterpreter) {
   ReadBeginning("/app/start");
   EXPECT_TRUE(IsWholeWithin("/usr/bin/bash", kPatience));
   EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
+}
+
+// Before anybody has read anything of it.
+TEST_F(ProgramPrefetchTest, TheImagesCommandComesWhenItIsAboutToBeRun) {
+  ReadBeginning("/app/data");  // and with it the chunk tables
+  EXPECT_FALSE(IsWholeWithin("/usr/bin/bash", std::chrono::milliseconds(200)));
+  programs_->Begin();
+  EXPECT_TRUE(IsWholeWithin("/usr/bin/bash", kPatience));
+  EXPECT_TRUE(IsWholeWithin("/libc", kPatience));
+  EXPECT_FALSE(IsWholeWithin("/app/data", std::chrono::milliseconds(0)));
+}
+
+// Of a program that is too large to be fetched whole too.
+TEST_F(ProgramPrefetchTest, WithAProgramsBeginningComesItsEnd) {
+  const InodeNumber large = Find("/app/large.so.1");
+  const uint64_t size = image_->tree().Get(large).size;
+  ReadBeginning("/app/large.so.1");
+  // Whoever looks for it would fetch it.
+  const auto end = std::chrono::steady_clock::now() + kPatience;
+  const auto ahead_bytes = [this] {
+    return scheduler_.Statistics().class_bytes[static_cast<size_t>(FetchClass::kReadahead)];
+  };
+  for (uint64_t before = 0; before < kLargeEndBytes || before != ahead_bytes();) {
+    ASSERT_LT(std::chrono::steady_clock::now(), end);
+    before = ahead_bytes();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  }
+  std::atomic<bool> waited{true};
+  FileReader other(image_, *context_, FileReader::Options{});
+  other.AddObserver([&](const ReadReport& report) { waited = report.waited; });
+  ASSERT_TRUE(other.ReadAndWait(large, size - 4096, 4096).has_value());
+  EXPECT_FALSE(waited);
 }
 
 // Somebody may wait for something else meanwhile.
