@@ -93,8 +93,8 @@ const CLI::App* DeepestParsed(const CLI::App* app) {
 }
 
 // CLI11's message, with the nearest known word where one was mistyped.
-int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
-                const std::vector<std::string>& arguments, CommandIo& io) {
+void ReportUsage(const CLI::App& root, const CLI::ParseError& error,
+                 const std::vector<std::string>& arguments, CommandIo& io) {
   const CLI::App* const app = DeepestParsed(&root);
   const bool lacks_command =
       error.get_name() == "RequiredError" && !app->get_subcommands({}).empty();
@@ -118,7 +118,6 @@ int ReportUsage(const CLI::App& root, const CLI::ParseError& error,
   }
   std::fprintf(io.err, "%s: %s%s\nTry \"%s --help\".\n", CommandName(app).c_str(), message.c_str(),
                suggestion.c_str(), CommandName(app).c_str());
-  return static_cast<int>(ExitStatus::kUsage);
 }
 
 Status StartLog(const LogOptions& log) {
@@ -186,7 +185,11 @@ int RunCli(std::vector<std::string> arguments, CommandIo& io) {
   } catch (const CLI::CallForVersion& version) {
     return Print(std::string(version.what()) + "\n", io);
   } catch (const CLI::ParseError& error) {
-    return ReportUsage(root, error, given, io);
+    ReportUsage(root, error, given, io);
+    const auto entry =
+        std::ranges::find_if(entries, [](const Entry& e) { return e.app->parsed(); });
+    return static_cast<int>(entry == entries.end() ? ExitStatus::kUsage
+                                                   : entry->command->usage_status());
   }
   for (Entry& entry : entries) {
     if (entry.app->parsed()) return RunCommand(entry, log, io);

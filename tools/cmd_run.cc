@@ -52,6 +52,8 @@ ExitStatus NotRun(const Error& error, const char* command, CommandIo& io) {
 
 class RunCommand final : public Command {
  public:
+  // Any other may be the container's.
+  ExitStatus usage_status() const override { return static_cast<ExitStatus>(kNotRun); }
   CLI::App* Declare(CLI::App& parent) override {
     app_ = parent.add_subcommand("run", "run a container of a converted image");
     app_->prefix_command();

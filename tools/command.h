@@ -49,6 +49,8 @@ class Command {
   virtual CLI::App* Declare(CLI::App& parent) = 0;
   // A command with subcommands finds out which was given by their parsed().
   virtual Result<ExitStatus> Run(CommandIo& io) = 0;
+  // What wrong usage ends with.
+  virtual ExitStatus usage_status() const { return ExitStatus::kUsage; }
 };
 
 // What a command's --help says beyond its options (tools/help_formatter.h lays it out).

@@ -149,6 +149,8 @@ fact "a name in use is an error; ps, start and rm"
 "$LAYERFS" run --name web "$I" sh -c 'echo $(($(cat /count 2>/dev/null) + 1)) >/count; cat /count' >"$WORK/out"
 expect_equal "first run" 1 "$(cat "$WORK/out")"
 expect_error 125 "in use" "$LAYERFS" run --name web "$I" true
+expect_error 125 "missing" "$LAYERFS" run -v
+expect_error 125 "no more than 128" "$LAYERFS" run --name "$(printf "%0.sa" {1..129})" "$I" true
 expect_equal "run again" 2 "$(cd / && "$LAYERFS" start web)"
 expect_equal "ps" "" "$("$LAYERFS" ps -q)"
 expect_equal "ps -a" web "$("$LAYERFS" ps -aq)"

@@ -251,7 +251,8 @@ Result<LockedContainer> ContainerStore::Create(ContainerRecord record) const {
     return Fail(ErrorCode::kInvalidArgument,
                 "container name \"" + record.name +
                     "\": only letters, digits, \"_\", \".\" and \"-\", not at the beginning but "
-                    "for the first two");
+                    "for the first two, and no more than " +
+                    std::to_string(kMaxContainerName) + " of them");
   }
   LAYERFS_TRY(store_lock, LockFile(directory_ + "/lock", LOCK_EX));
   const std::string directory = ContainerDirectory(record.name);

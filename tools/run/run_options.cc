@@ -11,8 +11,6 @@
 namespace layerfs {
 namespace {
 
-constexpr size_t kMaxContainerName = 128;
-
 constexpr std::array<std::string_view, 6> kPropagations = {"private", "rprivate", "shared",
                                                            "rshared", "slave",    "rslave"};
 

@@ -91,7 +91,8 @@ Result<std::optional<std::string>> ParseEnvironmentWord(std::string_view text,
 Result<std::vector<std::string>> ParseEnvironmentFile(std::string_view contents,
                                                       const GetEnvironment& get);
 
-// Whether a container or a volume may be called this: [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 128.
+inline constexpr size_t kMaxContainerName = 128;
+// Whether a container or a volume may be called this: [a-zA-Z0-9][a-zA-Z0-9_.-]*, no longer.
 bool IsGoodName(std::string_view name);
 
 }  // namespace layerfs
