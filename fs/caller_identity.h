@@ -21,8 +21,13 @@ class CallerIdentity {
   const bool changes_gid_;
 };
 
-// Whether the process that asks is of the group, by its own or its supplementary ones (proc(5));
-// not where it is gone.
+// Of the process that asks, as proc(5) shows it; none of them where it is gone.
+//
+// Has the capability (CAP_FSETID, …) in the first user namespace, as the kernel's capable().
+bool IsCapable(pid_t pid, int capability);
+// In the daemon's own, as ns_capable() of it.
+bool IsCapableHere(pid_t pid, int capability);
+// Whether it is of the group, by its own or its supplementary ones.
 bool CallerIsInGroup(pid_t pid, gid_t own_group, gid_t group);
 
 }  // namespace layerfs

@@ -39,7 +39,7 @@ void FileSystem::Create(const Caller&, NodeId, std::string_view, mode_t, int, Re
 void FileSystem::TemporaryFile(const Caller&, NodeId, mode_t, int, Reply reply) {
   reply.Errno(EROFS);
 }
-void FileSystem::Write(const Caller&, NodeId, uint64_t, uint64_t, ByteSpan, int, Reply reply) {
+void FileSystem::Write(const Caller&, NodeId, uint64_t, uint64_t, ByteSpan, bool, Reply reply) {
   reply.Errno(EROFS);
 }
 void FileSystem::Flush(const Caller&, NodeId, uint64_t, uint64_t, Reply reply) {

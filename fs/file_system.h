@@ -131,9 +131,10 @@ class FileSystem {
   // With SessionWishes::handle_killpriv: before a write or an open that truncates, by somebody
   // whose writes clear setuid and setgid.
   virtual void KillPrivileges(const Caller&, NodeId /*node*/) {}
-  // `data` is valid during the call only.
+  // `data` is valid during the call only. `written_back`: pages that were stored to through a
+  // mapping, by whom and when nobody knows any more; no write(2).
   virtual void Write(const Caller&, NodeId node, uint64_t handle, uint64_t offset, ByteSpan data,
-                     int flags, Reply reply);
+                     bool written_back, Reply reply);
   virtual void Flush(const Caller&, NodeId node, uint64_t handle, uint64_t lock_owner, Reply reply);
   virtual void Release(NodeId node, uint64_t handle, int32_t backing_id, Reply reply) = 0;
   virtual void Sync(const Caller&, NodeId node, uint64_t handle, bool data_only, Reply reply);

@@ -261,7 +261,7 @@ void Write(fuse_req_t request, fuse_ino_t node, const char* data, size_t size, o
            fuse_file_info* info) noexcept {
   if (KillsPrivileges(info)) Target(request).KillPrivileges(CallerOf(request), node);
   Target(request).Write(CallerOf(request), node, HandleOf(info), static_cast<uint64_t>(offset),
-                        AsBytes({data, size}), info->flags, Reply(request));
+                        AsBytes({data, size}), info->writepage != 0, Reply(request));
 }
 
 void Flush(fuse_req_t request, fuse_ino_t node, fuse_file_info* info) noexcept {

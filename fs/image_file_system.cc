@@ -2,6 +2,7 @@
 #include "fs/image_file_system.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -11,6 +12,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "fs/caller_identity.h"
 #include "fs/image_attributes.h"
 #include "fs/startup_pusher.h"
 #include "index/base/log.h"
@@ -331,8 +333,8 @@ void ImageFileSystem::ListXattrs(const Caller& caller, NodeId node, size_t capac
   if (!state_->Contains(node)) return reply.Errno(ESTALE);
   std::string names;
   for (const Xattr& xattr : state_->tree.Xattrs(State::ToInode(node))) {
-    // As on a disk: trusted.* is for root's eyes only (xattr(7)).
-    if (xattr.name.starts_with("trusted.") && caller.uid != 0) continue;
+    // As on a disk (xattr(7)).
+    if (xattr.name.starts_with("trusted.") && !IsCapable(caller.pid, CAP_SYS_ADMIN)) continue;
     names += xattr.name;
     names.push_back('\0');
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // LayerTree: new names, and changes of an object's attributes.
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,13 +17,13 @@ namespace {
 
 constexpr char kAccessAcl[] = "system.posix_acl_access";
 constexpr char kDefaultAcl[] = "system.posix_acl_default";
-constexpr char kCapability[] = "security.capability";
 constexpr mode_t kPermissions = 0777;
 
 // A user may not remove one, not even one that is not there.
 Status DropCapability(const ObjectPath& object) {
-  LAYERFS_TRY(value, ReadXattr(object, kCapability));
-  return value.has_value() ? DropXattr(object, kCapability) : Status();
+  LAYERFS_TRY(value, ReadXattr(object, kCapabilityXattr));
+  // An empty one stays (linux security/commoncap.c, cap_inode_need_killpriv).
+  return value.value_or("").empty() ? Status() : DropXattr(object, kCapabilityXattr);
 }
 
 // What a new object of `mode` may, where the directory's default ACL had its say in what it really
@@ -368,12 +369,12 @@ Status LayerTree::SetAttributes(const LayerNode& node, const AttributeChange& as
 Result<bool> LayerTree::DropPrivileges(const LayerNode& node, const Caller* user) {
   LAYERFS_TRY(attributes, Attributes(node));
   mode_t mode = attributes.st_mode & 07777;
-  if (user != nullptr) {
+  // As linux fs/attr.c, setattr_should_drop_suidgid.
+  if (user != nullptr && (mode & (S_ISUID | S_ISGID)) != 0 && !IsCapable(user->pid, CAP_FSETID)) {
     mode &= ~mode_t{S_ISUID};
-    if ((mode & S_ISGID) != 0 &&
-        ((mode & S_IXGRP) != 0 || !CallerIsInGroup(user->pid, user->gid, attributes.st_gid))) {
-      mode &= ~mode_t{S_ISGID};
-    }
+    const bool may_keep = CallerIsInGroup(user->pid, user->gid, attributes.st_gid) ||
+                          IsCapableHere(user->pid, CAP_FSETID);
+    if ((mode & S_IXGRP) != 0 || !may_keep) mode &= ~mode_t{S_ISGID};
   }
   if (mode != (attributes.st_mode & 07777)) {
     AttributeChange change;

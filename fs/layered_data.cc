@@ -4,8 +4,13 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "fs/layered_state.h"
+#include "fs/overlay_marks.h"
+#include "index/base/log.h"
 
 namespace layerfs {
 namespace {
@@ -132,22 +137,29 @@ void LayeredFileSystem::Read(const Caller&, NodeId id, uint64_t, uint64_t offset
 }
 
 void LayeredFileSystem::Write(const Caller&, NodeId id, uint64_t, uint64_t offset, ByteSpan data,
-                              int, Reply reply) {
+                              bool written_back, Reply reply) {
   const auto node = state_->Node(id);
   if (!node.has_value()) return reply.Fail(node.error());
   const auto content = state_->files.Content(*node);
   if (!content.has_value()) return reply.Fail(content.error());
   if (content->layer == nullptr) return reply.Errno(EBADF);
-  const Status dropped = state_->DropPrivileges(**node, nullptr);
-  if (!dropped.has_value()) return reply.Fail(dropped.error());
+  std::optional<std::string> capability;
+  if (written_back) {
+    capability = state_->CapabilityToKeep(**node);
+  } else {
+    const Status dropped = state_->DropPrivileges(**node, nullptr);
+    if (!dropped.has_value()) return reply.Fail(dropped.error());
+  }
   // The kernel has worked out where an append goes; pages that it writes back may come through a
   // handle that appends.
   const State::Waiting waiting = state_->MayWait(std::move(reply));
-  content->layer->Write(waiting.token, offset, data, {},
-                        [answer = waiting.reply](Result<size_t> written) {
-                          if (!written.has_value()) return answer->Fail(written.error());
-                          answer->Written(*written);
-                        });
+  content->layer->Write(
+      waiting.token, offset, data, {},
+      [this, node = *node, capability, answer = waiting.reply](Result<size_t> written) {
+        if (capability.has_value()) state_->GiveBack(*node, *capability);
+        if (!written.has_value()) return answer->Fail(written.error());
+        answer->Written(*written);
+      });
 }
 
 Status LayeredFileSystem::State::DropPrivileges(const LayerNode& node, const Caller* user) {
@@ -156,6 +168,21 @@ Status LayeredFileSystem::State::DropPrivileges(const LayerNode& node, const Cal
   LAYERFS_TRY(left, tree->DropPrivileges(node, user));
   files.NotePrivileges(node.id, left);
   return {};
+}
+
+// A store through a mapping drops no capability, but the write does that brings it to the upper
+// file.
+std::optional<std::string> LayeredFileSystem::State::CapabilityToKeep(const LayerNode& node) const {
+  if (!files.MayLosePrivileges(node.id)) return std::nullopt;
+  const SharedLock guard(tree->lock());
+  return tree->GetXattr(node, kCapabilityXattr).value_or(std::nullopt);
+}
+
+void LayeredFileSystem::State::GiveBack(const LayerNode& node,
+                                        const std::string& capability) const {
+  const ExclusiveLock guard(tree->lock());
+  const Status given = tree->SetXattr(node, kCapabilityXattr, capability, 0);
+  if (!given.has_value()) LogWarning("container layer: " + given.error().context);
 }
 
 void LayeredFileSystem::KillPrivileges(const Caller& caller, NodeId id) {
@@ -207,7 +234,7 @@ void LayeredFileSystem::ChangeAttributes(const Caller& caller, NodeId id,
     const State::ExclusiveLock guard(state_->tree->lock());
     // As linux fs/attr.c, setattr_should_drop_sgid; the rest of it the upper file system does.
     const bool gives_away = (change.uid || change.gid) && !change.mode && !node->is_directory();
-    if (gives_away && caller.uid != 0) {
+    if (gives_away) {
       const Status cleared = state_->ClearForeignSetgid(caller, *node);
       if (!cleared.has_value()) return answer.Fail(cleared.error());
     }
@@ -239,7 +266,7 @@ void LayeredFileSystem::Allocate(const Caller& caller, NodeId id, uint64_t, int 
   const auto content = state_->files.Content(*node);
   if (!content.has_value()) return reply.Fail(content.error());
   if (content->layer == nullptr) return reply.Errno(EBADF);
-  const Status dropped = state_->DropPrivileges(**node, caller.uid != 0 ? &caller : nullptr);
+  const Status dropped = state_->DropPrivileges(**node, &caller);
   if (!dropped.has_value()) return reply.Fail(dropped.error());
   const State::Waiting waiting = state_->MayWait(std::move(reply));
   content->layer->Allocate(waiting.token, mode, offset, size,
@@ -257,7 +284,7 @@ void LayeredFileSystem::CopyRange(const Caller& caller, NodeId from, uint64_t, u
   if (!source.has_value()) return reply.Fail(source.error());
   if (!target.has_value()) return reply.Fail(target.error());
   if (target->layer == nullptr) return reply.Errno(EBADF);
-  const Status dropped = state_->DropPrivileges(**target_node, caller.uid != 0 ? &caller : nullptr);
+  const Status dropped = state_->DropPrivileges(**target_node, &caller);
   if (!dropped.has_value()) return reply.Fail(dropped.error());
   const State::Waiting waiting = state_->MayWait(std::move(reply));
   const auto done = [answer = waiting.reply](Result<size_t> copied) {

@@ -3,6 +3,7 @@
 #include "fs/layered_file_system.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 
 #include "fs/caller_identity.h"
 #include "fs/layered_state.h"
+#include "fs/overlay_marks.h"
 
 namespace layerfs {
 namespace {
@@ -264,7 +266,8 @@ Status LayeredFileSystem::State::ClearForeignSetgid(const Caller& caller,
                                                     const LayerNode& node) const {
   LAYERFS_TRY(attributes, tree->Attributes(node));
   if ((attributes.st_mode & S_ISGID) == 0 ||
-      CallerIsInGroup(caller.pid, caller.gid, attributes.st_gid)) {
+      CallerIsInGroup(caller.pid, caller.gid, attributes.st_gid) ||
+      IsCapableHere(caller.pid, CAP_FSETID)) {
     return {};
   }
   AttributeChange change;
@@ -286,10 +289,10 @@ void LayeredFileSystem::SetXattr(const Caller& caller, NodeId id, std::string_vi
   const State::ExclusiveLock guard(state_->tree->lock());
   Status done = state_->tree->SetXattr(**node, std::string(name), value, flags);
   // As chmod does it: who is not of the file's group cannot keep its setgid bit.
-  if (done.has_value() && name == "system.posix_acl_access" && caller.uid != 0) {
+  if (done.has_value() && name == "system.posix_acl_access") {
     done = state_->ClearForeignSetgid(caller, **node);
   }
-  if (done.has_value() && name == "security.capability") state_->files.NotePrivileges(id, true);
+  if (done.has_value() && name == kCapabilityXattr) state_->files.NotePrivileges(id, true);
   ReplyStatus(done, reply);
 }
 
@@ -312,8 +315,8 @@ void LayeredFileSystem::ListXattrs(const Caller& caller, NodeId id, size_t capac
   if (!names.has_value()) return reply.Fail(names.error());
   std::string list;
   for (const std::string& name : *names) {
-    // As on a disk: trusted.* is for root's eyes only (xattr(7)).
-    if (name.starts_with("trusted.") && caller.uid != 0) continue;
+    // As on a disk (xattr(7)).
+    if (name.starts_with("trusted.") && !IsCapable(caller.pid, CAP_SYS_ADMIN)) continue;
     list.append(name).push_back('\0');
   }
   reply.XattrBytes(list, capacity);

@@ -73,8 +73,8 @@ class LayeredFileSystem final : public FileSystem {
   void TemporaryFile(const Caller&, NodeId parent, mode_t, int flags, Reply reply) override;
   void Read(const Caller&, NodeId node, uint64_t handle, uint64_t offset, size_t size, int flags,
             Reply reply) override;
-  void Write(const Caller&, NodeId node, uint64_t handle, uint64_t offset, ByteSpan data, int flags,
-             Reply reply) override;
+  void Write(const Caller&, NodeId node, uint64_t handle, uint64_t offset, ByteSpan data,
+             bool written_back, Reply reply) override;
   void Release(NodeId node, uint64_t handle, int32_t backing_id, Reply reply) override;
   void Sync(const Caller&, NodeId node, uint64_t handle, bool data_only, Reply reply) override;
   void OpenDirectory(const Caller&, NodeId node, Reply reply) override;

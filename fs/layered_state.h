@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <unordered_map>
@@ -70,6 +71,8 @@ struct LayeredFileSystem::State {
   Status ClearForeignSetgid(const Caller& caller, const LayerNode& node) const;
   // What a write by that user drops (null: who may set it); takes the lock exclusively.
   Status DropPrivileges(const LayerNode& node, const Caller* user);
+  std::optional<std::string> CapabilityToKeep(const LayerNode& node) const;
+  void GiveBack(const LayerNode& node, const std::string& capability) const;
 
   // Before a file is opened to be read: what the startup pack has of it goes into the page cache.
   void BeforeRead(NodeId id, std::function<void()> open) const {

@@ -165,6 +165,7 @@ Result<std::optional<std::string>> ReadXattr(const ObjectPath& object, const std
       return value;
     }
     if (errno == ENODATA || errno == EOPNOTSUPP) return std::nullopt;
+    if (errno == EINVAL && name == kCapabilityXattr) return std::string();
     if (errno != ERANGE) return FailErrno(name, errno);
     size = GetXattr(object, name.c_str(), nullptr, 0);
     if (size < 0 && errno != ENODATA) return FailErrno(name, errno);

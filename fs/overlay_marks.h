@@ -57,7 +57,10 @@ struct ObjectPath {
 ObjectPath PathOfName(int directory_fd, std::string_view name);
 ObjectPath PathOfDescriptor(int fd);
 
-// Nothing where there is no such attribute, or the file system has none.
+inline constexpr char kCapabilityXattr[] = "security.capability";
+
+// Nothing where there is no such attribute, or the file system has none. A capability of no form
+// that the kernel knows counts as empty: it is there, to be removed, and says nothing.
 Result<std::optional<std::string>> ReadXattr(const ObjectPath& object, const std::string& name);
 Status WriteXattr(const ObjectPath& object, const std::string& name, std::string_view value,
                   int flags = 0);

@@ -22,7 +22,10 @@ Status ReadMarks(const ObjectPath& path, UpperObject& object) {
     const auto shown = ShownXattrName(name);
     if (!shown.has_value()) continue;
     LAYERFS_TRY(value, ReadXattr(path, name));
-    if (value.has_value()) object.xattrs[*shown] = std::move(*value);
+    if (!value.has_value()) continue;
+    // It gives nobody anything, and no archive can say it: in a PAX header an empty value is none.
+    if (name == kCapabilityXattr && value->empty()) continue;
+    object.xattrs[*shown] = std::move(*value);
   }
   LAYERFS_TRY(origin, ReadOrigin(path));
   if (origin.has_value()) object.origin = origin->number;
