@@ -192,6 +192,15 @@ Result<bool> LayerTree::HasNameBelow(const Origin& origin, const LayerNode& pare
          sources_[lowers[0].source]->Identity(first.object) == origin.identity;
 }
 
+// Whether an upper object is found in index/ by that number, as its names below find it.
+bool LayerTree::IsIndexed(uint64_t number, const struct stat& upper) const {
+  if (S_ISDIR(upper.st_mode) || upper.st_nlink <= 1) return false;
+  struct stat indexed{};
+  return ::fstatat(layer_->index(), std::to_string(number).c_str(), &indexed,
+                   AT_SYMLINK_NOFOLLOW) == 0 &&
+         indexed.st_ino == upper.st_ino;
+}
+
 // The number of what an upper object was copied up from, if that is there still. Plain directories
 // may change while nobody has them mounted, or be copied: then the number may be another's, and two
 // objects with one would be one. While they are mounted it stays what it was at first.
@@ -214,7 +223,7 @@ Result<std::optional<uint64_t>> LayerTree::NumberFromBelow(const LayerNode& pare
   bool is_copy = is_below == true;
   if (!is_below.has_value()) {
     LAYERFS_TRY(has_name, HasNameBelow(*origin, parent, name));
-    is_copy = has_name;
+    is_copy = has_name || IsIndexed(origin->number, attributes);
     numbers_.Put(own, is_copy ? origin->number : own);
   }
   return is_copy ? std::optional(origin->number) : std::nullopt;
@@ -269,12 +278,7 @@ Status LayerTree::FillUpper(const LayerNode& parent, const std::string& name,
     return {};
   }
   if (!origin.has_value()) return {};
-  if (child.upper->st_nlink > 1) {
-    struct stat indexed{};
-    node.indexed = ::fstatat(layer_->index(), std::to_string(*origin).c_str(), &indexed,
-                             AT_SYMLINK_NOFOLLOW) == 0 &&
-                   indexed.st_ino == child.upper->st_ino;
-  }
+  node.indexed = IsIndexed(*origin, *child.upper);
   if (!node.is_regular() || maps_ == nullptr) return {};
   LAYERFS_TRY(map, ReadXattr(path, maps_->xattr_name()));
   if (!map.has_value()) return {};

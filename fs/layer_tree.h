@@ -185,6 +185,7 @@ class LayerTree {
                                                   const ObjectPath& object, bool marked,
                                                   const struct stat& attributes) const;
   std::optional<bool> IsBelow(const std::string& identity) const;
+  bool IsIndexed(uint64_t number, const struct stat& upper) const;
   Result<bool> HasNameBelow(const Origin& origin, const LayerNode& parent,
                             std::string_view name) const;
   Result<bool> ShowsBelow(const LayerNode& parent, std::string_view name) const;
