@@ -167,6 +167,8 @@ chmod 4755 "$M/bin/echo"
 truncate -s 8M "$M/data/sparse" && printf end >>"$M/data/sparse"
 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$WORK/s" && cp -a "$WORK/s" "$M/data/socket"
 cp -a "$M" "$WORK/scratch-seen"
+# One that grants nothing, and that nobody can read.
+setfattr -n security.capability "$M/data/file"
 rm "$WORK/scratch-seen/data/socket" && touch -r "$M/data" "$WORK/scratch-seen/data"
 expect_error 1 "in use|busy" "$LAYERFS" commit "$WORK/scratch-layer" "oci:$WORK/never:latest"
 unmount_image "$M"
