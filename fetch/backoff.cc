@@ -23,18 +23,24 @@ std::chrono::milliseconds Backoff::left() const {
 }
 
 bool Backoff::WaitAfter(const Error& error, std::optional<std::chrono::milliseconds> retry_after) {
+  const auto wait = NextWait(error, retry_after);
+  if (!wait.has_value()) return false;
+  WakeSignal signal;
+  signal.WaitUntil(clock_, clock_.Now() + *wait);
+  return true;
+}
+
+std::optional<std::chrono::milliseconds> Backoff::NextWait(
+    const Error& error, std::optional<std::chrono::milliseconds> retry_after) {
   ++failures_;
-  if (!error.retryable) return false;
+  if (!error.retryable) return std::nullopt;
   std::uniform_int_distribution<int64_t> pick(0, ceiling_.count());
   auto wait = std::chrono::milliseconds(pick(random_));
   // Jitter on top of what the server asked for, so that its clients do not come back as one.
   if (retry_after) wait += *retry_after;
   ceiling_ = std::min(ceiling_ * 2, options_.longest);
-  const TimePoint until = clock_.Now() + wait;
-  if (until >= deadline_) return false;
-  WakeSignal signal;
-  signal.WaitUntil(clock_, until);
-  return true;
+  if (clock_.Now() + wait >= deadline_) return std::nullopt;
+  return wait;
 }
 
 }  // namespace layerfs

@@ -27,6 +27,9 @@ class Backoff {
   // After a failure: waits and returns true to try again, or false at once to give up: the error is
   // not retryable, or the deadline would pass first.
   bool WaitAfter(const Error& error, std::optional<std::chrono::milliseconds> retry_after);
+  // The same for whoever waits in their own way: how long, or nothing to give up.
+  std::optional<std::chrono::milliseconds> NextWait(
+      const Error& error, std::optional<std::chrono::milliseconds> retry_after);
   // Something arrived: the deadline and the waits begin anew.
   void NoteProgress();
   std::chrono::milliseconds left() const;

@@ -104,7 +104,9 @@ Result<Bytes> StartupFeed::Take(uint64_t size) {
         broken->status.has_value()
             ? Error{ErrorCode::kCorrupt, "blob " + blob_.ToString() + ": ends early"}
             : broken->status.error();
-    if (!backoff.WaitAfter(error, broken->retry_after)) return Fail(error);
+    const auto wait = backoff.NextWait(error, broken->retry_after);
+    if (!wait.has_value()) return Fail(error);
+    state_.WaitFor(*wait, [](const State& state) { return state.cancelled; });
     StartTransfer();
   }
 }

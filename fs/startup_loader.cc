@@ -3,6 +3,9 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+#include <chrono>
+#include <string>
 #include <utility>
 
 #include "index/base/bytes.h"
@@ -13,6 +16,7 @@ namespace layerfs {
 namespace {
 
 constexpr uint64_t kMaxRunsBytes = uint64_t{32} << 20;
+constexpr std::chrono::milliseconds kPatience{4'000};  // without a byte, before the mount answers
 
 // Named by the head's digest, so that what an artifact says is kept apart from what the layers say.
 std::string TreeDocument(const StartupReference& reference) {
@@ -84,8 +88,18 @@ StartupLoader::StartupLoader(StartupParts parts)
 StartupLoader::~StartupLoader() { feed_->Cancel(); }
 
 Result<OpenedStartup> StartupLoader::WaitOpened() {
-  return opened_.WaitThen([](auto& slot) { return slot.has_value(); },
-                          [](auto& slot) { return std::move(*slot); });
+  const auto patience = std::min(kPatience, parts_.timeout);
+  for (uint64_t before = 0;;) {
+    if (opened_.WaitFor(patience, [](auto& slot) { return slot.has_value(); })) break;
+    const uint64_t received = feed_->received();
+    if (received == before) {
+      return Fail(ErrorCode::kTimeout, "startup pack " + parts_.reference.blob.ToString() +
+                                           ": nothing has come for " +
+                                           std::to_string(patience.count()) + " ms");
+    }
+    before = received;
+  }
+  return opened_.With([](auto& slot) { return std::move(*slot); });
 }
 
 void StartupLoader::Deliver(Result<OpenedStartup> opened) {

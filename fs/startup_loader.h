@@ -55,7 +55,8 @@ class StartupLoader {
   StartupLoader(const StartupLoader&) = delete;
   StartupLoader& operator=(const StartupLoader&) = delete;
 
-  // Waits for the tree and the runs; once.
+  // Waits for the tree and the runs; once. kTimeout where nothing comes for a few seconds: what the
+  // pack is to save may cost no more than it, and the layers are another way.
   Result<OpenedStartup> WaitOpened();
 
  private:

@@ -3,6 +3,7 @@
 // Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <utility>
@@ -35,7 +36,13 @@ class Synchronized {
     changed_.wait(lock, [&] { return ready(value_); });
     return std::forward<Use>(use)(value_);
   }
-  // As With, then wakes everyone in WaitThen.
+  // Waits until `ready(T&)` holds, but for `longest` at most; whether it does.
+  template <typename Rep, typename Period, typename Ready>
+  bool WaitFor(std::chrono::duration<Rep, Period> longest, Ready&& ready) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, longest, [&] { return ready(value_); });
+  }
+  // As With, then wakes everyone in WaitThen and WaitFor.
   template <typename Use>
   decltype(auto) WithNotify(Use&& use) {
     struct Notifier {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""rounds_proxy.py REGISTRY LOG [QUIET_SECONDS]: before a plain http registry, counts dependent rounds.
+"""rounds_proxy.py REGISTRY LOG [QUIET_SECONDS [BROKEN]]: before a plain http registry, counts dependent rounds.
 
 An answer is held back until no request has come for QUIET_SECONDS (0.5); then all go out. So what is asked
 for without knowing an answer falls into the same round, and what needs one into the next, however busy the
-machine is. Prints its port. LOG gets a line for each request: ROUND METHOD PATH RANGE STATUS BYTES.
+machine is. What is asked for at a path with BROKEN in it gets a 503. Prints its port. LOG gets a line for each request: ROUND METHOD PATH RANGE STATUS BYTES.
 """
 import http.client
 import http.server
@@ -48,6 +48,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         upstream.request(self.command, self.path, headers=headers)
         answer = upstream.getresponse()
         body = answer.read()
+        if BROKEN and BROKEN in self.path:
+            self.send_error(503)
+            return
         with LOCK, open(LOG, "a") as log:
             log.write(f"{mine} {self.command} {self.path} {self.headers.get('Range', '-')} {answer.status} {len(body)}\n")
         ROUNDS.wait(mine)
@@ -69,6 +72,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 if __name__ == "__main__":
     REGISTRY, LOG = sys.argv[1:3]
     ROUNDS = Rounds(float(sys.argv[3]) if len(sys.argv) > 3 else 0.5)
+    BROKEN = sys.argv[4] if len(sys.argv) > 4 else ""
     LOCK = threading.Lock()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
