@@ -2,6 +2,8 @@
 #include "fetch/registry_client.h"
 
 #include <algorithm>
+#include <chrono>
+#include <random>
 
 #include "fetch/body_pipe.h"
 #include "fetch/range_filter.h"
@@ -19,6 +21,10 @@ constexpr size_t kMaxPingBytes = size_t{64} << 10;
 constexpr int kMaxPages = 1000;
 constexpr int kFailuresToTell = 4;  // about a second's
 constexpr int kMaxReferrersPages = 32;
+// Longer than others take from reading a list to writing it.
+constexpr std::chrono::milliseconds kLeastListWait{150};
+constexpr std::chrono::milliseconds kMostListWait{450};
+constexpr int kListAttempts = 20;
 
 constexpr char kAcceptedManifests[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -250,20 +256,48 @@ Status RegistryClient::PutReferrer(const RawDocument& document, const Descriptor
                                    const Digest& subject) {
   LAYERFS_TRY(answer, PutManifestForAnswer(document.digest.ToString(), document));
   if (!answer.head.headers.Get("OCI-Subject").empty()) return {};
-  const std::string tag = "sha256-" + subject.Hex();
+  return ListReferrer(entry, "sha256-" + subject.Hex());
+}
+
+// Nothing locks a tag: whoever reads the list before another writes it loses the other's entry.
+// Whose entry is not there a moment later puts it there again.
+Status RegistryClient::ListReferrer(const Descriptor& entry, const std::string& tag) {
+  std::mt19937_64 random{std::random_device()()};
+  std::uniform_int_distribution<int64_t> pick(kLeastListWait.count(), kMostListWait.count());
+  for (int attempt = 0; attempt < kListAttempts; ++attempt) {
+    LAYERFS_CHECK_OK(PutIntoReferrersTag(entry, tag));
+    WakeSignal signal;
+    signal.WaitUntil(context_->clock(),
+                     context_->clock().Now() + std::chrono::milliseconds(pick(random)));
+    LAYERFS_TRY(list, ReadReferrersTag(tag));
+    if (std::ranges::find(list.manifests, entry.digest, &Descriptor::digest) !=
+        list.manifests.end()) {
+      return {};
+    }
+  }
+  return Fail(Named({ErrorCode::kBusy, "others keep writing it at the same time; try again"},
+                    "referrers tag " + tag));
+}
+
+// From the registry itself: a mirror's may be old. Empty where there is none.
+Result<ImageIndex> RegistryClient::ReadReferrersTag(const std::string& tag) {
   ImageIndex list;
   list.media_type = media_type::kOciIndex;
-  auto known = GetManifest(tag, std::nullopt);
-  if (known.has_value()) {
-    auto parsed = ImageIndex::Parse(known->raw);
-    if (!parsed) return Fail(Named(std::move(parsed).error(), "referrers tag " + tag));
-    list = std::move(*parsed);
-  } else if (!IsNotFound(known.error())) {
-    return Fail(std::move(known).error());
-  }
+  RegistryCall call = Call("GET", "manifests/" + tag);
+  call.headers.emplace_back("Accept", kAcceptedManifests);
+  const auto known = Do(call, kMaxManifestBytes, "referrers tag " + tag);
+  if (!known.has_value() && IsNotFound(known.error())) return list;
+  if (!known.has_value()) return Fail(known.error());
+  auto parsed = ImageIndex::Parse(AsBytes(known->body));
+  if (!parsed) return Fail(Named(std::move(parsed).error(), "referrers tag " + tag));
+  return parsed;
+}
+
+Status RegistryClient::PutIntoReferrersTag(const Descriptor& entry, const std::string& tag) {
+  LAYERFS_TRY(list, ReadReferrersTag(tag));
   // The registry refuses a list of what has been deleted since.
   std::erase_if(list.manifests, [&](const Descriptor& listed) {
-    if (listed.digest == document.digest) return true;
+    if (listed.digest == entry.digest) return true;
     const auto there = GetManifest(listed.digest.ToString(), listed.digest);
     return !there.has_value() && IsNotFound(there.error());
   });

@@ -78,6 +78,9 @@ class RegistryClient {
   std::shared_ptr<BlobSource> MakeBlobSource() const;
 
  private:
+  Status ListReferrer(const Descriptor& entry, const std::string& tag);
+  Result<ImageIndex> ReadReferrersTag(const std::string& tag);
+  Status PutIntoReferrersTag(const Descriptor& entry, const std::string& tag);
   static constexpr size_t kUnknown = SIZE_MAX;
   const std::shared_ptr<RegistryContext> context_;
   // A manifest, from the members in turn; `accept` says whether it is right.
