@@ -214,21 +214,38 @@ TraceBuilder::Seen* TraceBuilder::Find(std::string_view path) {
   return &seen_[std::string(path)];
 }
 
+bool TraceBuilder::TakeText(std::string_view path, bool is_line) {
+  constexpr uint64_t kLineBytes = 8;    // "read ", the line's end
+  constexpr uint64_t kRangeBytes = 22;  // " 4294967295-4294967295"
+  uint64_t taken = kRangeBytes;
+  if (is_line) {
+    std::string escaped;
+    AppendEscaped(escaped, path);
+    taken += kLineBytes + escaped.size();
+  }
+  if (taken > text_left_) return false;
+  text_left_ -= taken;
+  return true;
+}
+
 bool TraceBuilder::Read(std::string_view path, uint64_t first_page, uint64_t pages) {
   Seen* const seen = Find(path);
   if (seen == nullptr) return false;
   for (uint64_t page = first_page; page < first_page + pages; ++page) {
     if (page > UINT32_MAX || full()) return false;
     const auto number = static_cast<uint32_t>(page);
-    if (!seen->pages.insert(number).second) continue;
-    ++page_count_;
+    if (seen->pages.contains(number)) continue;
     TraceEntry* const last = entries_.empty() ? nullptr : &entries_.back();
     if (last != nullptr && last->pages > 0 && last->path == path &&
         uint64_t{last->first_page} + last->pages == page) {
       ++last->pages;
     } else {
+      const bool is_line = last == nullptr || last->pages == 0 || last->path != path;
+      if (!TakeText(path, is_line)) return false;
       entries_.push_back({std::string(path), number, 1});
     }
+    seen->pages.insert(number);
+    ++page_count_;
   }
   return true;
 }
@@ -237,6 +254,7 @@ bool TraceBuilder::Stat(std::string_view path) {
   Seen* const seen = Find(path);
   if (seen == nullptr) return false;
   if (seen->stat) return true;
+  if (!TakeText(path, true)) return false;
   seen->stat = true;
   entries_.push_back({std::string(path), 0, 0});
   return true;
@@ -277,7 +295,7 @@ Trace MergeTraces(std::span<const Trace> traces) {
     }
   }
   std::ranges::stable_sort(places, {}, &Place::position);
-  TraceBuilder builder;
+  TraceBuilder builder(kMaxMadeTraceBytes);
   for (const Place& place : places) {
     if (place.entry->pages == 0) {
       builder.Stat(place.entry->path);

@@ -19,6 +19,8 @@ namespace layerfs {
 
 inline constexpr uint64_t kTracePageBytes = 4096;
 inline constexpr uint64_t kMaxTraceBytes = uint64_t{64} << 20;
+// Of what is made here, comments aside.
+inline constexpr uint64_t kMaxMadeTraceBytes = kMaxTraceBytes - (uint64_t{1} << 20);
 inline constexpr size_t kMaxTracePages = size_t{1} << 22;
 inline constexpr size_t kMaxTracePaths = size_t{1} << 20;  // different ones
 // A line has a page at least, or a path that was only looked at.
@@ -45,6 +47,9 @@ struct Trace {
 // Collects pages in any order with repetitions; only the first counts.
 class TraceBuilder {
  public:
+  // `max_text`: of the encoded trace, at least as far as it is made of paths.
+  explicit TraceBuilder(uint64_t max_text = UINT64_MAX) : text_left_(max_text) {}
+
   // False where a limit leaves something of it out: which a recording passes over, and a reader of
   // files must not.
   bool Read(std::string_view path, uint64_t first_page, uint64_t pages);
@@ -58,10 +63,13 @@ class TraceBuilder {
     std::set<uint32_t> pages;
   };
   Seen* Find(std::string_view path);
+  // Whether there is room for one more line, or for one more range of the last.
+  bool TakeText(std::string_view path, bool is_line);
 
   std::unordered_map<std::string, Seen> seen_;
   std::vector<TraceEntry> entries_;
   size_t page_count_ = 0;
+  uint64_t text_left_;
 };
 
 // TRACE.md, "Merging".

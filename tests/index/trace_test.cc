@@ -137,5 +137,21 @@ TEST(Trace, MergingATraceWithItselfChangesNothing) {
   EXPECT_EQ(MergeTraces(twice).entries, one.entries);
 }
 
+// Two files that are read in turn take a line for each page.
+TEST(Trace, WhatIsMergedCanBeReadAgain) {
+  const auto trace_of = [](const char* letter) {
+    std::string path;
+    for (int i = 0; i < 15; ++i) path += "/" + std::string(250, '\xe9');
+    TraceBuilder builder;
+    EXPECT_TRUE(builder.Read(path + "/" + letter, 0, 4000));
+    return std::move(builder).Finish();
+  };
+  const Trace both[] = {trace_of("a"), trace_of("b")};
+  const std::string text = MergeTraces(both).Encode();
+  EXPECT_GT(text.size(), kMaxTraceBytes / 2);
+  EXPECT_LE(text.size(), kMaxTraceBytes);
+  EXPECT_TRUE(Trace::Parse(text).has_value());
+}
+
 }  // namespace
 }  // namespace layerfs

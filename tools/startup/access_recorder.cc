@@ -26,7 +26,7 @@ void AccessRecorder::Add(const Access& access) {
 Trace AccessRecorder::Finish() && {
   auto accesses = accesses_.With([](auto& all) { return std::move(all); });
   std::ranges::stable_sort(accesses, {}, &Access::began);
-  TraceBuilder builder;
+  TraceBuilder builder(kMaxMadeTraceBytes);
   for (const Access& access : accesses) {
     const std::string path = reader_.paths().PathOf(access.inode);
     if (!path.starts_with('/')) continue;
