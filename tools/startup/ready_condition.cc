@@ -68,6 +68,11 @@ UniqueFd Connect(const HttpPlace& place) {
 
 void ReadyCondition::Declare(CLI::App& app) {
   app.add_option("--ready", pattern, "Ready when a line of its output matches")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            return std::string(text.empty() ? "an empty pattern" : "");
+          },
+          ""))
       ->type_name("PATTERN");
   app.add_option("--ready-http", http, "Ready when this page is served")->type_name("URL");
   app.add_flag("--ready-exit", exit, "Ready when it ends with status 0 (the default)");
@@ -117,8 +122,10 @@ Status CheckPattern(const std::string& pattern) {
 
 bool Matches(const std::string& pattern, const std::string& line) {
   regex_t compiled;
-  if (::regcomp(&compiled, pattern.c_str(), REG_EXTENDED | REG_NOSUB) != 0) return false;
-  const bool matches = ::regexec(&compiled, line.c_str(), 0, nullptr, 0) == 0;
+  if (::regcomp(&compiled, pattern.c_str(), REG_EXTENDED) != 0) return false;
+  // A line of a terminal's ends with a carriage return too; a line may have any bytes in it.
+  regmatch_t whole{0, static_cast<regoff_t>(line.size() - (line.ends_with('\r') ? 1 : 0))};
+  const bool matches = ::regexec(&compiled, line.c_str(), 1, &whole, REG_STARTEND) == 0;
   ::regfree(&compiled);
   return matches;
 }
