@@ -14,8 +14,10 @@ Result<int64_t> BuildTimeSeconds() {
   const std::string_view text = epoch;
   int64_t seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || seconds < 0) {
-    return Fail(ErrorCode::kInvalidArgument, "SOURCE_DATE_EPOCH: is no number of seconds");
+  if (error != std::errc() || end != text.data() + text.size() || seconds < 0 ||
+      seconds > kLastSecond) {
+    return Fail(ErrorCode::kInvalidArgument,
+                "SOURCE_DATE_EPOCH: is no number of seconds before the year 10000");
   }
   return seconds;
 }

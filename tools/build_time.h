@@ -9,6 +9,9 @@
 
 namespace layerfs {
 
+// The last that RFC 3339 can say: of the year 9999.
+inline constexpr int64_t kLastSecond = 253402300799;
+
 // $SOURCE_DATE_EPOCH where it is set, for reproducible builds, and else now; since 1970.
 Result<int64_t> BuildTimeSeconds();
 

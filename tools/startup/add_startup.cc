@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/startup/add_startup.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
 #include "fs/file_reader.h"
 #include "fs/startup_artifact.h"
 #include "index/base/log.h"
+#include "tools/build_time.h"
 #include "tools/convert/spool_file.h"
 
 namespace layerfs {
@@ -128,7 +130,7 @@ Status Attach(const Image& image, const AddStartupOptions& options,
     // Made elsewhere, by a clock that is ahead.
     const auto created = CreatedSeconds(*attached);
     if (created.has_value() && *created >= referrer.created_seconds) {
-      referrer.created_seconds = *created + 1;
+      referrer.created_seconds = std::min(*created + 1, kLastSecond);
     }
   }
   const RawDocument artifact = MakeStartupManifest(reference, referrer);
