@@ -5,6 +5,8 @@
 #include <iterator>
 #include <utility>
 
+#include "fs/startup_artifact.h"
+
 namespace layerfs {
 namespace {
 
@@ -81,6 +83,9 @@ std::string ListPlatforms(const std::vector<Platform>& platforms) {
 
 // Why the entry is left out; empty where it is an image.
 std::string ReasonToLeaveOut(const Descriptor& entry) {
+  if (entry.artifact_type == kStartupArtifactType) {
+    return "the startup pack of the image as it was; --trace adds one";
+  }
   if (IsAttestation(entry)) return "an attestation of the image as it was";
   if (!entry.artifact_type.empty()) return "an artifact (" + entry.artifact_type + ")";
   if (entry.platform.has_value() && entry.platform->os == "unknown") {
