@@ -241,6 +241,18 @@ packs_of_check() {
 expect_equal "packs that check reads" 0 "$(packs_of_check)"
 expect_equal "packs that check --referrers reads" 1 "$(packs_of_check --referrers)"
 
+fact "packs that are attached at the same time are all listed"
+push "oci:$WORK/app:latest" test/many:v1
+attaching=()
+for i in 1 2 3 4 5; do
+  printf 'layerfs trace 1\nread /usr/bin/python3.11 0-%d\n' "$i" >"$WORK/many-$i.trace"
+  LAYERFS_CACHE=$WORK/many-$i "$LAYERFS" attach "docker://$REGISTRY/test/many:v1" --trace "$WORK/many-$i.trace" >/dev/null &
+  attaching+=($!)
+done
+for process in "${attaching[@]}"; do wait "$process" || fail "an attach beside others fails"; done
+many=$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/many:v1" | sha256sum | cut -d' ' -f1)
+expect_equal "packs listed" 5 "$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/test/many:sha256-$many" | jq '.manifests | length')"
+
 fact "of several packs that were attached the newest counts, in whatever order they are listed"
 plain=docker://$REGISTRY/test/app:plain
 referrers=http://$REGISTRY/v2/test/app/manifests/$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "$plain" | tr : -)
@@ -305,3 +317,32 @@ for at in 40 $((size / 2)) $((size - 3)); do
   : >"$WORK/mount.log"
   cp "$WORK/pack.whole" "$path"
 done
+
+fact "a pack that the registry does not give out holds the mount up for a moment only"
+"$E2E/rounds_proxy.py" "$REGISTRY" "$WORK/rounds" 0.01 "$blob" >"$WORK/port" &
+PIDS+=($!)
+wait_until 20 test -s "$WORK/port" || fail "the proxy does not start"
+forget_cache
+begin=$SECONDS
+mount_image "docker://127.0.0.1:$(cat "$WORK/port")/${SOURCE#docker://*/}" "$M" --fill off
+((SECONDS - begin < 20)) || fail "the mount took $((SECONDS - begin)) s"
+expect_same_tree "$IMAGES/app-tree/app" "$M/app"
+unmount_image "$M"
+
+fact "what is recorded runs confined: an image's links lead nowhere else, and the machine's devices are not there"
+mkdir "$WORK/outside"
+mount_image "oci:$WORK/app:latest" "$M" --container-layer "$WORK/evil-layer"
+mv "$M/etc" "$M/etc-was"
+ln -s "$WORK/outside" "$M/etc"
+unmount_image "$M"
+"$LAYERFS" commit -q "$WORK/evil-layer" "oci:$WORK/evil:latest" >/dev/null
+# shellcheck disable=SC2016
+"$LAYERFS" record "oci:$WORK/evil:latest" -o "$WORK/evil.trace" -- /bin/sh -ec '
+  [ "$(cd /dev && echo *)" = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero" ]
+  echo mine >/dev/shm/layerfs-test
+  ! echo 1 2>/dev/null >/proc/sys/vm/drop_caches
+  ! mknod /tmp/disk b 254 0 2>/dev/null
+  ! mount -t tmpfs none /tmp 2>/dev/null
+  grep -q "^CapEff:.*00000000a00425fb" /proc/self/status'
+expect_equal "what the recording has made outside" "" "$(ls -A "$WORK/outside")"
+[[ ! -e /dev/shm/layerfs-test ]] || fail "the recording wrote into the machine's /dev/shm"

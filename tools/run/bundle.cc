@@ -159,6 +159,9 @@ std::vector<std::string> DefaultCapabilities() {
   return {kCapabilities.begin(), kCapabilities.end()};
 }
 
+std::span<const char* const> DefaultMaskedPaths() { return kMaskedPaths; }
+std::span<const char* const> DefaultReadOnlyPaths() { return kReadOnlyPaths; }
+
 Result<std::vector<std::string>> MakeArguments(const ImageDefaults& image,
                                                const RunOptions& options) {
   std::vector<std::string> arguments = image.entrypoint;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,10 @@ struct BundleMount {
 BundleMount BindMount(std::string source, std::string destination, bool read_only,
                       const std::string& propagation = "rprivate");
 BundleMount TmpfsMount(const TmpfsOption& tmpfs);
+
+// What tells about the host, or reaches out of the container: hidden, or not to be written.
+std::span<const char* const> DefaultMaskedPaths();
+std::span<const char* const> DefaultReadOnlyPaths();
 
 // What the machine can do, as far as a bundle depends on it.
 struct PlatformFacts {

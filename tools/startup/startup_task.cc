@@ -5,7 +5,6 @@
 #include <grp.h>
 #include <poll.h>
 #include <sched.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -17,13 +16,13 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "tools/run/bundle.h"
 #include "tools/run/image_defaults.h"
 #include "tools/run/root_directory.h"
 #include "tools/run/run_options.h"
 #include "tools/startup/ending_signals.h"
+#include "tools/startup/task_root.h"
 
 namespace layerfs {
 namespace {
@@ -34,24 +33,6 @@ constexpr size_t kLastWords = 2000;
 constexpr size_t kLongestLine = size_t{64} << 10;
 
 // What follows runs in the new process: async-signal-safe as far as it matters, one thread.
-[[noreturn]] void Die(const char* what) {
-  std::fprintf(stderr, "%s: %s\n", what, std::strerror(errno));
-  std::_Exit(125);
-}
-
-void Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
-           const std::string& data) {
-  ::mkdir(target.c_str(), 0755);
-  if (::mount(source, target.c_str(), type, flags, data.c_str()) != 0) Die(target.c_str());
-}
-
-// This machine's file, where it has one and the image a directory for it.
-void LendFile(const std::string& file, const std::string& root) {
-  const UniqueFd place(
-      ::open((root + file).c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!place.valid() || ::access(file.c_str(), R_OK) != 0) return;
-  ::mount(file.c_str(), (root + file).c_str(), nullptr, MS_BIND, nullptr);
-}
 
 // Made where it is missing.
 void EnterDirectory(const std::string& path) {
@@ -59,34 +40,13 @@ void EnterDirectory(const std::string& path) {
     ::mkdir(path.substr(0, at).c_str(), 0755);
   }
   ::mkdir(path.c_str(), 0755);
-  if (::chdir(path.c_str()) != 0) Die(path.c_str());
-}
-
-void EnterRoot(const TaskSpec& spec) {
-  // What is unmounted outside goes here too: nobody else's mount is to outlive its time because of
-  // us.
-  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) Die("mount namespace");
-  const std::string& scratch = spec.scratch;
-  Mount("tmpfs", scratch, "tmpfs", 0, "mode=755");
-  const std::string upper = scratch + "/upper";
-  const std::string work = scratch + "/work";
-  const std::string merged = scratch + "/merged";
-  for (const std::string& directory : {upper, work}) ::mkdir(directory.c_str(), 0755);
-  Mount("overlay", merged, "overlay", 0,
-        "lowerdir=" + spec.root + ",upperdir=" + upper + ",workdir=" + work);
-  Mount("proc", merged + "/proc", "proc", 0, "");
-  for (const char* directory : {"/dev", "/sys"}) {
-    Mount(directory, merged + directory, nullptr, MS_BIND | MS_REC, "");
-  }
-  for (const char* file : {"/etc/hosts", "/etc/resolv.conf"}) LendFile(file, merged);
-  if (::chroot(merged.c_str()) != 0) Die("chroot");
-  EnterDirectory(spec.directory);
+  if (::chdir(path.c_str()) != 0) EndTask(path.c_str());
 }
 
 void BecomeUser(const ImageUser& user) {
   if (::setgroups(user.groups.size(), user.groups.data()) != 0 || ::setgid(user.gid) != 0 ||
       ::setuid(user.uid) != 0) {
-    Die("user");
+    EndTask("user");
   }
 }
 
@@ -99,7 +59,7 @@ void BecomeUser(const ImageUser& user) {
   for (const std::string& variable : spec.environment)
     ::putenv(const_cast<char*>(variable.c_str()));
   ::execvp(arguments[0], arguments.data());
-  Die(arguments[0]);
+  EndTask(arguments[0]);
 }
 
 // Until the process has ended, or the lifeline, which ends it.
@@ -115,12 +75,16 @@ void WaitFor(pid_t process, int lifeline) {
 // that of all in them.
 [[noreturn]] void RunInNamespaces(const TaskSpec& spec, int lifeline) {
   ::setsid();  // A terminal's signals are for who has started us.
-  if (::unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS) != 0) Die("namespaces");
+  if (::unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS) != 0)
+    EndTask("namespaces");
   const pid_t first = ::fork();
-  if (first < 0) Die("fork");
+  if (first < 0) EndTask("fork");
   if (first == 0) {
-    EnterRoot(spec);
+    EnterTaskRoot(spec.root, spec.scratch);
+    EnterDirectory(spec.directory);
+    BoundTaskCapabilities();
     BecomeUser(spec.user);
+    DropTaskCapabilities();
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // Another user loses it.
     Execute(spec);
   }
@@ -172,7 +136,7 @@ Result<std::unique_ptr<StartupTask>> StartupTask::StartProgram(
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
     ::execvp(arguments[0], arguments.data());
-    Die(arguments[0]);
+    EndTask(arguments[0]);
   });
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// StartupTask: an image's program, run over a root directory to see when it is ready: in PID and
-// mount namespaces of its own, on a scratch layer in memory (kernel overlayfs), with this machine's
-// /dev, /proc, /sys, name servers and network. For measuring and recording; `layerfs run` is for
-// running. Needs root. One thread at a time.
+// StartupTask: an image's program, run over a root directory to see when it is ready: in PID, IPC
+// and mount namespaces of its own, on a scratch layer in memory (kernel overlayfs), with a
+// container's devices and capabilities and this machine's name servers and network (task_root.h).
+// For measuring and recording; `layerfs run` is for running. Needs root. One thread at a time.
 #pragma once
 
 #include <chrono>
