@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The world of a StartupTask: its root, what is mounted there, and what it may do. As a container
-// engine makes it, but for the network, which is the machine's, and the making of devices, which
-// nothing here could confine.
-// For a process of its own, between fork and exec, where what fails ends it with a word on standard
+// engine makes it, but for the network, which is the machine's, the making of devices, which
+// nothing here could confine, and the filter of system calls, which only a runtime has. For a
+// process of its own, between fork and exec, where what fails ends it with a word on standard
 // error. One thread at a time.
 #pragma once
 
