@@ -236,9 +236,10 @@ Status LayerTree::CopyUpFile(const NodePtr& node, const struct stat& attributes,
   return node->indexed ? EnsureAlias(node, node->parent, node->name) : Status();
 }
 
-// An image's says it by its mark, where it can have one.
+bool LayerTree::IsMarkCertain(mode_t type) const { return image_below() && CanMark(type); }
+
 Status LayerTree::NoteNumber(const LayerNode& node) const {
-  if (node.dead || (image_below() && CanMark(node.type))) return {};
+  if (node.dead || IsMarkCertain(node.type)) return {};
   LAYERFS_TRY(place, Place(node));
   struct stat upper{};
   if (::fstatat(place.directory(), place.name.c_str(), &upper, AT_SYMLINK_NOFOLLOW) != 0) {

@@ -215,6 +215,7 @@ Result<std::optional<uint64_t>> LayerTree::NumberFromBelow(const LayerNode& pare
     origin = std::move(read);
   }
   if (origin.has_value() && image_below()) return origin->number;
+  if (IsMarkCertain(attributes.st_mode)) return std::nullopt;
   const uint64_t own = UpperKey(attributes);
   const auto noted = numbers_.Find(own);
   if (noted.has_value()) return *noted == own ? std::nullopt : noted;

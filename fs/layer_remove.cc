@@ -41,7 +41,7 @@ Result<LayerTree::Loss> LayerTree::BeforeLoss(const NodePtr& node, const NodePtr
   }
   LAYERFS_TRY(attributes, Attributes(*node));
   loss.last = node->is_directory() || attributes.st_nlink <= 1;
-  if (loss.last) {
+  if (loss.last && !IsMarkCertain(node->type)) {
     LAYERFS_TRY(place, Place(*node));
     struct stat upper{};
     if (::fstatat(place.directory(), place.name.c_str(), &upper,

@@ -214,6 +214,9 @@ class LayerTree {
   Status EnsureAlias(const NodePtr& node, const NodePtr& parent, std::string_view name);
   Status StartLinkChange(const LayerNode& node);
   bool CanMark(mode_t type) const;
+  // Whether the mark of an upper object of that type, or that it has none, says all of its number:
+  // nothing of an image changes unseen.
+  bool IsMarkCertain(mode_t type) const;
   // Whether it has several names below that a copy-up of one could not keep together.
   Result<bool> WouldSplit(const LayerNode& node) const;
   std::string TemporaryName() const;
@@ -253,7 +256,7 @@ class LayerTree {
     Removed removed;
     bool last = false;            // no name is left
     bool named = false;           // it is the name by which the node is found
-    std::optional<uint64_t> key;  // last: the upper object's
+    std::optional<uint64_t> key;  // the upper object's, which may have a number in numbers_
   };
   Result<Loss> BeforeLoss(const NodePtr& node, const NodePtr& parent, std::string_view name);
   Status AfterLoss(const Loss& loss);
